@@ -1,0 +1,17 @@
+# Compiler flags that every room shares. Rooms whose arithmetic must not change (kernels/reference) add their own.
+
+add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
+  $<$<COMPILE_LANGUAGE:CXX>:-Woverloaded-virtual>)
+if(SLUICE_WERROR)
+  add_compile_options(-Werror)
+endif()
+
+# A fused multiply-add rounds once where two operations round twice. The numeric contract (docs/architecture.md) says where
+# fusing happens, so the compiler must not decide it.
+add_compile_options(-ffp-contract=off)
+
+if(SLUICE_SANITIZE)
+  add_compile_options(-fsanitize=${SLUICE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${SLUICE_SANITIZE})
+  set(SLUICE_MIMALLOC OFF)   # the sanitizers bring their own allocator
+endif()

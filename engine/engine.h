@@ -1,0 +1,183 @@
+// The door of the engine: open a model, hold a conversation with it. What tools, tests and the C API use.
+//
+//   auto model = Model::open("model.gguf", {});
+//   Session session(model, {});
+//   Generation result = generate(session, model->tokenizer().encode_prompt("Once", Specials::Parse), {}, {});
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/error.h"
+#include "engine/session/sampler.h"
+#include "gguf/file.h"
+#include "tokenizer/tokenizer.h"
+
+namespace sluice::engine {
+
+struct ModelSpec;       // engine/model/spec.h: layer specifications as values
+class ForwardContext;   // engine/forward/forward.h
+
+// The precision of the inputs of quantised matrices. Int8 is the numeric contract that every fast kernel keeps; Float32
+// answers the question how much that costs.
+enum class ActivationPrecision { Int8, Float32 };
+
+enum class CacheType { F16, F32 };
+
+// How multi-head latent attention reads its cache: through expanded keys and values, or with the key and value parts absorbed
+// into the query and the output. Equal up to rounding. Automatic takes the cheaper one for the number of rows.
+enum class LatentAttention { Automatic, Expanded, Absorbed };
+
+struct ModelOptions {
+  uint32_t n_threads = 0;  // 0: the cores this process may use
+  ActivationPrecision activations = ActivationPrecision::Int8;
+  LatentAttention latent_attention = LatentAttention::Automatic;
+  std::string pre_tokenizer;  // overrides the file's; empty obeys it
+  // Called from the opening thread with bytes done of all; may be empty.
+  std::function<void(uint64_t done_bytes, uint64_t total_bytes)> on_progress;
+};
+
+// An opened model: weights, vocabulary, device. Immutable; sessions share it. One thread at a time may evaluate.
+class Model {
+ public:
+  // Throws gguf::Error, tokenizer::Error or Error.
+  static std::shared_ptr<const Model> open(const std::filesystem::path& path, const ModelOptions& options);
+  ~Model();
+
+  const gguf::File& file() const;
+  const ModelSpec& spec() const;
+  const tokenizer::Tokenizer& tokenizer() const;
+  const ModelOptions& options() const;
+  uint32_t n_threads() const;
+  std::string_view architecture() const;
+  uint32_t vocabulary_size() const;
+  uint32_t trained_context() const;  // tokens
+
+  // For sessions.
+  const ForwardContext& forward_context() const;
+
+ private:
+  struct State;
+  explicit Model(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+struct SessionOptions {
+  uint32_t n_context = 0;  // tokens; 0: the trained context, at most 4096
+  CacheType cache = CacheType::F16;
+  uint32_t n_batch = 512;  // rows a forward pass at most
+};
+
+// One sequence: its tokens and the state they left in every layer. Not thread-safe.
+class Session {
+ public:
+  Session(std::shared_ptr<const Model> model, const SessionOptions& options);
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+
+  const Model& model() const;
+  uint32_t n_context() const;
+  std::span<const TokenId> tokens() const;  // evaluated so far
+  uint64_t state_bytes() const;             // memory that the sequence state holds
+
+  struct Progress {
+    std::function<void(size_t done_tokens, size_t total_tokens)> on_tokens;  // after each batch
+    std::function<bool()> cancelled;                                         // asked before each batch
+  };
+
+  // Evaluates further tokens; logits() is then of the last one. Returns false when cancelled (what was done stays). Throws
+  // Error(Usage) when the context is too short, before anything is evaluated.
+  bool append(std::span<const TokenId> tokens, const Progress& progress = {});
+
+  // Makes the sequence equal to `tokens`, keeping the longest common prefix. Returns how many tokens were kept.
+  // At least the last token is evaluated again when everything matched, so that logits() is valid.
+  size_t rewrite(std::span<const TokenId> tokens, const Progress& progress = {});
+
+  // Forgets all but the first n tokens. logits() is invalid until the next append().
+  void truncate(size_t n_tokens);
+
+  // A second session with the same state; the two share memory until they diverge.
+  Session fork() const;
+
+  // The sequence (tokens and state) as bytes, and back. restore() throws Error(BadFile) when the bytes are of another model,
+  // cache type or version, or are damaged.
+  std::vector<std::byte> snapshot() const;
+  void restore(std::span<const std::byte> snapshot);
+
+  // [vocabulary_size] of the last evaluated token.
+  std::span<const float> logits() const;
+
+ private:
+  struct State;
+  explicit Session(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+enum class StopReason {
+  EndOfText,   // the model ended its answer
+  Length,      // max_tokens reached
+  Context,     // the context is full
+  StopString,  // one of the caller's strings came
+  Cancelled,
+};
+std::string_view stop_reason_name(StopReason reason);  // "eos", "length", "context", "stop", "cancelled"
+
+struct GenerateOptions {
+  SamplerOptions sampling;
+  int64_t max_tokens = -1;  // below 0: until the model or the context ends it
+  std::vector<std::string> stop_strings;
+  bool ignore_end = false;  // go on past end-of-text tokens
+  // Marks that enclose thinking, counted apart from the answer.
+  std::string thinking_begin = "<think>";
+  std::string thinking_end = "</think>";
+  bool starts_thinking = false;  // the prompt itself opened the thinking
+};
+
+struct GenerateCallbacks {
+  std::function<void(std::string_view utf8)> on_text;  // whole characters, stop strings held back
+  std::function<void(size_t done_tokens, size_t total_tokens)> on_prefill;
+  std::function<bool()> cancelled;  // asked before every token
+};
+
+// What happened, with times of the monotonic clock.
+struct Statistics {
+  uint64_t prompt_tokens = 0;     // in the prompt, cached ones included
+  uint64_t cached_tokens = 0;     // of these, not evaluated because the session had them
+  uint64_t generated_tokens = 0;  // end-of-text token not counted
+  uint64_t thinking_tokens = 0;   // of these, inside thinking marks
+  uint64_t characters = 0;        // of the generated text
+  uint64_t cjk_characters = 0;
+  double prefill_seconds = 0;
+  double time_to_first_token_seconds = 0;  // from the call to the first token's text
+  double decode_seconds = 0;               // after the first token
+
+  double prefill_tokens_per_second() const;  // evaluated prompt tokens
+  double decode_tokens_per_second() const;   // without the first token
+  double characters_per_second() const;      // over the whole generation after the prefill
+  double cjk_characters_per_second() const;
+};
+
+struct Generation {
+  std::string text;
+  std::vector<TokenId> tokens;
+  StopReason stop = StopReason::EndOfText;
+  Statistics statistics;
+};
+
+// Rewrites the session to `prompt`, then samples until something ends it. The session is left with prompt and answer
+// evaluated (the last sampled token may not be). Throws Error(Usage) when the prompt does not fit the context.
+Generation generate(Session& session, std::span<const TokenId> prompt, const GenerateOptions& options,
+                    const GenerateCallbacks& callbacks);
+
+// Several sequences in one forward pass: appends one token list to each session. All must be of the same model.
+void append_batch(std::span<Session* const> sessions, std::span<const std::vector<TokenId>> tokens);
+
+}  // namespace sluice::engine

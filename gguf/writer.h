@@ -1,0 +1,45 @@
+// Writes GGUF version 3.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "gguf/error.h"
+#include "gguf/metadata.h"
+#include "gguf/tensor_type.h"
+
+namespace sluice::gguf {
+
+// Collects metadata and a tensor directory, then streams the file out. The data of a tensor is asked for when its turn comes,
+// so a model of any size is written with one tensor in memory. The file appears under its name only when it is whole.
+class Writer {
+ public:
+  // Fills or returns the tensor's bytes; the span must stay valid until the next call and have exactly the tensor's size.
+  using DataSource = std::function<std::span<const std::byte>()>;
+
+  Metadata& metadata() { return metadata_; }
+
+  // dims fastest first, 1 to 4 of them, none zero; dims[0] a multiple of the type's block. Throws Error.
+  void add_tensor(std::string name, TensorType type, std::vector<uint64_t> dims, DataSource data);
+
+  // `general.alignment` in the metadata is obeyed (32 when absent). Throws Error.
+  void write(const std::filesystem::path& path) const;
+
+ private:
+  struct Entry {
+    std::string name;
+    TensorType type;
+    std::vector<uint64_t> dims;
+    uint64_t bytes;
+    DataSource data;
+  };
+  Metadata metadata_;
+  std::vector<Entry> tensors_;
+};
+
+}  // namespace sluice::gguf
