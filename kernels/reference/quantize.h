@@ -19,7 +19,7 @@ bool can_quantize(gguf::TensorType type);
 // block has a scale that f16 cannot hold.
 void quantize(gguf::TensorType type, const float* values, int64_t n_values, std::byte* blocks);
 
-// The same for one format each, unchecked; a block with a value that is not finite comes out as nonsense.
+// The same for one format each, unchecked: values in blocks must be finite.
 using QuantizeFunction = void(const float* values, int64_t n_values, std::byte* blocks);
 
 QuantizeFunction quantize_f32, quantize_f16, quantize_bf16;  // format_plain.cc
