@@ -38,6 +38,9 @@ void describe_rope(const MetadataReader& reader, kernels::reference::Rope& rope)
   if (scaling != "yarn") return;
   rope.ext_factor = 1;
   rope.original_context = reader.count("rope.scaling.original_context_length");
+  rope.beta_fast = reader.number("rope.scaling.yarn_beta_fast", rope.beta_fast);
+  rope.beta_slow = reader.number("rope.scaling.yarn_beta_slow", rope.beta_slow);
+  if (rope.beta_fast <= 0 || rope.beta_slow <= 0) reader.refuse("rope.scaling.yarn_beta_fast", "or yarn_beta_slow is not positive");
   rope.magnitude = kernels::reference::yarn_magnitude(rope.freq_scale, reader.number("rope.scaling.attn_factor", 1));
 }
 

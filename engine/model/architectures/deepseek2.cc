@@ -23,11 +23,11 @@ LatentSpec describe_attention(const MetadataReader& reader, ModelSpec& model) {
   attention.nope_size = key_size - attention.rope_size;
   if (attention.nope_size <= 0) reader.refuse("attention.key_length", "is not more than rope.dimension_count");
 
-  // YaRN stretches the softmax too, by m*m with m = 1 + yarn_log_multiplier * ln(factor); always over the head's true size.
+  // With yarn_log_multiplier YaRN stretches the scores by m*m, m = 1 + multiplier * ln(factor), always over the head's true
+  // size, and leaves cosine and sine alone: the model's two magnitude terms cancel. Without it only they are stretched.
   float stretch = 1;
-  if (model.rope.ext_factor != 0) {
-    stretch = 1.0f - reader.number("rope.scaling.yarn_log_multiplier", 0) * std::log(model.rope.freq_scale);
-    // Cosine and sine are not rescaled: the model's two magnitude terms cancel.
+  if (model.rope.ext_factor != 0 && reader.contains("rope.scaling.yarn_log_multiplier")) {
+    stretch = 1.0f - reader.number("rope.scaling.yarn_log_multiplier") * std::log(model.rope.freq_scale);
     model.rope.magnitude = 1;
   }
   attention.scale = stretch * stretch / std::sqrt(static_cast<float>(key_size));
