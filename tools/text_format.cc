@@ -43,7 +43,7 @@ std::string format_count(uint64_t count) {
   std::string digits = std::to_string(count);
   for (size_t place = digits.size(); place > 3;) {
     place -= 3;
-    digits.insert(place, ",");
+    digits.insert(place, 1, ',');
   }
   return digits;
 }
