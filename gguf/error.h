@@ -6,7 +6,8 @@
 
 namespace sluice::gguf {
 
-// what() says what is wrong, what was found against what was expected, and what to do about it. It begins with the path.
+// what() says what is wrong, what was found against what was expected, and what to do about it. It begins with the
+// path.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

@@ -19,15 +19,15 @@ namespace sluice::gguf {
 struct Tensor {
   std::string name;
   TensorType type = TensorType::F32;
-  // Dimensions as the file lists them: dims[0] is contiguous (the length of a row), dims[1] the rows, dims[2] the matrices of
-  // a stack. Dimensions past n_dims are 1.
+  // Dimensions as the file lists them: dims[0] is contiguous (the length of a row), dims[1] the rows, dims[2] the
+  // matrices of a stack. Dimensions past n_dims are 1.
   std::array<uint64_t, 4> dims{1, 1, 1, 1};
   uint32_t n_dims = 0;
   uint64_t n_values = 0;
-  uint64_t row_bytes = 0;    // bytes of dims[0] values
-  uint64_t bytes = 0;        // bytes of the whole tensor
-  uint32_t shard = 0;        // index into File::shards()
-  uint64_t file_offset = 0;  // where the data begins in that shard's file
+  uint64_t row_bytes = 0;           // bytes of dims[0] values
+  uint64_t bytes = 0;               // bytes of the whole tensor
+  uint32_t shard = 0;               // index into File::shards()
+  uint64_t file_offset = 0;         // where the data begins in that shard's file
   const std::byte* data = nullptr;  // in the mapping, valid while the File lives
 
   uint64_t n_rows() const { return dims[1] * dims[2] * dims[3]; }
@@ -45,8 +45,9 @@ enum class Mapping {
   DirectoryOnly,  // read headers only: Tensor::data stays null (for tools that look but do not run)
 };
 
-// Every count, length, offset and alignment is checked against the file before it is used; a File that opened has tensors
-// that lie inside their shard, do not overlap, and have distinct names. Movable, not copyable. Reading is thread-safe.
+// Every count, length, offset and alignment is checked against the file before it is used; a File that opened has
+// tensors that lie inside their shard, do not overlap, and have distinct names. Movable, not copyable. Reading is
+// thread-safe.
 class File {
  public:
   // Opens a model by its only file or by any of its shards (NAME-00001-of-0000N.gguf). Throws Error.

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -28,19 +29,21 @@ enum class ValueType : uint32_t {
   Float64 = 12,
 };
 
+// "uint8", "string" ...; "unknown" for a number that is no type.
 std::string_view value_type_name(ValueType type);
 
 struct Array;
 
-// One value. Integers keep their sign class but not their width (`type` remembers it for the writer); floats are held as
-// double, which holds every float exactly.
+// One value. Integers keep their sign class but not their width (`type` remembers it for the writer); floats are held
+// as double, which holds every float exactly.
 struct Value {
   ValueType type = ValueType::Uint32;
   std::variant<uint64_t, int64_t, double, bool, std::string, std::shared_ptr<const Array>> data = uint64_t{0};
 };
 
-// An array keeps its elements in the one vector that fits its element type: unsigned integers and bools in `unsigned_values`,
-// signed integers in `signed_values`, floats in `float_values`, strings in `strings`, arrays in `arrays`.
+// An array keeps its elements in the one vector that fits its element type: unsigned integers and bools in
+// `unsigned_values`, signed integers in `signed_values`, floats in `float_values`, strings in `strings`, arrays in
+// `arrays`.
 struct Array {
   ValueType element_type = ValueType::Uint32;
   std::vector<uint64_t> unsigned_values;
@@ -52,8 +55,8 @@ struct Array {
   uint64_t size() const;
 };
 
-// Keys in file order with typed getters. A getter returns nothing when the key is absent and throws Error when the value has
-// another type or does not fit: a model must never run on a misread number.
+// Keys in file order with typed getters. A getter returns nothing when the key is absent and throws Error when the
+// value has another type or does not fit: a model must never run on a misread number.
 class Metadata {
  public:
   // Throws Error when the key is already there.
@@ -80,12 +83,22 @@ class Metadata {
   };
   const std::vector<Entry>& entries() const { return entries_; }
 
+  // The path that the messages of Error begin with; none by default.
+  void set_source(std::string path) { source_ = std::move(path); }
+
  private:
+  [[noreturn]] void refuse(std::string_view key, const std::string& reason) const;
+
+  std::string source_;
   std::vector<Entry> entries_;
   std::map<std::string, size_t, std::less<>> index_;
 };
 
-// Makers for the writer and for tests.
+// Why this value cannot stand in a file (its type and its data disagree, a number does not fit its type, an array holds
+// elements of another type or nests too deep), or an empty string when it can.
+std::string find_fault(const Value& value);
+
+// Makers for the writer and for tests. make_unsigned and make_signed throw Error when the number does not fit the type.
 Value make_unsigned(ValueType type, uint64_t value);
 Value make_signed(ValueType type, int64_t value);
 Value make_uint32(uint32_t value);
@@ -96,5 +109,6 @@ Value make_string_array(std::vector<std::string> values);
 Value make_int32_array(const std::vector<int32_t>& values);
 Value make_uint32_array(const std::vector<uint32_t>& values);
 Value make_float32_array(const std::vector<float>& values);
+Value make_array(Array array);
 
 }  // namespace sluice::gguf

@@ -7,7 +7,9 @@
 
 namespace sluice::gguf {
 
-// Block sizes as the format defines them; kernels/reference/ draws what lies inside each block.
+// Block sizes as the format defines them; kernels/reference/ draws what lies inside each block. Q8_1 holds two half
+// floats and 32 bytes, 36 in all; tables that say 40 describe an older layout with two full floats. It is an activation
+// format and stands in no real file.
 static constexpr std::array kLayouts = {
     TypeLayout{TensorType::F32, "F32", 1, 4},
     TypeLayout{TensorType::F16, "F16", 1, 2},
@@ -42,13 +44,39 @@ static constexpr std::array kLayouts = {
     TypeLayout{TensorType::TQ2_0, "TQ2_0", 256, 66},
     TypeLayout{TensorType::MXFP4, "MXFP4", 32, 17},
     TypeLayout{TensorType::NVFP4, "NVFP4", 64, 36},
+    TypeLayout{TensorType::Q1_0, "Q1_0", 128, 18},
 };
 
-std::span<const TypeLayout> all_type_layouts() { return kLayouts; }
+std::span<const TypeLayout> all_type_layouts() {
+  return kLayouts;
+}
 
 const TypeLayout* find_type_layout(uint32_t type_number) {
   auto found = std::ranges::find(kLayouts, static_cast<TensorType>(type_number), &TypeLayout::type);
   return found == kLayouts.end() ? nullptr : &*found;
+}
+
+std::string_view withdrawn_type_name(uint32_t type_number) {
+  switch (type_number) {
+    case 4:
+      return "Q4_2";
+    case 5:
+      return "Q4_3";
+    case 31:
+      return "Q4_0_4_4";
+    case 32:
+      return "Q4_0_4_8";
+    case 33:
+      return "Q4_0_8_8";
+    case 36:
+      return "IQ4_NL_4_4";
+    case 37:
+      return "IQ4_NL_4_8";
+    case 38:
+      return "IQ4_NL_8_8";
+    default:
+      return {};
+  }
 }
 
 const TypeLayout& type_layout(TensorType type) {

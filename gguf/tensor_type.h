@@ -1,7 +1,7 @@
 // The tensor types of the GGUF format: their numbers in the file, names and block sizes.
 //
-// A row of a tensor is cut into blocks of `block_values` consecutive values, each stored in `block_bytes` bytes. What lies
-// inside a block is defined in kernels/reference/.
+// A row of a tensor is cut into blocks of `block_values` consecutive values, each stored in `block_bytes` bytes. What
+// lies inside a block is defined in kernels/reference/.
 #pragma once
 
 #include <cstdint>
@@ -46,6 +46,7 @@ enum class TensorType : uint32_t {
   TQ2_0 = 35,
   MXFP4 = 39,
   NVFP4 = 40,
+  Q1_0 = 41,
 };
 
 struct TypeLayout {
@@ -60,6 +61,9 @@ std::span<const TypeLayout> all_type_layouts();
 
 // The layout of the type with this number, or null when the format has no such type (or has withdrawn it).
 const TypeLayout* find_type_layout(uint32_t type_number);
+
+// The name of a type that the format once had and has withdrawn ("Q4_0_4_4"), or an empty view for any other number.
+std::string_view withdrawn_type_name(uint32_t type_number);
 
 // The layout of a known type.
 const TypeLayout& type_layout(TensorType type);

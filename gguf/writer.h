@@ -15,11 +15,13 @@
 
 namespace sluice::gguf {
 
-// Collects metadata and a tensor directory, then streams the file out. The data of a tensor is asked for when its turn comes,
-// so a model of any size is written with one tensor in memory. The file appears under its name only when it is whole.
+// Collects metadata and a tensor directory, then streams the file out. The data of a tensor is asked for when its turn
+// comes, so a model of any size is written with one tensor in memory. The file appears under its name only when it is
+// whole.
 class Writer {
  public:
-  // Fills or returns the tensor's bytes; the span must stay valid until the next call and have exactly the tensor's size.
+  // Fills or returns the tensor's bytes; the span must stay valid until the next call and have exactly the tensor's
+  // size.
   using DataSource = std::function<std::span<const std::byte>()>;
 
   Metadata& metadata() { return metadata_; }
