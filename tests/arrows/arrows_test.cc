@@ -73,11 +73,14 @@ TEST_CASE("the rules tell right arrows from wrong ones") {
       {"kernels/cpu/gemv.cc", "engine/engine.h", false},
       {"kernels/cpu/gemv.cc", "tokenizer/tokenizer.h", false},
       {"engine/model/spec.h", "gguf/file.h", true},
+      {"engine/model/weights.h", "engine/device/linear.h", true},
+      {"engine/model/spec.h", "engine/device/device.h", false},
       {"engine/model/spec.h", "engine/forward/forward.h", false},
       {"engine/device/device.h", "engine/session/sampler.h", false},
       {"engine/device/device.h", "engine/forward/forward.h", false},
       {"engine/device/device.h", "engine/engine.h", false},
       {"engine/experts/store.h", "engine/device/device.h", true},
+      {"engine/experts/store.h", "engine/model/spec.h", false},
       {"engine/experts/store.h", "engine/session/sampler.h", false},
       {"engine/experts/store.h", "engine/forward/forward.h", false},
       {"engine/forward/moe.cc", "engine/experts/store.h", true},
@@ -117,8 +120,7 @@ TEST_CASE("the rules tell right arrows from wrong ones") {
 TEST_CASE("a library that prints or ends the process is reported, a program is not") {
   static constexpr const char* kWrong[] = {
       "#include <iostream>\n",
-      "#include <cstdio>\n",
-      "#  include <stdio.h>\n",
+      "#  include <print>\n",
       "void f() { std::cerr << 1; }\n",
       "void f() { printf (\"x\"); }\n",
       "void f() { std::fprintf(stderr, \"x\"); }\n",
@@ -152,6 +154,6 @@ TEST_CASE("an include in a comment is no include, and an exception is honoured f
 
   Rules rules = house_rules();
   rules.exceptions.push_back({"gguf/a.cc", rules.bans[0].pattern, "made up"});
-  CHECK(check_source(rules, "gguf/a.cc", "#include <cstdio>\n").empty());
-  CHECK_FALSE(check_source(rules, "gguf/b.cc", "#include <cstdio>\n").empty());
+  CHECK(check_source(rules, "gguf/a.cc", "#include <iostream>\n").empty());
+  CHECK_FALSE(check_source(rules, "gguf/b.cc", "#include <iostream>\n").empty());
 }

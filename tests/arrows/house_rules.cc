@@ -12,11 +12,11 @@ const Rules& house_rules() {
               {"tokenizer/", {"tokenizer/", "gguf/"}},
               {"kernels/", {"kernels/", "gguf/"}},
 
-              // What a model is made of, without a thought of how it runs.
-              {"engine/model/", {"engine/model/", "engine/error.h", "kernels/", "gguf/"}},
+              // What a model is made of, without a thought of how it runs. A weight handle is a value that a device
+              // reads.
+              {"engine/model/", {"engine/model/", "engine/device/linear.h", "engine/error.h", "kernels/", "gguf/"}},
               {"engine/device/", {"engine/device/", "engine/error.h", "kernels/", "gguf/"}},
-              {"engine/experts/",
-               {"engine/experts/", "engine/model/", "engine/device/", "engine/error.h", "kernels/", "gguf/"}},
+              {"engine/experts/", {"engine/experts/", "engine/device/", "engine/error.h", "kernels/", "gguf/"}},
               {"engine/forward/",
                {"engine/forward/", "engine/experts/", "engine/device/", "engine/model/", "engine/error.h", "kernels/",
                 "gguf/"}},
@@ -40,9 +40,10 @@ const Rules& house_rules() {
               {"examples/", {}},
           },
       .quiet_rooms = {"gguf/", "tokenizer/", "kernels/", "engine/"},
+      // <cstdio> itself is welcome: it has snprintf, rename and files.
       .bans =
           {
-              {R"(#\s*include\s*<(iostream|print|syncstream|cstdio|stdio\.h)>)", "a library does not print"},
+              {R"(#\s*include\s*<(iostream|print|syncstream)>)", "a library does not print"},
               {R"(\b(cout|cerr|clog|stdout|stderr)\b)", "a library does not print"},
               {R"(\b(v?f?printf|f?puts|f?putc|putchar|perror|syslog)\s*\()", "a library does not print"},
               {R"(\b(exit|_exit|_Exit|quick_exit|abort|terminate|raise)\s*\()",
