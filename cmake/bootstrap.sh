@@ -128,7 +128,7 @@ configure() {
   fi
   if [[ -e $root/build/$preset/CMakeCache.txt && -e $root/build/$preset/build.ninja ]]; then return; fi
   say "Configuring build/$preset"
-  if ! log=$(cd "$root" && cmake --preset "$preset" "$@" 2>&1); then
+  if ! log=$(cd "$root" && cmake --preset "$preset" "$@" 2>&1 </dev/null); then
     say "$log"
     say "error: CMake could not configure build/$preset, see above"
     exit 1
@@ -141,7 +141,7 @@ configure() {
 build() {
   local preset=$1
   shift
-  if ! cmake --build "$root/build/$preset" --target "$@" 2>&1 | show_build; then
+  if ! cmake --build "$root/build/$preset" --target "$@" 2>&1 </dev/null | show_build; then
     say "error: the build failed, see above"
     exit 1
   fi
