@@ -18,12 +18,6 @@ struct Message {
   std::string content;
 };
 
-// A piece of a rendered prompt. What the template wrote may spell special tokens; what a person or model wrote may not.
-struct Segment {
-  std::string text;
-  Specials specials = Specials::AsText;
-};
-
 // One family's prompt format. A value; copying is cheap.
 class ChatTemplate {
  public:
@@ -36,8 +30,8 @@ class ChatTemplate {
   std::string_view name() const;
 
   // The whole conversation; with `open_assistant` the prompt ends where the assistant's answer begins. History drops an
-  // assistant message's thinking (all up to </think>) where the family's template does. BOS is not part of the result when
-  // the tokenizer adds it (encode() below takes care of one BOS only).
+  // assistant message's thinking (all up to </think>) where the family's template does. BOS is not part of the result
+  // when the tokenizer adds it (encode() below takes care of one BOS only).
   std::vector<Segment> render(std::span<const Message> messages, bool open_assistant) const;
 
   // Renders and encodes, with BOS exactly once where the vocabulary wants it.

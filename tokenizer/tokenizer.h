@@ -25,9 +25,16 @@ class Error : public std::runtime_error {
 // The numbers of `tokenizer.ggml.token_type`.
 enum class TokenKind : uint8_t { Normal = 1, Unknown = 2, Control = 3, UserDefined = 4, Unused = 5, Byte = 6 };
 
-// Whether text that spells a special token (control or user-defined, such as <|User|>) becomes that token.
-// User text must never: encode it with AsText, and only what a template wrote with Parse.
+// Whether text that spells a control token (such as <|User|>) becomes that token. User text must never: encode it with
+// AsText, and only what a template wrote with Parse. User-defined tokens (such as runs of spaces, or <think>) are taken
+// whole from any text, as the public tokenisers do, except those that have the form of a control token.
 enum class Specials { AsText, Parse };
+
+// A piece of a prompt. What a template wrote may spell special tokens; what a person or model wrote may not.
+struct Segment {
+  std::string text;
+  Specials specials = Specials::AsText;
+};
 
 struct Options {
   // Used instead of `tokenizer.ggml.pre`; empty obeys the file.
@@ -48,8 +55,12 @@ class Tokenizer {
   // Ids of the text without BOS or EOS. Invalid UTF-8 is not an error: its bytes are encoded as they are.
   std::vector<TokenId> encode(std::string_view text, Specials specials) const;
 
-  // Encodes and adds BOS and EOS where the vocabulary asks for it (`add_bos_token`, `add_eos_token`). A BOS that the text
-  // itself begins with (parsed) is not doubled.
+  // The same for a text in segments. Words run on from one segment into the next, so the ids are those of the whole
+  // text, save that only segments with Parse give control tokens.
+  std::vector<TokenId> encode(std::span<const Segment> segments) const;
+
+  // Encodes and adds BOS and EOS where the vocabulary asks for it (`add_bos_token`, `add_eos_token`). A BOS that the
+  // text itself begins with (parsed) is not doubled, nor an EOS that it ends with.
   std::vector<TokenId> encode_prompt(std::string_view text, Specials specials) const;
 
   // The bytes that a token stands for; may be a part of a UTF-8 character. Control tokens give nothing unless

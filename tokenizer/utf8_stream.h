@@ -7,8 +7,9 @@
 
 namespace sluice::tokenizer {
 
-// Holds back the bytes of a character that is not complete yet. Bytes that can never become valid are replaced by U+FFFD as
-// soon as that is known (one replacement for each maximal invalid prefix, as the Unicode standard recommends).
+// Holds back the bytes of a character that is not complete yet. Bytes that can never become valid are replaced by
+// U+FFFD as soon as that is known (one replacement for each maximal invalid prefix, as the Unicode standard
+// recommends).
 class Utf8Stream {
  public:
   // The text that is certain after these bytes.
@@ -20,7 +21,8 @@ class Utf8Stream {
   std::string held_;  // at most 3 bytes: a valid beginning of a character
 };
 
-// Characters (code points) of a valid UTF-8 text, and of these the CJK ones (ideographs, kana, hangul, and CJK punctuation).
+// Characters (code points) of a valid UTF-8 text, and of these the CJK ones (ideographs, kana, hangul, and CJK
+// punctuation).
 struct CharacterCount {
   size_t all = 0;
   size_t cjk = 0;
