@@ -23,9 +23,10 @@ struct Alphabet {
       byte[code_point] = static_cast<int16_t>(value);
       std::string& utf8 = character[value];
       if (code_point < 0x80) {
-        utf8 = {static_cast<char>(code_point)};
+        utf8.push_back(static_cast<char>(code_point));
       } else {
-        utf8 = {static_cast<char>(0xC0 | (code_point >> 6)), static_cast<char>(0x80 | (code_point & 0x3F))};
+        utf8.push_back(static_cast<char>(0xC0 | (code_point >> 6)));
+        utf8.push_back(static_cast<char>(0x80 | (code_point & 0x3F)));
       }
     }
   }

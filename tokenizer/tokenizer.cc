@@ -65,7 +65,9 @@ void Tokenizer::State::encode_text(std::string_view text, bool after_special, st
   if (bpe) {
     bpe->encode(text, ids);
   } else {
-    spm->encode((adds_space_prefix && after_special ? kSpmSpace : "") + escape_spaces(text), ids);
+    std::string escaped(adds_space_prefix && after_special ? kSpmSpace : "");
+    escaped += escape_spaces(text);
+    spm->encode(escaped, ids);
   }
 }
 

@@ -49,13 +49,10 @@ void check_length(std::string_view key, uint64_t found, size_t expected) {
 }  // namespace
 
 bool looks_special(std::string_view spelling) {
-  constexpr std::string_view kWideBar = "\xEF\xBD\x9C";
   const auto wrapped = [&](std::string_view open, std::string_view close) {
     return spelling.size() > open.size() + close.size() && spelling.starts_with(open) && spelling.ends_with(close);
   };
-  const std::string wide_open = "<" + std::string(kWideBar);
-  const std::string wide_close = std::string(kWideBar) + ">";
-  return wrapped("<|", "|>") || wrapped(wide_open, wide_close);
+  return wrapped("<|", "|>") || wrapped("<\xEF\xBD\x9C", "\xEF\xBD\x9C>");
 }
 
 Vocabulary::Vocabulary(const gguf::Metadata& metadata) {
