@@ -140,7 +140,7 @@ def rope_frequencies(hyper: Hyper, factors: np.ndarray | None) -> tuple[np.ndarr
     """The angle a position adds to each pair, [n_rope / 2], and the size of cos and sin (1 but for plain YaRN)."""
     n_pairs = hyper.n_rope // 2
     frequencies = hyper.freq_base ** (-np.arange(n_pairs) / n_pairs)
-    if factors is not None:
+    if factors is not None and "frequency factors left out" not in hyper.mistakes:
         frequencies = frequencies / factors
     if hyper.scaling == "none":
         return frequencies, 1.0
@@ -167,10 +167,10 @@ def rope(x: np.ndarray, hyper: Hyper, factors: np.ndarray | None = None) -> np.n
     frequencies, size = rope_frequencies(hyper, factors)
     angles = np.arange(x.shape[0])[:, None, None] * frequencies
     cos, sin = size * np.cos(angles), size * np.sin(angles)
-    turned = np.empty_like(x)
     if "rope pairs half a head apart" in hyper.mistakes:
         a, b = np.split(x, 2, axis=-1)
         return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+    turned = np.empty_like(x)
     a, b = x[..., 0::2], x[..., 1::2]
     turned[..., 0::2] = a * cos - b * sin
     turned[..., 1::2] = a * sin + b * cos
@@ -187,6 +187,8 @@ def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float) -> np.ndar
 
 def attention_scale(hyper: Hyper) -> float:
     scale = 1 / np.sqrt(hyper.key_length)
+    if "scale by the latent key's length" in hyper.mistakes:
+        scale = 1 / np.sqrt(hyper.kv_lora + hyper.n_rope)
     if hyper.architecture == "deepseek2" and hyper.scaling == "yarn" and hyper.yarn_log_multiplier is not None:
         mscale = 1 + hyper.yarn_log_multiplier * np.log(hyper.factor)
         scale *= mscale * mscale
@@ -264,6 +266,8 @@ def route(model: Model, hyper: Hyper, layer: int, h: np.ndarray) -> Routing:
     else:
         probabilities = softmax(logits)  # over all experts, before the choice
     bias = model.tensors.get(f"blk.{layer}.exp_probs_b.bias")
+    if "bias left out" in hyper.mistakes:
+        bias = None
     scores = probabilities if bias is None else probabilities + bias
     margin = np.full(len(h), np.inf)
 

@@ -315,7 +315,7 @@ FIXTURES = {
     "llama-mixtral": lambda name: llama(name, F16, n_experts=4, n_experts_used=2, n_ff=48, spm=True),
     "llama-q8_0": lambda name: llama(name, Q8_0),
     "llama-q4_1": lambda name: llama(name, Q4_1, n_embd=64, n_ff=96, tied=True),
-    # The lite form twice: with the number of layers by which some readers know it, and with two.
+    # The lite form with the number of layers by which some readers know it, and with two, fused and split.
     "deepseek2-v2-lite-27": lambda name: deepseek2(
         name, F16, n_layers=27, n_layers_dense=24, n_heads=2, kv_lora=14, nope=6, rope=8, value=10, n_ff=8,
         residual_gain=0.4, **LITE,
@@ -323,6 +323,7 @@ FIXTURES = {
     "deepseek2-v2-lite": lambda name: deepseek2(
         name, F16, n_layers=2, n_experts=6, gating=SOFTMAX, weights_norm=False, **LITE
     ),
+    "deepseek2-v2-lite-split": lambda name: deepseek2(name, F16, n_layers=2, n_experts=6, split=True, **LITE),
     "deepseek2-v2": lambda name: deepseek2(name, F16, n_layers=2, n_experts=12, **V2),
     "deepseek2-v2-groups": lambda name: deepseek2(
         name, F16, n_layers=2, n_experts=16, groups=(4, 2), gating=SOFTMAX, weights_norm=False, **V2

@@ -1,0 +1,407 @@
+#include "tokenizer/chat_formats.h"
+
+#include <algorithm>
+
+#include "tokenizer/utf8.h"
+
+namespace sluice::tokenizer {
+namespace {
+
+using Messages = std::span<const Message>;
+
+constexpr std::string_view kThinkBegin = "<think>";
+constexpr std::string_view kThinkEnd = "</think>";
+
+// DeepSeek's marks have the bars of U+FF5C and the spaces of U+2581.
+constexpr std::string_view kDeepseekUser = "<｜User｜>";
+constexpr std::string_view kDeepseekAssistant = "<｜Assistant｜>";
+constexpr std::string_view kDeepseekEnd = "<｜end▁of▁sentence｜>";
+
+// What Python's str.strip() takes for white space.
+bool is_space(char32_t c) {
+  return (c >= 0x9 && c <= 0xD) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+std::string_view trimmed(std::string_view text) {
+  size_t begin = std::string_view::npos;
+  size_t end = 0;
+  for (size_t position = 0; position < text.size();) {
+    const Utf8Step step = next_utf8(text.substr(position));
+    if (!step.valid || !is_space(step.code_point)) {
+      begin = std::min(begin, position);
+      end = position + step.bytes;
+    }
+    position += step.bytes;
+  }
+  return begin < end ? text.substr(begin, end - begin) : std::string_view();
+}
+
+std::string_view without_leading_newlines(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of('\n'), text.size()));
+  return text;
+}
+
+std::string_view without_trailing_newlines(std::string_view text) {
+  const size_t last = text.find_last_not_of('\n');
+  return last == std::string_view::npos ? std::string_view() : text.substr(0, last + 1);
+}
+
+std::string_view after_last(std::string_view text, std::string_view mark) {
+  const size_t found = text.rfind(mark);
+  return found == std::string_view::npos ? text : text.substr(found + mark.size());
+}
+
+std::string_view after_first(std::string_view text, std::string_view mark) {
+  const size_t found = text.find(mark);
+  return found == std::string_view::npos ? text : text.substr(found + mark.size());
+}
+
+const RoleMarks& marks_of(const ChatFormat& format, Role role) {
+  if (role == Role::System) return format.system;
+  return role == Role::User ? format.user : format.assistant;
+}
+
+// The system message that the conversation begins with is taken off `messages`.
+std::string_view take_system(Messages& messages) {
+  if (messages.empty() || messages.front().role != Role::System) return {};
+  const std::string_view system = messages.front().content;
+  messages = messages.subspan(1);
+  return system;
+}
+
+// Each message between its role's marks.
+void render_marked(const ChatFormat& format, Messages messages, bool open_assistant, PromptWriter& out) {
+  const bool has_system = !messages.empty() && messages.front().role == Role::System;
+  if (!has_system && !messages.empty() && !format.default_system.empty()) {
+    out.mark(format.system.before).mark(format.default_system).mark(format.system.after);
+  }
+  for (const Message& message : messages) {
+    const RoleMarks& marks = marks_of(format, message.role);
+    std::string_view content = message.content;
+    if (format.drops_thinking && message.role == Role::Assistant) content = after_last(content, kThinkEnd);
+    if (format.trims) content = trimmed(content);
+    out.mark(marks.before).content(content).mark(marks.after);
+  }
+  if (open_assistant) out.mark(format.open);
+}
+
+// DeepSeek Coder tells its default system text whenever no message at all is a system message.
+void render_deepseek_coder(const ChatFormat& format, Messages messages, bool open_assistant, PromptWriter& out) {
+  const bool has_system = std::any_of(messages.begin(), messages.end(),
+                                      [](const Message& message) { return message.role == Role::System; });
+  if (!has_system) {
+    out.mark(
+        "You are an AI programming assistant, utilizing the Deepseek Coder model, developed by Deepseek Company, and "
+        "you only "
+        "answer questions related to computer science. For politically sensitive questions, security and privacy "
+        "issues, and "
+        "other non-computer science questions, you will refuse to answer\n");
+  }
+  render_marked(format, messages, open_assistant, out);
+}
+
+// DeepSeek V3 and R1: all system messages come first.
+void render_deepseek3(const ChatFormat& format, Messages messages, bool open_assistant, PromptWriter& out) {
+  bool is_first = true;
+  for (const Message& message : messages) {
+    if (message.role != Role::System) continue;
+    if (!is_first) out.mark("\n\n");
+    out.content(message.content);
+    is_first = false;
+  }
+  for (const Message& message : messages) {
+    if (message.role == Role::System) continue;
+    const RoleMarks& marks = marks_of(format, message.role);
+    const bool drops = format.drops_thinking && message.role == Role::Assistant;
+    out.mark(marks.before).content(drops ? after_last(message.content, kThinkEnd) : message.content).mark(marks.after);
+  }
+  if (open_assistant) out.mark(format.open);
+}
+
+// DeepSeek V3.1 without thinking: the mark of an answer stands only after a user's message.
+void render_deepseek31(const ChatFormat& format, Messages messages, bool open_assistant, PromptWriter& out) {
+  bool is_first = true;
+  for (const Message& message : messages) {
+    if (message.role != Role::System) continue;
+    if (!is_first) out.mark("\n\n");
+    out.content(message.content);
+    is_first = false;
+  }
+  bool after_user = false;
+  for (const Message& message : messages) {
+    if (message.role == Role::User) {
+      out.mark(format.user.before).content(message.content);
+      after_user = true;
+    } else if (message.role == Role::Assistant) {
+      if (after_user) out.mark(format.assistant.before);
+      out.content(after_first(message.content, kThinkEnd)).mark(format.assistant.after);
+      after_user = false;
+    }
+  }
+  if (open_assistant && after_user) out.mark(format.open);
+}
+
+// Qwen 3: thinking stays only in answers after the last question.
+void render_qwen3(const ChatFormat& format, Messages messages, bool open_assistant, PromptWriter& out) {
+  size_t last_query = messages.empty() ? 0 : messages.size() - 1;
+  for (size_t i = messages.size(); i-- > 0;) {
+    const std::string_view content = messages[i].content;
+    if (messages[i].role == Role::User &&
+        !(content.starts_with("<tool_response>") && content.ends_with("</tool_response>"))) {
+      last_query = i;
+      break;
+    }
+  }
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const RoleMarks& marks = marks_of(format, messages[i].role);
+    std::string_view content = messages[i].content;
+    out.mark(marks.before);
+    if (messages[i].role == Role::Assistant) {
+      std::string_view reasoning;
+      if (content.find(kThinkEnd) != std::string_view::npos) {
+        reasoning = without_trailing_newlines(content.substr(0, content.find(kThinkEnd)));
+        reasoning = without_leading_newlines(after_last(reasoning, kThinkBegin));
+        content = without_leading_newlines(after_last(content, kThinkEnd));
+      }
+      const bool is_last = i + 1 == messages.size();
+      if (i > last_query && (is_last || !reasoning.empty())) {
+        out.mark("<think>\n").content(without_trailing_newlines(reasoning)).mark("\n</think>\n\n");
+        content = without_leading_newlines(content);
+      }
+    }
+    out.content(content).mark(marks.after);
+  }
+  if (open_assistant) out.mark(format.open);
+}
+
+// Llama 2: the system text stands inside the first user's message; every user's message begins with BOS.
+void render_llama2(const ChatFormat&, Messages messages, bool, PromptWriter& out) {
+  const bool has_system = !messages.empty() && messages.front().role == Role::System;
+  const std::string_view system = take_system(messages);
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const std::string_view content = messages[i].content;
+    if (messages[i].role == Role::Assistant) {
+      out.mark(" ").content(trimmed(content)).mark(" </s>");
+      continue;
+    }
+    out.mark(i == 0 ? "[INST] " : "<s>[INST] ");  // the first BOS is the tokenizer's to add
+    if (i == 0 && has_system) {
+      // Stripping goes over the whole, so the question loses leading white space only when no system text stands before
+      // it.
+      std::string_view question = content;
+      question.remove_suffix(
+          static_cast<size_t>(content.data() + content.size() - (trimmed(content).data() + trimmed(content).size())));
+      if (trimmed(content).empty()) question = {};
+      out.mark("<<SYS>>\n").content(system).mark(question.empty() ? "\n<</SYS>>" : "\n<</SYS>>\n\n").content(question);
+    } else {
+      out.content(trimmed(content));
+    }
+    out.mark(" [/INST]");
+  }
+}
+
+// Mistral: the system text stands before the first question...
+void render_mistral_system_first(const ChatFormat& format, Messages messages, bool, PromptWriter& out) {
+  const std::string_view system = take_system(messages);
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const RoleMarks& marks = marks_of(format, messages[i].role);
+    out.mark(marks.before);
+    if (i == 0 && !system.empty()) out.content(system).mark("\n\n");
+    out.content(messages[i].content).mark(marks.after);
+  }
+}
+
+// ... or, since version 3, before the last one.
+void render_mistral_system_last(const ChatFormat& format, Messages messages, bool, PromptWriter& out) {
+  const std::string_view system = take_system(messages);
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const bool is_user = messages[i].role == Role::User;
+    const RoleMarks& marks = marks_of(format, messages[i].role);
+    out.mark(marks.before);
+    if (is_user && i + 1 == messages.size() && !system.empty()) out.content(system).mark("\n\n");
+    const bool trims = format.trims && !is_user;
+    out.content(trims ? trimmed(messages[i].content) : messages[i].content).mark(marks.after);
+  }
+}
+
+// Llama 3.1 and after: a system message with dates always stands first. The date is the one that the template falls
+// back on.
+void render_llama31(const ChatFormat& format, Messages messages, bool open_assistant, PromptWriter& out) {
+  const std::string_view system = take_system(messages);
+  out.mark(format.system.before).mark("Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n");
+  out.content(trimmed(system)).mark(format.system.after);
+  render_marked(format, messages, open_assistant, out);
+}
+
+std::vector<ChatFormat> make_formats() {
+  const RoleMarks chatml_system{"<|im_start|>system\n", "<|im_end|>\n"};
+  const RoleMarks chatml_user{"<|im_start|>user\n", "<|im_end|>\n"};
+  const RoleMarks chatml_assistant{"<|im_start|>assistant\n", "<|im_end|>\n"};
+  const auto chatml = [&](std::string_view name, std::string_view default_system) {
+    return ChatFormat{
+        name,          {}, false, render_marked, chatml_system, chatml_user, chatml_assistant, chatml_assistant.before,
+        default_system};
+  };
+  const auto kimi = [&](std::string_view name, std::string_view default_system) {
+    return ChatFormat{name,
+                      {},
+                      false,
+                      render_marked,
+                      {"<|im_system|>system<|im_middle|>", "<|im_end|>"},
+                      {"<|im_user|>user<|im_middle|>", "<|im_end|>"},
+                      {"<|im_assistant|>assistant<|im_middle|>", "<|im_end|>"},
+                      "<|im_assistant|>assistant<|im_middle|>",
+                      default_system};
+  };
+  const auto llama3 = [&](std::string_view name, auto* render) {
+    return ChatFormat{name,
+                      {},
+                      true,
+                      render,
+                      {"<|start_header_id|>system<|end_header_id|>\n\n", "<|eot_id|>"},
+                      {"<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"},
+                      {"<|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"},
+                      "<|start_header_id|>assistant<|end_header_id|>\n\n",
+                      {},
+                      true};
+  };
+  const auto deepseek = [&](std::string_view name, std::string_view open, bool drops_thinking) {
+    return ChatFormat{name, {}, true,  render_deepseek3, {}, {kDeepseekUser, {}}, {kDeepseekAssistant, kDeepseekEnd},
+                      open, {}, false, drops_thinking};
+  };
+  std::vector<ChatFormat> formats = {
+      chatml("chatml", {}),
+      chatml("smollm2", "You are a helpful AI assistant named SmolLM, trained by Hugging Face"),
+      chatml("qwen1.5", "You are a helpful assistant"),
+      chatml("qwen2", "You are a helpful assistant."),
+      chatml("qwen2.5", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."),
+      chatml("qwen3", {}),
+      chatml("qwen3-thinking", {}),
+      kimi("kimi-k2", "You are Kimi, an AI assistant created by Moonshot AI."),
+      kimi("kimi-k2-0711", "You are a helpful assistant"),
+      llama3("llama3", render_marked),
+      llama3("llama3.1", render_llama31),
+      {"llama2", {"llama2-sys"}, true, render_llama2, {}, {}, {}, {}, {}},
+      {"mistral-v0", {}, true, render_mistral_system_first, {}, {"[INST] ", " [/INST]"}, {{}, "</s>"}, {}, {}},
+      {"mistral-v0.1", {}, true, render_mistral_system_first, {}, {"[INST] ", " [/INST]"}, {{}, "</s> "}, {}, {}},
+      {"mistral-v1",
+       {"mixtral-instruct", "mixtral"},
+       true,
+       render_mistral_system_first,
+       {},
+       {" [INST] ", " [/INST]"},
+       {" ", "</s>"},
+       {},
+       {}},
+      {"mistral-v3", {}, true, render_mistral_system_last, {}, {"[INST] ", "[/INST]"}, {" ", "</s>"}, {}, {}, true},
+      {"mistral-v3-tekken", {}, true, render_mistral_system_last, {}, {"[INST]", "[/INST]"}, {{}, "</s>"}, {}, {}},
+      {"mistral-v7",
+       {},
+       true,
+       render_marked,
+       {"[SYSTEM_PROMPT] ", "[/SYSTEM_PROMPT]"},
+       {"[INST] ", "[/INST]"},
+       {" ", "</s>"},
+       {},
+       {}},
+      {"mistral-v7-tekken",
+       {},
+       true,
+       render_marked,
+       {"[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"},
+       {"[INST]", "[/INST]"},
+       {{}, "</s>"},
+       {},
+       {}},
+      {"zephyr",
+       {},
+       false,
+       render_marked,
+       {"<|system|>\n", "</s>\n"},
+       {"<|user|>\n", "</s>\n"},
+       {"<|assistant|>\n", "</s>\n"},
+       "<|assistant|>\n",
+       {}},
+      {"phi3",
+       {"phi-3"},
+       false,
+       render_marked,
+       {"<|system|>\n", "<|end|>\n"},
+       {"<|user|>\n", "<|end|>\n"},
+       {"<|assistant|>\n", "<|end|>\n"},
+       "<|assistant|>\n",
+       {}},
+      {"vicuna", {}, true, render_marked, {{}, " "}, {"USER: ", " "}, {"ASSISTANT: ", "</s>"}, "ASSISTANT:", {}},
+      {"vicuna-lines",
+       {},
+       false,
+       render_marked,
+       {{}, "\n\n"},
+       {"USER: ", "\n"},
+       {"ASSISTANT: ", "</s>\n"},
+       "ASSISTANT:",
+       {}},
+      {"vicuna-orca",
+       {},
+       false,
+       render_marked,
+       {"SYSTEM: ", "\n"},
+       {"USER: ", "\n"},
+       {"ASSISTANT: ", "</s>\n"},
+       "ASSISTANT:",
+       {}},
+      {"deepseek-coder",
+       {"deepseek"},
+       true,
+       render_deepseek_coder,
+       {},
+       {"### Instruction:\n", "\n"},
+       {"### Response:\n", "\n<|EOT|>\n"},
+       "### Response:\n",
+       {}},
+      {"deepseek2",
+       {"deepseek-llm", "deepseek-v2"},
+       true,
+       render_marked,
+       {{}, "\n\n"},
+       {"User: ", "\n\n"},
+       {"Assistant: ", kDeepseekEnd},
+       "Assistant:",
+       {}},
+      deepseek("deepseek3", kDeepseekAssistant, false),
+      deepseek("deepseek-r1", kDeepseekAssistant, true),
+      deepseek("deepseek-r1-think", "<｜Assistant｜><think>\n", true),
+      {"deepseek3.1",
+       {"deepseek-v3.1"},
+       true,
+       render_deepseek31,
+       {},
+       {kDeepseekUser, {}},
+       {"<｜Assistant｜></think>", kDeepseekEnd},
+       "<｜Assistant｜></think>",
+       {}},
+  };
+  for (ChatFormat& format : formats) {
+    if (format.name.starts_with("qwen3")) format.render = render_qwen3;
+    if (format.name == "qwen3-thinking") format.open = "<|im_start|>assistant\n<think>\n";
+    if (format.name == "deepseek3") format.aliases = {"deepseek-v3"};
+  }
+  return formats;
+}
+
+}  // namespace
+
+PromptWriter& PromptWriter::append(std::string_view text, Specials specials) {
+  if (text.empty()) return *this;
+  if (segments_.empty() || segments_.back().specials != specials) segments_.push_back({{}, specials});
+  segments_.back().text += text;
+  return *this;
+}
+
+const std::vector<ChatFormat>& chat_formats() {
+  static const std::vector<ChatFormat> formats = make_formats();
+  return formats;
+}
+
+}  // namespace sluice::tokenizer
