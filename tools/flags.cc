@@ -1,0 +1,71 @@
+#include "tools/flags.h"
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cmath>
+
+#include "tools/exit_codes.h"
+#include "tools/text_format.h"
+
+namespace sluice::tools {
+
+static std::string range_text(double least, double most) {
+  bool open_above = most >= 1e9;
+  if (open_above) return least <= -1e9 ? "any finite number" : format("%.10g or more", least);
+  return format("%.10g to %.10g", least, most);
+}
+
+[[noreturn]] static void refuse(std::string_view name, std::string_view text, const char* kind, double least,
+                                double most) {
+  throw UsageError(format("%s cannot be '%s'; expected %s, %s; give a value in that range", std::string(name).c_str(),
+                          printable(text, 60).c_str(), kind, range_text(least, most).c_str()));
+}
+
+int64_t parse_integer(std::string_view name, std::string_view text, int64_t least, int64_t most) {
+  int64_t value = 0;
+  auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  bool whole = failure == std::errc() && end == text.data() + text.size();
+  if (!whole || value < least || value > most) {
+    refuse(name, text, "a whole number", static_cast<double>(least), static_cast<double>(most));
+  }
+  return value;
+}
+
+double parse_number(std::string_view name, std::string_view text, double least, double most) {
+  double value = 0;
+  auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  bool whole = failure == std::errc() && end == text.data() + text.size();
+  if (!whole || !std::isfinite(value) || value < least || value > most) refuse(name, text, "a number", least, most);
+  return value;
+}
+
+CLI::Option* add_flag_with_value(CLI::App& app, const std::string& names, const std::string& value_name,
+                                 std::function<void(const std::string&)> set, const std::string& help) {
+  return app.add_option_function<std::string>(names, set, help)->type_name(value_name);
+}
+
+CLI::Option* add_choice(CLI::App& app, const std::string& names, std::vector<std::string> choices,
+                        std::function<void(size_t index)> set, const std::string& help) {
+  std::string listed;
+  for (const std::string& choice : choices) listed += (listed.empty() ? "" : "|") + choice;
+  std::string name = names.substr(names.find("--"));
+  auto pick = [=](const std::string& text) {
+    for (size_t i = 0; i < choices.size(); i++) {
+      if (choices[i] == text) return set(i);
+    }
+    throw UsageError(format("%s cannot be '%s'; expected %s; give one of these", name.c_str(),
+                            printable(text, 60).c_str(), listed.c_str()));
+  };
+  return app.add_option_function<std::string>(names, pick, help)->type_name(listed);
+}
+
+CLI::Option* add_repeated(CLI::App& app, const std::string& names, const std::string& value_name,
+                          std::function<void(const std::string&)> add, const std::string& help) {
+  // A vector of CLI11 would read "[END]" as a list; a callback a value does not.
+  return app.add_option_function<std::string>(names, add, help)
+      ->type_name(value_name)
+      ->trigger_on_parse()
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+}
+
+}  // namespace sluice::tools

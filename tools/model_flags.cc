@@ -1,0 +1,97 @@
+#include "tools/model_flags.h"
+
+#include <CLI/CLI.hpp>
+#include <array>
+
+#include "tools/exit_codes.h"
+#include "tools/flags.h"
+#include "tools/terminal.h"
+#include "tools/text_format.h"
+
+namespace sluice::tools {
+
+static constexpr int64_t kMostContext = 1 << 28;
+static constexpr int64_t kMostThreads = 4096;
+static constexpr int64_t kMostBatch = 1 << 20;
+
+void add_model_flags(CLI::App& app, ModelFlags& flags) {
+  auto context = [&flags](const std::string& text) {
+    flags.session.n_context = static_cast<uint32_t>(parse_integer("--ctx-size", text, 0, kMostContext));
+  };
+  add_flag_with_value(app, "-c,--ctx-size", "N", context,
+                      "Context length in tokens; 0: what the model was trained with, at most 4096")
+      ->group("Model")
+      ->default_str("0");
+  auto threads = [&flags](const std::string& text) {
+    flags.model.n_threads = static_cast<uint32_t>(parse_integer("--threads", text, 0, kMostThreads));
+  };
+  add_flag_with_value(app, "-t,--threads", "N", threads, "CPU threads; 0: all cores that this process may use")
+      ->group("Model")
+      ->default_str("0");
+  auto batch = [&flags](const std::string& text) {
+    flags.session.n_batch = static_cast<uint32_t>(parse_integer("--batch-size", text, 1, kMostBatch));
+  };
+  add_flag_with_value(app, "-b,--batch-size", "N", batch, "Prompt tokens in one forward pass at most")
+      ->group("Model")
+      ->default_str(std::to_string(flags.session.n_batch));
+  auto cache = [&flags](size_t i) { flags.session.cache = i == 0 ? engine::CacheType::F16 : engine::CacheType::F32; };
+  add_choice(app, "--cache-type", {"f16", "f32"}, cache, "Precision of the KV cache")
+      ->group("Model")
+      ->default_str("f16");
+  auto activations = [&flags](size_t i) {
+    flags.model.activations = i == 0 ? engine::ActivationPrecision::Int8 : engine::ActivationPrecision::Float32;
+  };
+  add_choice(app, "--activations", {"int8", "f32"}, activations, "Precision of the inputs of quantised matrices")
+      ->group("Model")
+      ->default_str("int8");
+  auto latent = [&flags](size_t i) {
+    static constexpr std::array kModes = {engine::LatentAttention::Automatic, engine::LatentAttention::Expanded,
+                                          engine::LatentAttention::Absorbed};
+    flags.model.latent_attention = kModes[i];
+  };
+  add_choice(app, "--mla", {"auto", "expanded", "absorbed"}, latent, "How multi-head latent attention reads its cache")
+      ->group("Model")
+      ->default_str("auto");
+  auto pre_tokenizer = [&flags](const std::string& text) { flags.model.pre_tokenizer = text; };
+  add_flag_with_value(app, "--pre-tokenizer", "NAME", pre_tokenizer,
+                      "Pre-tokeniser to use instead of the one that the file names")
+      ->group("Model");
+  app.add_flag("-q,--quiet", flags.quiet, "No progress and no timing on stderr, only warnings and errors");
+}
+
+std::filesystem::path default_model_path() {
+  std::filesystem::path built_in = SLUICE_DEFAULT_MODEL;
+  if (!built_in.empty()) {
+    std::error_code failure;
+    std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe", failure).parent_path();
+    std::filesystem::path name = built_in.filename();
+    for (const auto& path : {folder / name, folder / "models" / name, folder / "../models" / name,
+                             folder / "../share/sluice" / name, built_in}) {
+      if (std::filesystem::is_regular_file(path, failure)) return path;
+    }
+    throw UsageError("no MODEL was given and the default model is gone; expected it at " + built_in.string() +
+                     "; give the path of a GGUF file: sluice run MODEL.gguf");
+  }
+  throw UsageError(
+      "no MODEL was given and this build has no default model; expected one in models/ when it was configured; "
+      "give the path of a GGUF file: sluice run MODEL.gguf");
+}
+
+std::shared_ptr<const engine::Model> open_model(const ModelFlags& flags) {
+  Progress progress("loading", Progress::Unit::Bytes, !flags.quiet);
+  engine::ModelOptions options = flags.model;
+  options.on_progress = [&](uint64_t done, uint64_t total) { progress.update(done, total); };
+  return engine::Model::open(flags.path, options);
+}
+
+engine::Session open_session(std::shared_ptr<const engine::Model> model, const ModelFlags& flags) {
+  if (flags.session.n_context > model->trained_context() && model->trained_context() > 0) {
+    print_warning(
+        format("the context of %u tokens is longer than the %u that the model was trained with; "
+               "expect poor text past them",
+               flags.session.n_context, model->trained_context()));
+  }
+  return {std::move(model), flags.session};
+}
+
+}  // namespace sluice::tools

@@ -1,0 +1,35 @@
+// The options that say which model runs and how: shared by `run` and `chat`.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "engine/engine.h"
+
+namespace CLI {
+class App;
+}
+
+namespace sluice::tools {
+
+struct ModelFlags {
+  std::string path;
+  engine::ModelOptions model;
+  engine::SessionOptions session;
+  bool quiet = false;
+};
+
+void add_model_flags(CLI::App& app, ModelFlags& flags);
+
+// The small model that comes with the program: where it was built, or beside the program. Throws UsageError without
+// one.
+std::filesystem::path default_model_path();
+
+// Opens flags.path with a progress bar.
+std::shared_ptr<const engine::Model> open_model(const ModelFlags& flags);
+
+// A session as the flags want it; warns on stderr when its context is longer than the trained one.
+engine::Session open_session(std::shared_ptr<const engine::Model> model, const ModelFlags& flags);
+
+}  // namespace sluice::tools

@@ -1,0 +1,137 @@
+#include "tools/report.h"
+
+#include <unistd.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tools/text_format.h"
+
+namespace sluice::tools {
+
+using engine::Generation;
+using engine::Statistics;
+using engine::StopReason;
+
+Memory process_memory() {
+  // Pages: the whole size, the resident part, the resident part of files.
+  std::ifstream counts("/proc/self/statm");
+  uint64_t total = 0;
+  Memory memory;
+  if (!(counts >> total >> memory.resident >> memory.resident_file)) return {};
+  auto page_bytes = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  memory.resident *= page_bytes;
+  memory.resident_file *= page_bytes;
+  return memory;
+}
+
+uint64_t model_file_bytes(const engine::Model& model) {
+  uint64_t bytes = 0;
+  for (const gguf::Shard& shard : model.file().shards()) bytes += shard.file_bytes;
+  return bytes;
+}
+
+static bool measured(double rate) {
+  return std::isfinite(rate) && rate > 0;
+}
+
+static std::string rate_text(double rate, const char* unit) {
+  return measured(rate) ? format(", %.*f %s/s", rate < 10 ? 2 : 1, rate, unit) : std::string();
+}
+
+static std::string stop_text(const Generation& generation, const engine::Session& session) {
+  switch (generation.stop) {
+    case StopReason::EndOfText:
+      return "the model ended its text";
+    case StopReason::Length:
+      return "--predict tokens were generated";
+    case StopReason::Context:
+      return format("the context of %u tokens is full; -c gives more", session.n_context());
+    case StopReason::StopString:
+      return "a stop string came";
+    case StopReason::Cancelled:
+      return "Ctrl-C";
+  }
+  return {};
+}
+
+static std::string token_count(uint64_t n_tokens) {
+  return format_count(n_tokens) + (n_tokens == 1 ? " token" : " tokens");
+}
+
+std::string report_lines(const Generation& generation, const engine::Session& session,
+                         const engine::GenerateOptions& options) {
+  const Statistics& s = generation.statistics;
+  std::string lines = "prompt       " + token_count(s.prompt_tokens) + " (" + format_count(s.cached_tokens) +
+                      " cached) in " + format_seconds(s.prefill_seconds) +
+                      rate_text(s.prefill_tokens_per_second(), "tokens") + "\n";
+  if (s.generated_tokens > 0) lines += "first token  " + format_seconds(s.time_to_first_token_seconds) + "\n";
+  lines += "generated    " + token_count(s.generated_tokens);
+  if (s.thinking_tokens > 0) {
+    lines += " (" + format_count(s.thinking_tokens) + " thinking, " +
+             format_count(s.generated_tokens - s.thinking_tokens) + " answer)";
+  }
+  if (s.generated_tokens > 1) {
+    lines +=
+        ", after the first in " + format_seconds(s.decode_seconds) + rate_text(s.decode_tokens_per_second(), "tokens");
+  }
+  lines += "\ntext         " + format_count(s.characters) + " characters" +
+           rate_text(s.characters_per_second(), "characters");
+  if (s.cjk_characters > 0) {
+    lines +=
+        "; " + format_count(s.cjk_characters) + " of them CJK" + rate_text(s.cjk_characters_per_second(), "characters");
+  }
+  Memory memory = process_memory();
+  lines += "\nmemory       " + format_bytes(memory.resident) + " resident, " + format_bytes(memory.resident_file) +
+           " of it mapped files; model " + format_bytes(model_file_bytes(session.model())) + ", sequence state " +
+           format_bytes(session.state_bytes());
+  lines += format("\nthreads      %u", session.model().n_threads());
+  bool drawn = options.sampling.temperature > 0;
+  if (drawn) lines += format("\nseed         %llu", static_cast<unsigned long long>(options.sampling.seed));
+  return lines + "\nended by     " + stop_text(generation, session) + "\n";
+}
+
+std::string report_line(const Generation& generation) {
+  const Statistics& s = generation.statistics;
+  std::string line = "[prompt " + token_count(s.prompt_tokens) + ", " + format_count(s.cached_tokens) + " cached";
+  if (s.generated_tokens > 0) line += "; first token " + format_seconds(s.time_to_first_token_seconds);
+  line += "; " + token_count(s.generated_tokens);
+  if (s.thinking_tokens > 0) line += " (" + format_count(s.thinking_tokens) + " thinking)";
+  line += rate_text(s.decode_tokens_per_second(), "tokens") + rate_text(s.characters_per_second(), "characters");
+  if (s.cjk_characters > 0) line += rate_text(s.cjk_characters_per_second(), "CJK characters");
+  return line + "; " + std::string(engine::stop_reason_name(generation.stop)) + "]\n";
+}
+
+nlohmann::ordered_json report_json(const Generation& generation, const engine::Session& session,
+                                   const engine::GenerateOptions& options) {
+  const Statistics& s = generation.statistics;
+  auto rate = [](double value) { return measured(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json(); };
+  nlohmann::ordered_json report;
+  report["text"] = generation.text;
+  report["prompt_tokens"] = s.prompt_tokens;
+  report["cached_tokens"] = s.cached_tokens;
+  report["generated_tokens"] = s.generated_tokens;
+  report["thinking_tokens"] = s.thinking_tokens;
+  report["characters"] = s.characters;
+  report["cjk_characters"] = s.cjk_characters;
+  report["prefill_s"] = s.prefill_seconds;
+  report["ttft_s"] = rate(s.generated_tokens > 0 ? s.time_to_first_token_seconds : 0);
+  report["decode_s"] = s.decode_seconds;
+  report["prefill_tok_s"] = rate(s.prefill_tokens_per_second());
+  report["decode_tok_s"] = rate(s.decode_tokens_per_second());
+  report["chars_s"] = rate(s.characters_per_second());
+  report["cjk_chars_s"] = rate(s.cjk_characters_per_second());
+  Memory memory = process_memory();
+  report["rss_bytes"] = memory.resident;
+  report["rss_file_bytes"] = memory.resident_file;
+  report["model_bytes"] = model_file_bytes(session.model());
+  report["state_bytes"] = session.state_bytes();
+  report["n_context"] = session.n_context();
+  report["n_threads"] = session.model().n_threads();
+  report["seed"] = options.sampling.seed;
+  report["stop"] = engine::stop_reason_name(generation.stop);
+  return report;
+}
+
+}  // namespace sluice::tools
