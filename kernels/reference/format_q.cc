@@ -133,9 +133,11 @@ float inverse_of(float scale) {
   return std::isfinite(inverse) ? inverse : 0;
 }
 
-// A code from 0 to `highest`; `value` is already moved so that truncation rounds it.
+// A code from 0 to `highest`; `value` is already moved so that truncation rounds it. Values so far apart that their
+// difference overflows arrive here as NaN, and their block has an infinite scale.
 uint8_t code(float value, int highest) {
-  return static_cast<uint8_t>(std::clamp(std::trunc(value), 0.0f, static_cast<float>(highest)));
+  if (!(value > 0)) return 0;
+  return static_cast<uint8_t>(std::min(std::trunc(value), static_cast<float>(highest)));
 }
 
 // Distributes 32 codes of 4 or 5 bits over nibbles, and over `high` the fifth bits.

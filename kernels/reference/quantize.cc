@@ -54,19 +54,20 @@ void quantize(TensorType type, const float* values, int64_t n_values, std::byte*
     throw std::invalid_argument("Cannot quantise " + std::to_string(n_values) + " values to " + name +
                                 ": the number must be a multiple of its block of " + std::to_string(block_values) +
                                 ".");
-  quantizer(values, n_values, blocks);
-  if (block_values == 1) return;
+  if (block_values == 1) return quantizer(values, n_values, blocks);
 
-  // A block that came out with an infinite or undefined scale, offset or sum, or was made of such values.
-  for (int64_t i = 0; i < n_values; i += block_values) {
+  auto finite = [](float value) { return std::isfinite(value); };
+  if (const float* bad = std::find_if_not(values, values + n_values, finite); bad != values + n_values)
+    throw std::invalid_argument("Cannot quantise to " + name + ": value number " + std::to_string(bad - values) +
+                                " is not finite.");
+  quantizer(values, n_values, blocks);
+  for (int64_t i = 0; i < n_values;
+       i += block_values) {  // an infinite scale or offset makes a block that is not finite
     float decoded[256];
     format.dequantize(blocks + i / block_values * format.layout->block_bytes, block_values, decoded);
-    auto finite = [](float value) { return std::isfinite(value); };
-    if (!std::all_of(decoded, decoded + block_values, finite) ||
-        !std::all_of(values + i, values + i + block_values, finite))
-      throw std::invalid_argument("Cannot quantise to " + name + ": the block of values from number " +
-                                  std::to_string(i) +
-                                  " on has a value that is not finite or too large for the scale of this format.");
+    if (!std::all_of(decoded, decoded + block_values, finite))
+      throw std::invalid_argument("Cannot quantise to " + name + ": the values from number " + std::to_string(i) +
+                                  " on are too large for the f16 scale of their block.");
   }
 }
 

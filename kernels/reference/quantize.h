@@ -16,10 +16,10 @@ bool can_quantize(gguf::TensorType type);
 
 // Writes n_values values as n_values / block_values blocks. Throws std::invalid_argument for another type, for a number
 // of values that is no multiple of the block, and, except for F32 F16 BF16, for values that are not finite or whose
-// block has a scale that f16 cannot hold.
+// block has a scale that f16 cannot hold. (The sum in a block of Q8_1 may become infinite before its scale does.)
 void quantize(gguf::TensorType type, const float* values, int64_t n_values, std::byte* blocks);
 
-// The same for one format each, unchecked; a block with a value that is not finite comes out as nonsense.
+// The same for one format each, unchecked: values in blocks must be finite.
 using QuantizeFunction = void(const float* values, int64_t n_values, std::byte* blocks);
 
 QuantizeFunction quantize_f32, quantize_f16, quantize_bf16;  // format_plain.cc

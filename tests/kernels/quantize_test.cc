@@ -123,6 +123,8 @@ TEST_CASE("quantising refuses what it cannot hold") {
     }
   }
   values[17] = 3e38f;
-  CHECK_THROWS_AS(reference::quantize(TensorType::Q8_0, values.data(), 256, blocks.data()), std::invalid_argument);
+  values[18] = -3e38f;  // their difference is no float
+  for (TensorType type : {TensorType::Q8_0, TensorType::Q4_0, TensorType::Q4_1, TensorType::Q5_1})
+    CHECK_THROWS_AS(reference::quantize(type, values.data(), 256, blocks.data()), std::invalid_argument);
   CHECK_NOTHROW(reference::quantize(TensorType::Q8_K, values.data(), 256, blocks.data()));
 }

@@ -96,7 +96,8 @@ def rows_to_quantize():
     rows = [random.normal(size=32) * 10.0**e for e in (-7, -4, -2, 0, 2, 4)]
     rows += [np.zeros(32), np.full(32, 0.75), np.full(32, -3.0), np.arange(32) - 16.0, np.arange(32) / 2.0]
     rows += [np.where(np.arange(32) % 2, 5.0, -5.0), np.where(np.arange(32) % 2, -5.0, 5.0)]  # which of two largest comes first
-    rows += [(np.arange(32) - 15.5) * 127 / 15.5, (np.arange(32) % 8 - 3.5) * 1.0]           # halves, to be rounded
+    rows += [(np.arange(32) - 15.5) * 127 / 15.5, (np.arange(32) % 8 - 3.5) * 1.0]
+    rows += [np.where(np.arange(32) == 9, 127.0, np.arange(32) - 15.5)]  # Q8_0: scale 1, so halves to be rounded
     return np.array(rows, dtype=np.float32)
 
 
