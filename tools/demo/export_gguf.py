@@ -37,7 +37,7 @@ def metadata_of(shape, tokenizer, step, context_length):
         ("general.type", STRING, "model"),
         ("general.name", STRING, "Tiny Tales"),
         ("general.description", STRING, f"{DESCRIPTION} ({step} steps.)"),
-        ("general.size_label", STRING, f"{shape.experts}x0.5M"),
+        ("general.size_label", STRING, "9.9M-A5.2M"),
         ("general.license", STRING, "mit"),
         ("general.languages", STRING, ["en"]),
         ("general.file_type", U32, FILE_TYPE_MOSTLY_Q8_0),
