@@ -5,7 +5,7 @@
   sample.py --model tiny-tales.gguf --report [--stories STORIES.txt]
 
 --model is a GGUF of export_gguf.py or a checkpoint of train.py (which needs --tokenizer). --report writes the samples
-of models/results.md, whose prompts and seeds were fixed before the model was trained: no sample is picked. With
+of models/results.md, whose prompts and seeds were fixed while the run went on: none is picked or left out. With
 --stories each sample says the longest run of words that it has in common with those stories.
 """
 import argparse
