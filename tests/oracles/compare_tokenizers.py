@@ -138,7 +138,8 @@ def known_bytes(vocabulary):
     fields = gguf.GGUFReader(vocabulary).fields
     if fields["tokenizer.ggml.model"].contents() != "gpt2":
         return set(range(256))
-    tokens = set(fields["tokenizer.ggml.tokens"].contents())
+    kinds = fields["tokenizer.ggml.token_type"].contents()
+    tokens = {token for token, kind in zip(fields["tokenizer.ggml.tokens"].contents(), kinds) if kind == gguf.TokenType.NORMAL}
     return {byte for byte, character in enumerate(byte_characters()) if character in tokens}
 
 
