@@ -45,10 +45,16 @@ def looks_special(token):
     return (token.startswith("<|") and token.endswith("|>")) or (token.startswith("<｜") and token.endswith("｜>"))
 
 
-def convert(folder, path):
+def convert_folder(folder, path):
     spec = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     config_path = folder / "tokenizer_config.json"
     config = json.loads(config_path.read_text(encoding="utf-8")) if config_path.exists() else {}
+    convert(spec, config, pre_tokenizer_name(spec), path)
+    return [added["content"] for added in spec["added_tokens"]]
+
+
+def convert(spec, config, pre_tokenizer, path):
+    """Writes a byte-level BPE tokenizer.json as a GGUF vocabulary."""
     tokens = {id: token for token, id in spec["model"]["vocab"].items()}
     kinds = {id: gguf.TokenType.NORMAL for id in tokens}
     for added in spec["added_tokens"]:
@@ -58,7 +64,7 @@ def convert(folder, path):
     size = max(tokens) + 1
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre_tokenizer_name(spec))
+    writer.add_tokenizer_pre(pre_tokenizer)
     writer.add_token_list([tokens.get(id, f"[PAD{id}]") for id in range(size)])
     writer.add_token_types([kinds.get(id, gguf.TokenType.UNUSED) for id in range(size)])
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in spec["model"]["merges"]])
@@ -76,7 +82,6 @@ def convert(folder, path):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return [added["content"] for added in spec["added_tokens"]]
 
 
 WORDS = """the of and to in is that was for on Internationalisation don't we'll they've I'M YOU'RE she'D it's 'tis O'Neill's
@@ -138,7 +143,8 @@ def known_bytes(vocabulary):
     fields = gguf.GGUFReader(vocabulary).fields
     if fields["tokenizer.ggml.model"].contents() != "gpt2":
         return set(range(256))
-    tokens = set(fields["tokenizer.ggml.tokens"].contents())
+    kinds = fields["tokenizer.ggml.token_type"].contents()
+    tokens = {token for token, kind in zip(fields["tokenizer.ggml.tokens"].contents(), kinds) if kind == gguf.TokenType.NORMAL}
     return {byte for byte, character in enumerate(byte_characters()) if character in tokens}
 
 
@@ -209,7 +215,7 @@ def main():
             out = options.write or pathlib.Path(temporary)
             out.mkdir(parents=True, exist_ok=True)
             vocabulary = out / (folder.name + ".gguf")
-            special = convert(folder, vocabulary)
+            special = convert_folder(folder, vocabulary)
             oracle = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
             # A GGUF file does not tell a normaliser: texts come normalised as the tokeniser would do it.
             normalise = (lambda text: oracle.normalizer.normalize_str(text)) if oracle.normalizer else (lambda text: text)
