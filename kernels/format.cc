@@ -49,6 +49,7 @@ static std::span<const Format> table() {
       row(TensorType::TQ2_0, Per256, reference::dequantize_tq2_0),
       row(TensorType::MXFP4, Per32, reference::dequantize_mxfp4),
       row(TensorType::NVFP4, Per32, reference::dequantize_nvfp4),
+      row(TensorType::Q1_0, Per32, reference::dequantize_q1_0),
   };
   return kFormats;
 }

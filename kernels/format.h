@@ -15,7 +15,7 @@ namespace sluice::kernels {
 enum class ActivationFormat {
   None,    // tensors of this type are read, never multiplied by
   F32,     // the vector as it is
-  Per32,   // one scale for 32 values: weights in blocks of 32 (and NVFP4, in two halves of its 64)
+  Per32,   // one scale for 32 values: weights in blocks of 32 (and NVFP4 of 64, Q1_0 of 128, in parts)
   Per256,  // one scale for 256 values: weights in super-blocks of 256
 };
 

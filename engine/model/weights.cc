@@ -4,6 +4,7 @@
 #include <string>
 
 #include "engine/error.h"
+#include "kernels/format.h"
 
 namespace sluice::engine {
 namespace {
@@ -129,6 +130,10 @@ class Binder {
   }
 
   Linear handle(const gguf::Tensor& tensor, int64_t n_outputs) const {
+    const kernels::Format* format = kernels::find_format(tensor.type);
+    if (format == nullptr || format->activation == kernels::ActivationFormat::None)
+      refuse("Tensor '" + tensor.name + "' has the type " + std::string(gguf::type_layout(tensor.type).name) +
+             ", which cannot be multiplied by");
     Linear matrix;
     matrix.type = tensor.type;
     matrix.n_inputs = static_cast<int64_t>(tensor.dims[0]);

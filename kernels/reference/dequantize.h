@@ -31,6 +31,8 @@ DequantizeFunction dequantize_iq1_s, dequantize_iq1_m;
 DequantizeFunction dequantize_iq2_xxs, dequantize_iq2_xs, dequantize_iq2_s;
 DequantizeFunction dequantize_iq3_xxs, dequantize_iq3_s;
 DequantizeFunction dequantize_iq4_nl, dequantize_iq4_xs;
+// format_q1.cc
+DequantizeFunction dequantize_q1_0;
 // format_tq.cc
 DequantizeFunction dequantize_tq1_0, dequantize_tq2_0;
 // format_fp4.cc

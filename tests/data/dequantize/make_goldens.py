@@ -126,6 +126,12 @@ def main():
         grids.append(kind.grid.ravel().astype(np.int8))
     write("iq_grids", *grids)
 
+    # The package knows the size of Q1_0 and no more: f16 scale, 128 sign bits, lowest first, 1 for plus.
+    signs = random.integers(0, 256, (12, 16), dtype=np.uint8)
+    scales = np.array(EXTREMES + ORDINARY, "<u2").view("<f2")
+    values = np.where(np.unpackbits(signs, axis=1, bitorder="little"), 1, -1).astype(np.float32) * scales.astype(np.float32)[:, None]
+    write("Q1_0", np.uint32(12), np.hstack([scales.view(np.uint8).reshape(12, 2), signs]), values)
+
 
 with np.errstate(all="ignore"):
     main()

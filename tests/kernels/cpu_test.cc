@@ -1,0 +1,261 @@
+// What runs on the CPU against the reference: threads, loops, products, attention, rotation.
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/multiply.h"
+#include "kernels/cpu/operations.h"
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/cpu/vector_loops.h"
+#include "kernels/reference/attention.h"
+#include "kernels/reference/dequantize.h"
+#include "kernels/reference/half.h"
+#include "kernels/reference/multiply.h"
+
+using namespace sluice;
+using kernels::ActivationFormat;
+using kernels::ThreadPool;
+
+namespace {
+
+std::vector<float> random_values(size_t n, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<float> values(n);
+  for (float& v : values) v = static_cast<float>(random() % 20001) / 10000.0f - 1.0f;
+  return values;
+}
+
+// Random blocks whose values are all finite and of ordinary size: float scales inside random bytes may be anything.
+std::vector<std::byte> random_blocks(const kernels::Format& format, size_t n_blocks, uint32_t seed) {
+  std::mt19937 random(seed);
+  const gguf::TypeLayout& layout = *format.layout;
+  std::vector<std::byte> bytes(n_blocks * layout.block_bytes);
+  std::vector<float> values(layout.block_values);
+  for (size_t i = 0; i < n_blocks; ++i) {
+    std::byte* block = bytes.data() + i * layout.block_bytes;
+    const auto ordinary = [](float v) { return std::isfinite(v) && std::abs(v) < 1e3f; };
+    do {
+      for (uint32_t b = 0; b < layout.block_bytes; ++b) block[b] = static_cast<std::byte>(random());
+      format.dequantize(block, layout.block_values, values.data());
+    } while (!std::ranges::all_of(values, ordinary));
+  }
+  return bytes;
+}
+
+double largest_relative_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, largest = 1e-30;
+  for (size_t i = 0; i < b.size(); ++i) {
+    difference = std::max(difference, std::abs(double{a[i]} - double{b[i]}));
+    largest = std::max(largest, std::abs(double{b[i]}));
+  }
+  return difference / largest;
+}
+
+}  // namespace
+
+TEST_CASE("a pool of any size runs every task once, many times in a row") {
+  for (const uint32_t n_threads : {1u, 2u, 3u, 8u}) {
+    ThreadPool pool(n_threads);
+    CHECK(pool.n_threads() == n_threads);
+    for (const int64_t n_tasks : {0, 1, 2, 7, 1000}) {
+      for (int round = 0; round < 50; ++round) {
+        std::vector<std::atomic<int>> runs(static_cast<size_t>(n_tasks));
+        pool.run(n_tasks, [&](int64_t i) { runs[static_cast<size_t>(i)].fetch_add(1); });
+        REQUIRE(std::ranges::all_of(runs, [](const auto& r) { return r.load() == 1; }));
+      }
+    }
+  }
+  CHECK(kernels::usable_cores() >= 1);
+}
+
+TEST_CASE("a pool that has gone to sleep wakes up") {
+  ThreadPool pool(3);
+  std::atomic<int> done{0};
+  for (int i = 0; i < 3; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));  // far longer than workers spin
+    pool.run(10, [&](int64_t) { done.fetch_add(1); });
+  }
+  CHECK(done.load() == 30);
+}
+
+#if defined(__x86_64__)
+TEST_CASE("the vector loops give the same bits for every instruction set, at every length") {
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("f16c")) {
+    MESSAGE("skipped: this CPU has no AVX2 with F16C");
+    return;
+  }
+  const kernels::VectorLoops &base = kernels::kVectorLoopsBaseline, &avx2 = kernels::kVectorLoopsAvx2;
+  for (int64_t n = 0; n < 140; ++n) {
+    const auto size = static_cast<size_t>(n);
+    const auto a = random_values(size, 1), b = random_values(size, 2);
+    std::vector<uint16_t> half_base(size), half_avx2(size);
+    base.float_to_half(a.data(), half_base.data(), n);
+    avx2.float_to_half(a.data(), half_avx2.data(), n);
+    CHECK(half_base == half_avx2);
+    std::vector<float> wide_base(size), wide_avx2(size);
+    base.half_to_float(half_base.data(), wide_base.data(), n);
+    avx2.half_to_float(half_base.data(), wide_avx2.data(), n);
+    CHECK(wide_base == wide_avx2);
+    CHECK(base.dot(a.data(), b.data(), n) == avx2.dot(a.data(), b.data(), n));
+    CHECK(base.dot_half(half_base.data(), b.data(), n) == avx2.dot_half(half_base.data(), b.data(), n));
+    CHECK(base.dot_half(half_base.data(), b.data(), n) == base.dot(wide_base.data(), b.data(), n));
+    auto sum_base = b, sum_avx2 = b;
+    base.add_scaled(0.3f, a.data(), sum_base.data(), n);
+    avx2.add_scaled(0.3f, a.data(), sum_avx2.data(), n);
+    CHECK(sum_base == sum_avx2);
+    base.add_scaled_half(-0.7f, half_base.data(), sum_base.data(), n);
+    avx2.add_scaled_half(-0.7f, half_base.data(), sum_avx2.data(), n);
+    CHECK(sum_base == sum_avx2);
+  }
+}
+#endif
+
+TEST_CASE("products agree with the reference for every type, gathered rows and odd row counts") {
+  ThreadPool pool(2);
+  for (const kernels::Format& format : kernels::all_formats()) {
+    if (format.activation == ActivationFormat::None) continue;
+    CAPTURE(std::string(format.layout->name));
+    const int64_t block = std::max<int64_t>(32, format.layout->block_values);
+    for (const int64_t n_columns : {block, 3 * block, 2048 + block}) {
+      for (const int64_t n_rows : {1, 3, 37}) {
+        const auto n_blocks = static_cast<size_t>(n_rows * n_columns / format.layout->block_values);
+        const auto bytes = random_blocks(format, n_blocks, static_cast<uint32_t>(n_rows));
+        const uint64_t row_bytes = bytes.size() / static_cast<size_t>(n_rows);
+        const int64_t n_inputs = 5;
+        const auto x = random_values(static_cast<size_t>(n_inputs * n_columns), 3);
+        const int32_t gather[] = {4, 0, 2};
+        for (const bool eight_bit : {false, true}) {
+          const kernels::Activations input(x.data(), n_inputs, n_columns, n_columns, eight_bit);
+          std::vector<float> out(static_cast<size_t>(3 * n_rows));
+          const kernels::MatrixProduct product{
+              {format.type, bytes.data(), n_rows, n_columns, row_bytes}, &input, gather, 3, out.data(), n_rows};
+          REQUIRE(kernels::multiply(pool, std::span(&product, 1)));
+
+          std::vector<float> expected(static_cast<size_t>(n_inputs * n_rows));
+          const auto n = static_cast<size_t>(n_inputs * n_columns);
+          if (eight_bit && format.activation == ActivationFormat::Per32) {
+            std::vector<kernels::reference::Activation32> blocks(n / 32);
+            REQUIRE(kernels::reference::quantize_per32(x.data(), static_cast<int64_t>(n), blocks.data()));
+            kernels::reference::multiply(format.type, bytes.data(), n_rows, n_columns, blocks.data(), n_inputs, expected.data());
+          } else if (eight_bit && format.activation == ActivationFormat::Per256) {
+            std::vector<kernels::reference::Activation256> blocks(n / 256);
+            REQUIRE(kernels::reference::quantize_per256(x.data(), static_cast<int64_t>(n), blocks.data()));
+            kernels::reference::multiply(format.type, bytes.data(), n_rows, n_columns, blocks.data(), n_inputs, expected.data());
+          } else {
+            kernels::reference::multiply(format.type, bytes.data(), n_rows, n_columns, x.data(), n_inputs, expected.data());
+          }
+          std::vector<float> gathered;
+          for (const int32_t row : gather)
+            gathered.insert(gathered.end(), expected.begin() + row * n_rows, expected.begin() + (row + 1) * n_rows);
+          CHECK(largest_relative_difference(out, gathered) < 3e-6);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("transposed products agree with the reference for every type") {
+  ThreadPool pool(2);
+  for (const kernels::Format& format : kernels::all_formats()) {
+    if (format.activation == ActivationFormat::None) continue;
+    CAPTURE(std::string(format.layout->name));
+    const int64_t n_columns = 2 * std::max<int64_t>(32, format.layout->block_values), n_rows = 19, n_inputs = 2;
+    const auto bytes = random_blocks(format, static_cast<size_t>(n_rows * n_columns / format.layout->block_values), 4);
+    const auto x = random_values(static_cast<size_t>(n_inputs * n_rows), 5);
+    std::vector<float> out(static_cast<size_t>(n_inputs * n_columns)), expected(out.size());
+    const kernels::TransposedMatrixProduct product{
+        {format.type, bytes.data(), n_rows, n_columns, bytes.size() / static_cast<size_t>(n_rows)},
+        x.data(), n_rows, n_inputs, out.data(), n_columns};
+    kernels::multiply_transposed(pool, std::span(&product, 1));
+    for (int64_t i = 0; i < n_inputs; ++i)
+      kernels::reference::multiply_transposed(format.type, bytes.data(), n_rows, n_columns, x.data() + i * n_rows,
+                                              expected.data() + i * n_columns);
+    CHECK(largest_relative_difference(out, expected) < 3e-6);
+  }
+}
+
+TEST_CASE("activations that are not finite are refused where they must be rounded") {
+  ThreadPool pool(2);
+  std::vector<float> x(512, 1.0f);
+  x[300] = INFINITY;
+  for (const ActivationFormat format : {ActivationFormat::Per32, ActivationFormat::Per256}) {
+    CHECK_FALSE(kernels::Activations(x.data(), 1, 512, 512, true).prepare(pool, format));
+    CHECK(kernels::Activations(x.data(), 1, 256, 256, true).prepare(pool, format));
+    CHECK(kernels::Activations(x.data(), 1, 512, 512, false).prepare(pool, format));
+  }
+}
+
+TEST_CASE("attention over pages agrees with the reference, in both element types, for shared heads and odd lengths") {
+  ThreadPool pool(2);
+  struct Shape {
+    int64_t n_heads, n_kv_heads, key_size, value_size;
+  };
+  for (const Shape shape : {Shape{4, 2, 16, 16}, Shape{3, 3, 20, 12}, Shape{6, 1, 40, 32}})
+    for (const int64_t n_positions : {1, 127, 128, 129, 400})
+      for (const bool half : {false, true}) {
+        constexpr int64_t kPage = 128;
+        const int64_t key_columns = shape.n_kv_heads * shape.key_size, value_columns = shape.n_kv_heads * shape.value_size;
+        auto k = random_values(static_cast<size_t>(n_positions * key_columns), 6);
+        auto v = random_values(static_cast<size_t>(n_positions * value_columns), 7);
+        const auto q = random_values(static_cast<size_t>(2 * shape.n_heads * shape.key_size), 8);
+        const int64_t element = half ? 2 : 4, n_pages = (n_positions + kPage - 1) / kPage;
+        std::vector<std::vector<char>> pages;
+        std::vector<const void*> key_pages, value_pages;
+        const auto fill = [&](std::vector<float>& values, int64_t columns, std::vector<const void*>& pointers) {
+          for (int64_t p = 0; p < n_pages; ++p) pages.emplace_back(static_cast<size_t>(kPage * columns * element));
+          for (int64_t i = 0; i < n_positions * columns; ++i) {
+            char* page = pages[pages.size() - static_cast<size_t>(n_pages - i / columns / kPage)].data();
+            char* to = page + (i % (kPage * columns)) * element;
+            const uint16_t narrow = kernels::reference::f32_to_f16(values[static_cast<size_t>(i)]);
+            if (half) values[static_cast<size_t>(i)] = kernels::reference::f16_to_f32(narrow);
+            if (half)
+              std::memcpy(to, &narrow, 2);
+            else
+              std::memcpy(to, &values[static_cast<size_t>(i)], 4);
+          }
+          for (int64_t p = n_pages; p > 0; --p) pointers.push_back(pages[pages.size() - static_cast<size_t>(p)].data());
+        };
+        pages.reserve(static_cast<size_t>(2 * n_pages));
+        fill(k, key_columns, key_pages);
+        fill(v, value_columns, value_pages);
+        const kernels::KeysAndValues context{key_pages.data(), value_pages.data(), kPage,          half, key_columns,
+                                             value_columns,    shape.key_size,     shape.value_size};
+        const int64_t n_visible[] = {n_positions, (n_positions + 1) / 2};
+        std::vector<float> out(static_cast<size_t>(2 * shape.n_heads * shape.value_size)), expected(out.size());
+        const kernels::AttentionRow rows[] = {
+            {q.data(), &context, n_visible[0], out.data()},
+            {q.data() + shape.n_heads * shape.key_size, &context, n_visible[1], out.data() + shape.n_heads * shape.value_size}};
+        kernels::attend(pool, {shape.n_heads, shape.n_kv_heads, shape.key_size, shape.value_size, 0.7f}, rows, 2);
+        kernels::reference::attention({shape.n_heads, shape.n_kv_heads, shape.key_size, shape.value_size, 0.7f}, q.data(),
+                                      k.data(), v.data(), n_visible, 2, expected.data());
+        CHECK(largest_relative_difference(out, expected) < 5e-6);
+      }
+}
+
+TEST_CASE("rotation from a table of angles equals the reference for both pairings") {
+  ThreadPool pool(2);
+  for (const auto pairs : {kernels::reference::RopePairs::Interleaved, kernels::reference::RopePairs::Halves}) {
+    kernels::reference::Rope rope;
+    rope.pairs = pairs;
+    rope.n_dims = 10;
+    const int64_t n_rows = 3, n_heads = 2, head = 12;
+    const int32_t positions[] = {0, 5, 100000};
+    auto x = random_values(static_cast<size_t>(n_rows * n_heads * head), 9);
+    auto expected = x;
+    std::vector<float> cosines(15), sines(15);
+    const kernels::FloatRows cosine_rows{cosines.data(), n_rows, 5, 5}, sine_rows{sines.data(), n_rows, 5, 5};
+    kernels::rope_angles(pool, rope, positions, cosine_rows, sine_rows);
+    kernels::rope(pool, {x.data(), n_rows, n_heads * head, n_heads * head}, n_heads, head, pairs, cosine_rows, sine_rows);
+    kernels::reference::apply_rope(rope, positions, n_rows, n_heads * head, n_heads, head, expected.data());
+    CHECK(x == expected);
+  }
+}
