@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
-"""Writes chat_golden.txt: conversations rendered by jinja2 from the models' own templates (templates/*.jinja).
+"""Writes chat_golden.txt: conversations rendered by jinja2 from the templates of models (templates/*.jinja).
 
     make_chat_golden.py
 
-templates/NAME.jinja is the template of a public model, named after our format for it; branches for tools are left out of some.
+templates/NAME.jinja is named after our format for it. As published: chatml, deepseek-coder, deepseek2, deepseek3, llama2, llama3,
+mistral-v0, mistral-v1, mistral-v7, phi3, qwen1.5, qwen2, qwen3, smollm2, vicuna-lines, vicuna-orca, zephyr. As published but
+without the branches for tools: deepseek3.1, kimi-k2-0711, llama3.1, mistral-v3, mistral-v3-tekken, qwen2.5. Put together from
+these and what is known of the model's own: deepseek-r1, deepseek-r1-think, kimi-k2, mistral-v0.1, mistral-v7-tekken,
+qwen3-thinking, vicuna.
 The file is a list of fields, each `KEY LENGTH` on a line, then LENGTH bytes and a line break. A record is: template (its
 name), bos, text (of the template), and for each conversation: open (0 or 1), any number of role and content pairs, expected.
 """
