@@ -16,24 +16,15 @@
 #include <vector>
 
 #include "engine/error.h"
+#include "engine/options.h"
 #include "engine/session/sampler.h"
 #include "gguf/file.h"
 #include "tokenizer/tokenizer.h"
 
 namespace sluice::engine {
 
-struct ModelSpec;       // engine/model/spec.h: layer specifications as values
-class ForwardContext;   // engine/forward/forward.h
-
-// The precision of the inputs of quantised matrices. Int8 is the numeric contract that every fast kernel keeps; Float32
-// answers the question how much that costs.
-enum class ActivationPrecision { Int8, Float32 };
-
-enum class CacheType { F16, F32 };
-
-// How multi-head latent attention reads its cache: through expanded keys and values, or with the key and value parts absorbed
-// into the query and the output. Equal up to rounding. Automatic takes the cheaper one for the number of rows.
-enum class LatentAttention { Automatic, Expanded, Absorbed };
+struct ModelSpec;      // engine/model/spec.h: layer specifications as values
+class ForwardContext;  // engine/forward/forward.h
 
 struct ModelOptions {
   uint32_t n_threads = 0;  // 0: the cores this process may use
@@ -60,8 +51,8 @@ class Model {
   uint32_t vocabulary_size() const;
   uint32_t trained_context() const;  // tokens
 
-  // For sessions.
-  const ForwardContext& forward_context() const;
+  // For sessions: what a forward pass runs with. Not to be used from two threads at once.
+  ForwardContext& forward_context() const;
 
  private:
   struct State;
@@ -97,8 +88,9 @@ class Session {
   // Error(Usage) when the context is too short, before anything is evaluated.
   bool append(std::span<const TokenId> tokens, const Progress& progress = {});
 
-  // Makes the sequence equal to `tokens`, keeping the longest common prefix. Returns how many tokens were kept.
-  // At least the last token is evaluated again when everything matched, so that logits() is valid.
+  // Makes the sequence equal to `tokens` (at least one), keeping the longest common prefix. Returns how many tokens were kept.
+  // At least the last token is evaluated again when everything matched, so that logits() is valid. When cancelled, tokens()
+  // shows how far it came.
   size_t rewrite(std::span<const TokenId> tokens, const Progress& progress = {});
 
   // Forgets all but the first n tokens. logits() is invalid until the next append().
@@ -116,10 +108,15 @@ class Session {
   std::span<const float> logits() const;
 
  private:
+  friend void append_batch(std::span<Session* const> sessions, std::span<const std::vector<TokenId>> tokens);
   struct State;
   explicit Session(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
+
+// Several sequences in one forward pass: appends one list of tokens to each session. All must be distinct and of one model.
+// Throws Error(Usage) before anything is evaluated.
+void append_batch(std::span<Session* const> sessions, std::span<const std::vector<TokenId>> tokens);
 
 enum class StopReason {
   EndOfText,   // the model ended its answer
@@ -176,8 +173,5 @@ struct Generation {
 // evaluated (the last sampled token may not be). Throws Error(Usage) when the prompt does not fit the context.
 Generation generate(Session& session, std::span<const TokenId> prompt, const GenerateOptions& options,
                     const GenerateCallbacks& callbacks);
-
-// Several sequences in one forward pass: appends one token list to each session. All must be of the same model.
-void append_batch(std::span<Session* const> sessions, std::span<const std::vector<TokenId>> tokens);
 
 }  // namespace sluice::engine

@@ -51,10 +51,10 @@ static TensorType read_type(Reader& reader, const std::string& name) {
   auto number = reader.read<uint32_t>();
   if (const TypeLayout* layout = find_type_layout(number)) return layout->type;
   if (std::string_view withdrawn = withdrawn_type_name(number); !withdrawn.empty())
-    fail(reader.path(), "The tensor ", quoted(name), " has type ", number, " (", withdrawn,
+    fail(reader.path(), "The tensor ", in_quotes(name), " has type ", number, " (", withdrawn,
          "), which the format has withdrawn. Download or quantise the model again in a current type, such as Q4_0 or "
          "IQ4_NL.");
-  fail(reader.path(), "The tensor ", quoted(name), " has the unknown type ", number, ". Known types are ",
+  fail(reader.path(), "The tensor ", in_quotes(name), " has the unknown type ", number, ". Known types are ",
        known_type_names(),
        ". The file is damaged, or newer than this program: update the program or take the model in another type.");
 }
@@ -65,7 +65,7 @@ static Tensor read_tensor(Reader& reader, uint64_t index, uint64_t n_tensors) {
   tensor.name = reader.read_string(kMaxTensorNameBytes);
   if (tensor.name.empty())
     fail(reader.path(), "Tensor ", index + 1, " of ", n_tensors, " has an empty name. ", kFaulty);
-  reader.set_subject(joined("the description of the tensor ", quoted(tensor.name)));
+  reader.set_subject(joined("the description of the tensor ", in_quotes(tensor.name)));
   tensor.n_dims = reader.read<uint32_t>();
   for (uint32_t i = 0; i < tensor.n_dims && i < tensor.dims.size(); ++i) tensor.dims[i] = reader.read<uint64_t>();
   if (tensor.n_dims <= tensor.dims.size()) {
@@ -73,7 +73,7 @@ static Tensor read_tensor(Reader& reader, uint64_t index, uint64_t n_tensors) {
     tensor.file_offset = reader.read<uint64_t>();  // counts from the start of the data until place_tensors()
   }
   if (std::string fault = measure(tensor); !fault.empty())
-    fail(reader.path(), "The tensor ", quoted(tensor.name), " ", fault, ". ", kFaulty);
+    fail(reader.path(), "The tensor ", in_quotes(tensor.name), " ", fault, ". ", kFaulty);
   return tensor;
 }
 
@@ -90,7 +90,7 @@ static void refuse_duplicate_names(const InputFile& file, const std::vector<Tens
   names.reserve(tensors.size());
   for (const Tensor& tensor : tensors)
     if (!names.insert(tensor.name).second)
-      fail(file.path(), "The tensor ", quoted(tensor.name), " is listed twice. ", kFaulty);
+      fail(file.path(), "The tensor ", in_quotes(tensor.name), " is listed twice. ", kFaulty);
 }
 
 // Turns offsets into the data into offsets into the file and checks where the tensors lie.
@@ -99,11 +99,11 @@ static void place_tensors(const InputFile& file, Directory& directory) {
   by_offset.reserve(directory.tensors.size());
   for (Tensor& tensor : directory.tensors) {
     if (tensor.file_offset % directory.alignment != 0)
-      fail(file.path(), "The data of the tensor ", quoted(tensor.name), " begin at byte ", tensor.file_offset,
+      fail(file.path(), "The data of the tensor ", in_quotes(tensor.name), " begin at byte ", tensor.file_offset,
            " of the data, which is not a multiple of the alignment ", directory.alignment, ". ", kFaulty);
     std::optional<uint64_t> begin = checked_add(directory.data_offset, tensor.file_offset);
     if (!begin || !checked_add(*begin, tensor.bytes))
-      fail(file.path(), "The data of the tensor ", quoted(tensor.name), " would begin at byte ", tensor.file_offset,
+      fail(file.path(), "The data of the tensor ", in_quotes(tensor.name), " would begin at byte ", tensor.file_offset,
            " of the data and have ", counted(tensor.bytes, "byte"), ", more than any file can hold. ", kDownloadAgain);
     tensor.file_offset = *begin;
     by_offset.push_back(&tensor);
@@ -115,14 +115,14 @@ static void place_tensors(const InputFile& file, Directory& directory) {
   for (const Tensor* tensor : by_offset) {
     // Neighbours in order are enough: were two others to overlap, so would some neighbours between them.
     if (before && before->file_offset + before->bytes > tensor->file_offset)
-      fail(file.path(), "The tensors ", quoted(before->name), " (bytes ", before->file_offset, " to ",
-           before->file_offset + before->bytes, ") and ", quoted(tensor->name), " (from byte ", tensor->file_offset,
+      fail(file.path(), "The tensors ", in_quotes(before->name), " (bytes ", before->file_offset, " to ",
+           before->file_offset + before->bytes, ") and ", in_quotes(tensor->name), " (from byte ", tensor->file_offset,
            ") overlap. ", kFaulty);
     if (!first_cut && tensor->file_offset + tensor->bytes > file.bytes()) first_cut = tensor;
     before = tensor;
   }
   if (first_cut)
-    fail(file.path(), "The file is cut off in the tensor ", quoted(first_cut->name), ": the file has ",
+    fail(file.path(), "The file is cut off in the tensor ", in_quotes(first_cut->name), ": the file has ",
          counted(file.bytes(), "byte"), ", but its tensors need ", before->file_offset + before->bytes,
          ". The download is incomplete; download it again.");
 }

@@ -52,7 +52,7 @@ void File::State::build_index() {
   for (size_t i = 0; i < tensors.size(); ++i) {
     auto [place, is_new] = index.try_emplace(tensors[i].name, i);
     if (!is_new)
-      fail(shards[tensors[i].shard].path, "The tensor ", quoted(tensors[i].name), " stands in this shard and in ",
+      fail(shards[tensors[i].shard].path, "The tensor ", in_quotes(tensors[i].name), " stands in this shard and in ",
            shards[tensors[place->second].shard].path.string(),
            " too. Shards of different models are mixed up; download them all from one place.");
   }

@@ -2,7 +2,7 @@
 
 namespace sluice::gguf {
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr size_t kLongest = 96;
   constexpr char kHex[] = "0123456789abcdef";
   std::string result = "'";

@@ -12,7 +12,8 @@
 namespace sluice::gguf {
 
 // A name from a file in single quotes, fit for a terminal: control characters are escaped and long names are cut.
-std::string quoted(std::string_view text);
+// It is not named quoted() because the compiler would then prefer std::quoted for a std::string.
+std::string in_quotes(std::string_view text);
 
 // "1 byte", "2 bytes".
 std::string counted(uint64_t n, std::string_view noun);

@@ -66,7 +66,7 @@ uint64_t Array::size() const {
 // --- the list of keys ---
 
 void Metadata::refuse(std::string_view key, const std::string& reason) const {
-  std::string sentence = joined("The metadata key ", quoted(key), " ", reason);
+  std::string sentence = joined("The metadata key ", in_quotes(key), " ", reason);
   if (source_.empty()) throw Error(sentence);
   fail(source_, sentence);
 }

@@ -57,7 +57,7 @@ class MetadataReader {
       std::string key = reader_.read_string(std::min(kMaxKeyBytes, memory_left_));
       memory_left_ -= key.size();
       if (key.empty()) fail(reader_.path(), "Metadata key ", i + 1, " of ", n_keys, " has an empty name. ", kFaulty);
-      reader_.set_subject(joined("the metadata key ", quoted(key)));
+      reader_.set_subject(joined("the metadata key ", in_quotes(key)));
       Value value = read_value(read_type());
       metadata.add(std::move(key), std::move(value));
     }

@@ -82,8 +82,8 @@ void check_shard(const std::filesystem::path& path, uint32_t index, const Metada
   auto architecture = other.get_string("general.architecture");
   auto expected_architecture = opened_metadata.get_string("general.architecture");
   if (architecture && expected_architecture && *architecture != *expected_architecture)
-    fail(path, "The architecture is ", quoted(*architecture), " here, but ", quoted(*expected_architecture), " in ",
-         opened.string(), ".", kMixed);
+    fail(path, "The architecture is ", in_quotes(*architecture), " here, but ", in_quotes(*expected_architecture),
+         " in ", opened.string(), ".", kMixed);
 }
 
 }  // namespace sluice::gguf

@@ -147,7 +147,9 @@ class Head {
 }  // namespace
 
 void Writer::add_tensor(std::string name, TensorType type, std::vector<uint64_t> dims, DataSource data) {
-  auto refuse = [&](const std::string& reason) { throw Error(joined("The tensor ", quoted(name), " ", reason, ".")); };
+  auto refuse = [&](const std::string& reason) {
+    throw Error(joined("The tensor ", in_quotes(name), " ", reason, "."));
+  };
   if (name.empty()) throw Error("A tensor without a name cannot be written.");
   if (name.size() > kMaxTensorNameBytes) refuse(joined("has a name longer than ", kMaxTensorNameBytes, " bytes"));
   if (!find_type_layout(static_cast<uint32_t>(type))) refuse("has a type that the format does not have");
@@ -173,10 +175,10 @@ void Writer::write(const std::filesystem::path& path) const {
   head.put<uint64_t>(metadata_.entries().size());
   for (const auto& [key, value] : metadata_.entries()) {
     if (key.empty() || key.size() > kMaxKeyBytes)
-      fail(path, "The metadata key ", quoted(key), " has a name of ", counted(key.size(), "byte"), ", but 1 to ",
+      fail(path, "The metadata key ", in_quotes(key), " has a name of ", counted(key.size(), "byte"), ", but 1 to ",
            kMaxKeyBytes, " are allowed.");
     if (std::string fault = find_fault(value); !fault.empty())
-      fail(path, "The metadata key ", quoted(key), " cannot be written: ", fault, ".");
+      fail(path, "The metadata key ", in_quotes(key), " cannot be written: ", fault, ".");
     head.put_string(key);
     head.put(static_cast<uint32_t>(value.type));
     head.put_value(value);
@@ -184,7 +186,7 @@ void Writer::write(const std::filesystem::path& path) const {
   std::unordered_set<std::string_view> names;
   uint64_t offset = 0;
   for (const Entry& tensor : tensors_) {
-    if (!names.insert(tensor.name).second) fail(path, "The tensor ", quoted(tensor.name), " was added twice.");
+    if (!names.insert(tensor.name).second) fail(path, "The tensor ", in_quotes(tensor.name), " was added twice.");
     head.put_string(tensor.name);
     head.put(static_cast<uint32_t>(tensor.dims.size()));
     for (uint64_t length : tensor.dims) head.put(length);
@@ -202,7 +204,7 @@ void Writer::write(const std::filesystem::path& path) const {
   for (const Entry& tensor : tensors_) {
     std::span<const std::byte> data = tensor.data();
     if (data.size() != tensor.bytes)
-      fail(path, "The tensor ", quoted(tensor.name), " was given ", counted(data.size(), "byte"),
+      fail(path, "The tensor ", in_quotes(tensor.name), " was given ", counted(data.size(), "byte"),
            " of data, but its shape has ", tensor.bytes, ".");
     file.write(data);
     file.pad_to(alignment);

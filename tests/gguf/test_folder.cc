@@ -6,8 +6,6 @@
 #include <iterator>
 #include <stdexcept>
 
-#include "gguf/file.h"
-
 namespace sluice::gguf::testing {
 
 TestFolder::TestFolder() {
@@ -21,7 +19,7 @@ TestFolder::~TestFolder() {
   std::filesystem::remove_all(path_, ignored);
 }
 
-void write_file(const std::filesystem::path& path, std::string_view bytes) {
+void write_file(const std::filesystem::path& path, const std::string& bytes) {
   std::ofstream file(path, std::ios::binary);
   file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   file.close();
@@ -33,9 +31,9 @@ std::string read_file(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-std::string refusal_of(const std::filesystem::path& path) {
+std::string refusal_of(const std::filesystem::path& path, Mapping mapping) {
   try {
-    File::open(path);
+    File::open(path, mapping);
   } catch (const Error& error) {
     return error.what();
   }

@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "gguf/file.h"
+
 namespace sluice::gguf::testing {
 
 class TestFolder {
@@ -23,11 +25,11 @@ class TestFolder {
   std::filesystem::path path_;
 };
 
-void write_file(const std::filesystem::path& path, std::string_view bytes);
+void write_file(const std::filesystem::path& path, const std::string& bytes);
 std::string read_file(const std::filesystem::path& path);
 
 // What gguf::Error says when the file is opened, or an empty string when it opens.
-std::string refusal_of(const std::filesystem::path& path);
+std::string refusal_of(const std::filesystem::path& path, Mapping mapping = Mapping::Map);
 
 // The bytes of a string, for the writer.
 std::span<const std::byte> as_bytes(std::string_view text);

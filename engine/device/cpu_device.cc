@@ -1,0 +1,175 @@
+#include "engine/device/cpu_device.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "engine/error.h"
+#include "kernels/cpu/activations.h"
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/multiply.h"
+#include "kernels/cpu/operations.h"
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/cpu/vector_loops.h"
+
+namespace sluice::engine {
+namespace {
+
+using kernels::FloatRows;
+
+class CpuBuffer : public Buffer {
+ public:
+  explicit CpuBuffer(uint64_t bytes) : bytes_(bytes), data_(::operator new(bytes, std::align_val_t{64})) {}
+  ~CpuBuffer() override { ::operator delete(data_, std::align_val_t{64}); }
+  void* data() const override { return data_; }
+  uint64_t bytes() const override { return bytes_; }
+
+ private:
+  uint64_t bytes_;
+  void* data_;
+};
+
+class CpuInput : public Input {
+ public:
+  CpuInput(Rows x, bool eight_bit) : rows(x), activations(x.data, x.n_rows, x.n_cols, x.stride, eight_bit) {}
+  Rows rows;
+  kernels::Activations activations;
+};
+
+FloatRows float_rows(Rows x) { return {x.data, x.n_rows, x.n_cols, x.stride}; }
+
+kernels::Matrix matrix_of(const Linear& w) { return {w.type, w.data, w.n_outputs, w.n_inputs, w.row_bytes}; }
+
+class CpuDevice : public Device {
+ public:
+  CpuDevice(uint32_t n_threads, bool eight_bit) : pool_(n_threads), eight_bit_(eight_bit) {}
+
+  std::string_view name() const override { return "cpu"; }
+
+  std::unique_ptr<Buffer> allocate(uint64_t bytes) override {
+    try {
+      return std::make_unique<CpuBuffer>(bytes);
+    } catch (const std::bad_alloc&) {
+      throw Error(Error::Kind::OutOfMemory, "The system has no " + std::to_string(bytes) +
+                                                " bytes of memory left; use a shorter context (-c) or a smaller model.");
+    }
+  }
+  std::unique_ptr<Stream> make_stream() override { return std::make_unique<Stream>(); }
+  void synchronize(Stream&) override {}
+  void copy_to_device(Stream&, void* to, const void* host, uint64_t bytes) override { std::memcpy(to, host, bytes); }
+  void copy_to_host(Stream&, void* host, const void* from, uint64_t bytes) override { std::memcpy(host, from, bytes); }
+  void copy(Stream&, void* to, const void* from, uint64_t bytes) override { std::memcpy(to, from, bytes); }
+
+  void embed(Stream&, const Linear& table, std::span<const int32_t> ids, Rows out) override {
+    pool_.run(out.n_rows, [&](int64_t i) {
+      kernels::dequantize_row(matrix_of(table), ids[static_cast<size_t>(i)], out.row(i));
+    });
+  }
+
+  void rms_norm(Stream&, Rows x, const Vector& weight, float epsilon, Rows out) override {
+    kernels::rms_norm(pool_, float_rows(x), weight.data, weight.size, epsilon, float_rows(out));
+  }
+
+  std::unique_ptr<Input> prepare(Stream&, Rows x) override { return std::make_unique<CpuInput>(x, eight_bit_); }
+
+  void multiply(Stream&, std::span<const Product> products) override {
+    std::vector<kernels::MatrixProduct> calls;
+    calls.reserve(products.size());
+    for (const Product& p : products)
+      calls.push_back({matrix_of(*p.weights), &static_cast<const CpuInput*>(p.input)->activations, p.input_rows,
+                       p.output.n_rows, p.output.data, p.output.stride});
+    if (!kernels::multiply(pool_, calls))
+      throw Error(Error::Kind::BadFile,
+                  "The model computed an activation that is not a finite number; its weights are damaged, or too large for "
+                  "float32.");
+    for (const Product& p : products) add_bias_and_adapters(p);
+  }
+
+  void multiply_transposed(Stream&, std::span<const TransposedProduct> products) override {
+    std::vector<kernels::TransposedMatrixProduct> calls;
+    calls.reserve(products.size());
+    for (const TransposedProduct& p : products)
+      calls.push_back({matrix_of(*p.weights), p.input.data, p.input.stride, p.input.n_rows, p.output.data, p.output.stride});
+    kernels::multiply_transposed(pool_, calls);
+  }
+
+  void rope_angles(Stream&, const kernels::reference::Rope& rope, std::span<const int32_t> positions, Rows cosines,
+                   Rows sines) override {
+    kernels::rope_angles(pool_, rope, positions.data(), float_rows(cosines), float_rows(sines));
+  }
+
+  void rope(Stream&, Rows x, int64_t n_heads, int64_t head_stride, kernels::reference::RopePairs pairs, Rows cosines,
+            Rows sines) override {
+    kernels::rope(pool_, float_rows(x), n_heads, head_stride, pairs, float_rows(cosines), float_rows(sines));
+  }
+
+  void swiglu(Stream&, Rows gate, Rows up) override { kernels::swiglu(pool_, float_rows(gate), float_rows(up)); }
+  void copy_rows(Stream&, Rows from, Rows to) override { kernels::copy_rows(pool_, float_rows(from), float_rows(to)); }
+  void add(Stream&, Rows x, Rows y) override { kernels::add(pool_, float_rows(x), float_rows(y)); }
+  void store(Stream&, Rows x, void* to, bool half, int64_t stride) override {
+    kernels::store_rows(pool_, float_rows(x), to, half, stride);
+  }
+  void load(Stream&, const void* from, bool half, int64_t stride, Rows x) override {
+    kernels::load_rows(pool_, from, half, stride, float_rows(x));
+  }
+
+  void attention(Stream&, const AttentionShape& shape, Rows q, std::span<const CacheView* const> caches,
+                 std::span<const int32_t> n_visible, Rows out) override {
+    std::vector<kernels::AttentionRow> rows;
+    std::vector<kernels::KeysAndValues> contexts;
+    contexts.reserve(caches.size());  // rows point into it
+    for (size_t i = 0; i < caches.size(); ++i) {
+      const CacheView& view = *caches[i];
+      if (i == 0 || caches[i] != caches[i - 1])
+        contexts.push_back({view.key_pages, view.value_pages, view.page_positions, view.half, view.key_stride,
+                            view.value_stride, view.key_head_stride, view.value_head_stride});
+      const auto row = static_cast<int64_t>(i);
+      rows.push_back({q.row(row), &contexts.back(), n_visible[i], out.row(row)});
+    }
+    kernels::attend(pool_, {shape.n_heads, shape.n_kv_heads, shape.key_size, shape.value_size, shape.scale}, rows.data(),
+                    static_cast<int64_t>(rows.size()));
+  }
+
+  void route(Stream&, const kernels::reference::RouterRule& rule, Rows logits, const Vector* bias, std::span<int32_t> ids,
+             std::span<float> weights) override {
+    kernels::route(pool_, rule, float_rows(logits), bias != nullptr ? bias->data : nullptr, ids.data(), weights.data());
+  }
+
+  void weighted_sum(Stream&, Rows y, std::span<const int32_t> places, std::span<const float> weights, int64_t n_used,
+                    Rows out) override {
+    kernels::weighted_sum(pool_, float_rows(y), places.data(), weights.data(), n_used, float_rows(out));
+  }
+
+ private:
+  // y += bias; y += scale * B (A x) for every adapter. Both are rare and small beside the product itself.
+  static void add_bias_and_adapters(const Product& p) {
+    const Linear& w = *p.weights;
+    const kernels::VectorLoops& loops = kernels::vector_loops();
+    const Rows& x = static_cast<const CpuInput*>(p.input)->rows;
+    for (int64_t i = 0; i < p.output.n_rows; ++i) {
+      float* y = p.output.row(i);
+      if (w.bias) loops.add_scaled(1.0f, w.bias.data, y, w.n_outputs);
+      const float* input = x.row(p.input_rows != nullptr ? p.input_rows[i] : i);
+      for (const Adapter& adapter : w.adapters) {
+        std::vector<float> low(static_cast<size_t>(adapter.rank));
+        for (int64_t r = 0; r < adapter.rank; ++r)
+          low[static_cast<size_t>(r)] = loops.dot(adapter.a->data() + r * w.n_inputs, input, w.n_inputs);
+        for (int64_t o = 0; o < w.n_outputs; ++o)
+          y[o] += adapter.scale * loops.dot(adapter.b->data() + o * adapter.rank, low.data(), adapter.rank);
+      }
+    }
+  }
+
+  kernels::ThreadPool pool_;
+  bool eight_bit_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> make_cpu_device(uint32_t n_threads, bool eight_bit_activations) {
+  return std::make_unique<CpuDevice>(n_threads, eight_bit_activations);
+}
+
+}  // namespace sluice::engine

@@ -1,0 +1,15 @@
+// The CPU as a device: a thread pool and the kernels of kernels/cpu.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "engine/device/device.h"
+
+namespace sluice::engine {
+
+// n_threads at least 1. With eight_bit_activations quantised matrices read their inputs in the 8-bit forms of the numeric
+// contract, else in float32.
+std::unique_ptr<Device> make_cpu_device(uint32_t n_threads, bool eight_bit_activations);
+
+}  // namespace sluice::engine

@@ -1,0 +1,152 @@
+// What a device can do: hold memory, keep operations in order, and the operations that a forward pass is made of.
+//
+// Executors (engine/forward) speak only to this interface. Pointers inside Rows, RowViews and caches are device memory; on the
+// CPU that is ordinary memory. Operations are queued on a Stream and run in its order; the CPU device runs each before it
+// returns. All activations are float32.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "engine/device/linear.h"
+#include "kernels/reference/rope.h"
+#include "kernels/reference/router.h"
+
+namespace sluice::engine {
+
+// Memory of a device, owned. Contents are undefined when fresh.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual void* data() const = 0;
+  virtual uint64_t bytes() const = 0;
+};
+
+// An order of operations. The CPU needs no state for it.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+};
+
+// [n_rows, n_cols] floats in device memory; row i begins at data + i * stride.
+struct Rows {
+  float* data = nullptr;
+  int64_t n_rows = 0;
+  int64_t n_cols = 0;
+  int64_t stride = 0;  // floats from one row to the next
+
+  float* row(int64_t i) const { return data + i * stride; }
+  // Columns [begin, begin + count) of every row.
+  Rows columns(int64_t begin, int64_t count) const { return {data + begin, n_rows, count, stride}; }
+  Rows rows(int64_t begin, int64_t count) const { return {data + begin * stride, count, n_cols, stride}; }
+};
+
+// Rows together with the 8-bit forms that quantised matrices read, each made once however many matrices share it.
+class Input {
+ public:
+  virtual ~Input() = default;
+};
+
+// One product of a group: y = x W^T for the chosen rows of x.
+struct Product {
+  const Linear* weights = nullptr;
+  const Input* input = nullptr;
+  const int32_t* input_rows = nullptr;  // host memory; y row i comes from x row input_rows[i]; null: all rows in order
+  Rows output;
+};
+
+// One transposed product of a group: y = x W, x [n_rows, n_outputs of W], y [n_rows, n_inputs of W].
+struct TransposedProduct {
+  const Linear* weights = nullptr;
+  Rows input;
+  Rows output;
+};
+
+// Where the keys and values of one sequence lie: pages of `page_positions` positions. A key row holds all key-value heads side
+// by side; head h of the keys begins at column h * key_head_stride, of the values at value_offset + h * value_head_stride.
+// In a latent cache one row is both key and value, so both page lists are the same.
+struct CacheView {
+  const void* const* key_pages = nullptr;    // host array of device pointers
+  const void* const* value_pages = nullptr;  // host array of device pointers
+  int64_t page_positions = 0;
+  bool half = false;           // float16 elements, else float32
+  int64_t key_stride = 0;      // elements from one position's key row to the next
+  int64_t value_stride = 0;
+  int64_t key_head_stride = 0;
+  int64_t value_head_stride = 0;
+};
+
+struct AttentionShape {
+  int64_t n_heads = 0;
+  int64_t n_kv_heads = 0;  // divides n_heads; consecutive query heads share one
+  int64_t key_size = 0;    // of a head
+  int64_t value_size = 0;  // of a head
+  float scale = 1;         // of the scores
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::string_view name() const = 0;
+
+  // Throws Error(OutOfMemory).
+  virtual std::unique_ptr<Buffer> allocate(uint64_t bytes) = 0;
+  virtual std::unique_ptr<Stream> make_stream() = 0;
+  virtual void synchronize(Stream& stream) = 0;
+  virtual void copy_to_device(Stream& stream, void* to, const void* host, uint64_t bytes) = 0;
+  virtual void copy_to_host(Stream& stream, void* host, const void* from, uint64_t bytes) = 0;
+  virtual void copy(Stream& stream, void* to, const void* from, uint64_t bytes) = 0;
+
+  // Row i of out = row ids[i] of the table, dequantised. ids in host memory.
+  virtual void embed(Stream& stream, const Linear& table, std::span<const int32_t> ids, Rows out) = 0;
+
+  // out = x / sqrt(mean(x^2) + epsilon) * weight, for each group of weight-many columns of a row; may be in place.
+  virtual void rms_norm(Stream& stream, Rows x, const Vector& weight, float epsilon, Rows out) = 0;
+
+  // The rows must stay unchanged while the Input lives.
+  virtual std::unique_ptr<Input> prepare(Stream& stream, Rows x) = 0;
+
+  // All products of the group, in one pass of the device: y[i, o] = sum_c x[i, c] W[o, c] (and the bias and adapters of W).
+  virtual void multiply(Stream& stream, std::span<const Product> products) = 0;
+
+  // y[i, c] = sum_o x[i, o] W[o, c]: products across the rows of quantised matrices, never requantised. W without bias.
+  virtual void multiply_transposed(Stream& stream, std::span<const TransposedProduct> products) = 0;
+
+  // Cosines and sines of each row's position, [n_rows, n_dims / 2] each, for rope(). Positions in host memory.
+  virtual void rope_angles(Stream& stream, const kernels::reference::Rope& rope, std::span<const int32_t> positions,
+                           Rows cosines, Rows sines) = 0;
+  // Turns the first values of each of n_heads heads, head_stride columns apart, by the angles of the row.
+  virtual void rope(Stream& stream, Rows x, int64_t n_heads, int64_t head_stride, kernels::reference::RopePairs pairs,
+                    Rows cosines, Rows sines) = 0;
+
+  // gate = silu(gate) * up
+  virtual void swiglu(Stream& stream, Rows gate, Rows up) = 0;
+  // to = from
+  virtual void copy_rows(Stream& stream, Rows from, Rows to) = 0;
+  // x += y
+  virtual void add(Stream& stream, Rows x, Rows y) = 0;
+  // Writes rows into a cache page as float32 or float16: to is the first row's place.
+  virtual void store(Stream& stream, Rows x, void* to, bool half, int64_t stride) = 0;
+  // And back.
+  virtual void load(Stream& stream, const void* from, bool half, int64_t stride, Rows x) = 0;
+
+  // For each row i of q ([n_heads * key_size] columns): softmax-weighted values of the positions [0, n_visible[i]) of the
+  // cache caches[i]. out has n_heads * value_size columns. Positions are summed in fixed pieces, so the result does not
+  // depend on the number of threads.
+  virtual void attention(Stream& stream, const AttentionShape& shape, Rows q, std::span<const CacheView* const> caches,
+                         std::span<const int32_t> n_visible, Rows out) = 0;
+
+  // Chooses experts. logits [rows, n_experts]; ids and weights [rows * n_used] in host memory (the stream is synchronised).
+  virtual void route(Stream& stream, const kernels::reference::RouterRule& rule, Rows logits, const Vector* bias,
+                     std::span<int32_t> ids, std::span<float> weights) = 0;
+
+  // out row i = sum over k, in order, of weights[i * n_used + k] * y row places[i * n_used + k]. weights and places in host
+  // memory.
+  virtual void weighted_sum(Stream& stream, Rows y, std::span<const int32_t> places, std::span<const float> weights,
+                            int64_t n_used, Rows out) = 0;
+};
+
+}  // namespace sluice::engine

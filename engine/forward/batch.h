@@ -1,0 +1,45 @@
+// The rows of one forward pass, arranged for the executors.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/forward/forward.h"
+
+namespace sluice::engine {
+
+// The rows of one sequence in the batch.
+struct BatchSequence {
+  SequenceState* state = nullptr;
+  int64_t first_row = 0;
+  int64_t n_rows = 0;
+  int64_t first_position = 0;
+
+  int64_t n_positions() const { return first_position + n_rows; }  // after this pass
+};
+
+struct Batch {
+  std::vector<int32_t> tokens;     // a row
+  std::vector<int32_t> positions;  // a row
+  std::vector<int32_t> n_visible;  // a row: positions it may look at, itself included
+  std::vector<int32_t> logits_rows;
+  std::vector<BatchSequence> sequences;
+  Rows cosines, sines;  // of the rows' positions
+
+  int64_t n_rows() const { return static_cast<int64_t>(tokens.size()); }
+};
+
+// Attention, in the form that the layer's specification names: out = W_o attention(x), x normed. Writes the rows' state.
+void attention(ForwardContext& context, const Batch& batch, uint32_t layer, Rows x, Rows out);
+void grouped_query_attention(ForwardContext& context, const Batch& batch, uint32_t layer, Rows x, Rows out);
+void latent_attention(ForwardContext& context, const Batch& batch, uint32_t layer, Rows x, Rows out);
+
+// The feed-forward part: out = ffn(x), x normed.
+void dense_ffn(ForwardContext& context, const DenseWeights& weights, const Input& x, Rows out);
+void experts_ffn(ForwardContext& context, uint32_t layer, Rows x, Rows out);
+
+// Writes the batch's rows [n_rows, cache columns] into the cache `cache_index` of the layer.
+void store_rows(ForwardContext& context, const Batch& batch, uint32_t layer, size_t cache_index, Rows x);
+
+}  // namespace sluice::engine

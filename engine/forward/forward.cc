@@ -1,0 +1,142 @@
+#include "engine/forward/forward.h"
+
+#include <algorithm>
+
+#include "engine/forward/batch.h"
+
+namespace sluice::engine {
+
+static std::vector<ExpertStacks> collect_experts(const ModelWeights& weights) {
+  std::vector<ExpertStacks> layers(weights.layers.size());
+  for (size_t i = 0; i < layers.size(); ++i)
+    if (const auto* experts = std::get_if<ExpertsWeights>(&weights.layers[i].ffn))
+      layers[i] = {experts->gate, experts->up, experts->down};
+  return layers;
+}
+
+ForwardContext::ForwardContext(std::unique_ptr<Device> owned_device, const ModelSpec& model_spec,
+                               const ModelWeights& model_weights, LatentAttention latent)
+    : device(*owned_device),
+      stream(owned_device->make_stream()),
+      spec(model_spec),
+      weights(model_weights),
+      latent_attention(latent),
+      store(make_mapped_store(collect_experts(model_weights))),
+      rope(model_spec.rope),
+      workspace(*owned_device),
+      owned_device_(std::move(owned_device)) {
+  rope.frequency_factors = weights.rope_factors.data;
+}
+
+static Batch arrange(std::span<const BatchRow> rows, std::span<SequenceState* const> sequences) {
+  Batch batch;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (i == 0 || rows[i].sequence != rows[i - 1].sequence) {
+      SequenceState* state = sequences[rows[i].sequence];
+      batch.sequences.push_back({state, static_cast<int64_t>(i), 0, state->length()});
+    }
+    BatchSequence& sequence = batch.sequences.back();
+    const auto position = static_cast<int32_t>(sequence.first_position + sequence.n_rows++);
+    batch.tokens.push_back(rows[i].token);
+    batch.positions.push_back(position);
+    batch.n_visible.push_back(position + 1);
+    if (rows[i].wants_logits) batch.logits_rows.push_back(static_cast<int32_t>(i));
+  }
+  return batch;
+}
+
+void store_rows(ForwardContext& context, const Batch& batch, uint32_t layer, size_t cache_index, Rows x) {
+  for (const BatchSequence& sequence : batch.sequences) {
+    const RowCache& cache = sequence.state->layer(layer).caches[cache_index];
+    for (int64_t i = 0; i < sequence.n_rows;) {
+      const int64_t position = sequence.first_position + i;
+      const int64_t left_in_page = kPagePositions - position % kPagePositions;
+      const int64_t n = std::min(left_in_page, sequence.n_rows - i);
+      context.device.store(*context.stream, x.rows(sequence.first_row + i, n), cache.position(position), cache.half(),
+                           cache.row_elements());
+      i += n;
+    }
+  }
+}
+
+void attention(ForwardContext& context, const Batch& batch, uint32_t layer, Rows x, Rows out) {
+  if (std::holds_alternative<GroupedQuerySpec>(context.spec.layers[layer].attention))
+    grouped_query_attention(context, batch, layer, x, out);
+  else
+    latent_attention(context, batch, layer, x, out);
+}
+
+void dense_ffn(ForwardContext& context, const DenseWeights& weights, const Input& x, Rows out) {
+  Device& device = context.device;
+  Stream& stream = *context.stream;
+  WorkspaceScope scope(context.workspace);
+  const Rows gate = context.workspace.rows(out.n_rows, weights.gate.n_outputs);
+  const Rows up = context.workspace.rows(out.n_rows, weights.up.n_outputs);
+  const Product gate_and_up[] = {{&weights.gate, &x, nullptr, gate}, {&weights.up, &x, nullptr, up}};
+  device.multiply(stream, gate_and_up);
+  device.swiglu(stream, gate, up);
+  const auto hidden = device.prepare(stream, gate);
+  const Product down[] = {{&weights.down, hidden.get(), nullptr, out}};
+  device.multiply(stream, down);
+}
+
+static void feed_forward(ForwardContext& context, uint32_t layer, Rows x, Rows out) {
+  const LayerWeights& weights = context.weights.layers[layer];
+  if (const auto* dense = std::get_if<DenseWeights>(&weights.ffn)) {
+    const auto input = context.device.prepare(*context.stream, x);
+    dense_ffn(context, *dense, *input, out);
+  } else {
+    experts_ffn(context, layer, x, out);
+  }
+}
+
+static void run_layers(ForwardContext& context, const Batch& batch, Rows x) {
+  Device& device = context.device;
+  Stream& stream = *context.stream;
+  const float epsilon = context.spec.norm_epsilon;
+  const Rows normed = context.workspace.rows(x.n_rows, x.n_cols);
+  const Rows change = context.workspace.rows(x.n_rows, x.n_cols);
+  for (uint32_t layer = 0; layer < context.spec.layers.size(); ++layer) {
+    const LayerWeights& weights = context.weights.layers[layer];
+    device.rms_norm(stream, x, weights.attention_norm, epsilon, normed);
+    attention(context, batch, layer, normed, change);
+    device.add(stream, x, change);
+    device.rms_norm(stream, x, weights.ffn_norm, epsilon, normed);
+    feed_forward(context, layer, normed, change);
+    device.add(stream, x, change);
+  }
+}
+
+static void compute_logits(ForwardContext& context, const Batch& batch, Rows x, float* logits) {
+  if (batch.logits_rows.empty()) return;
+  Device& device = context.device;
+  Stream& stream = *context.stream;
+  WorkspaceScope scope(context.workspace);
+  const auto n_rows = static_cast<int64_t>(batch.logits_rows.size());
+  const Rows out = context.workspace.rows(n_rows, context.spec.n_vocabulary);
+  device.rms_norm(stream, x, context.weights.output_norm, context.spec.norm_epsilon, x);
+  const auto input = device.prepare(stream, x);
+  const Product head[] = {{&context.weights.output, input.get(), batch.logits_rows.data(), out}};
+  device.multiply(stream, head);
+  for (int64_t i = 0; i < n_rows; ++i)
+    device.copy_to_host(stream, logits + i * out.n_cols, out.row(i), static_cast<uint64_t>(out.n_cols) * sizeof(float));
+}
+
+void forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
+             float* logits) {
+  if (rows.empty()) return;
+  Batch batch = arrange(rows, sequences);
+  for (const BatchSequence& sequence : batch.sequences) sequence.state->reserve(*context.stream, sequence.n_rows);
+  context.workspace.reset();
+  batch.cosines = context.workspace.rows(batch.n_rows(), context.rope.n_dims / 2);
+  batch.sines = context.workspace.rows(batch.n_rows(), context.rope.n_dims / 2);
+  context.device.rope_angles(*context.stream, context.rope, batch.positions, batch.cosines, batch.sines);
+  const Rows x = context.workspace.rows(batch.n_rows(), context.spec.n_embedding);
+  context.device.embed(*context.stream, context.weights.token_embedding, batch.tokens, x);
+  run_layers(context, batch, x);
+  compute_logits(context, batch, x, logits);
+  context.device.synchronize(*context.stream);
+  for (const BatchSequence& sequence : batch.sequences) sequence.state->advance(sequence.n_rows);
+}
+
+}  // namespace sluice::engine

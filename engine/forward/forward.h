@@ -1,0 +1,49 @@
+// The forward pass: rows of tokens in, logits out. One pass serves prefill and decode, one sequence and many.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/device/device.h"
+#include "engine/experts/store.h"
+#include "engine/forward/sequence_state.h"
+#include "engine/forward/workspace.h"
+#include "engine/model/spec.h"
+#include "engine/model/weights.h"
+#include "engine/options.h"
+
+namespace sluice::engine {
+
+// What a pass needs besides its rows. One thread at a time may evaluate with it.
+class ForwardContext {
+ public:
+  ForwardContext(std::unique_ptr<Device> device, const ModelSpec& spec, const ModelWeights& weights, LatentAttention latent_attention);
+
+  Device& device;
+  std::unique_ptr<Stream> stream;
+  const ModelSpec& spec;
+  const ModelWeights& weights;
+  const LatentAttention latent_attention;
+  std::unique_ptr<ExpertStore> store;
+  kernels::reference::Rope rope;  // with the frequency factors of the weights
+  Workspace workspace;
+
+ private:
+  std::unique_ptr<Device> owned_device_;
+};
+
+struct BatchRow {
+  int32_t token = 0;
+  uint32_t sequence = 0;  // index into the pass's sequences
+  bool wants_logits = false;
+};
+
+// Evaluates the rows and appends them to their sequences. Rows of one sequence come in order, and are consecutive in the batch;
+// the first of them takes the position after the sequence's last. logits: host memory, one row of n_vocabulary for each row
+// that wants them. When it throws, no sequence has grown.
+void forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
+             float* logits);
+
+}  // namespace sluice::engine

@@ -1,0 +1,116 @@
+#include "engine/forward/sequence_state.h"
+
+#include <algorithm>
+
+#include "engine/error.h"
+
+namespace sluice::engine {
+
+static int64_t pages_for(int64_t n_positions) { return (n_positions + kPagePositions - 1) / kPagePositions; }
+
+RowCache::RowCache(Device& device, int64_t row_elements, bool half)
+    : device_(&device), row_elements_(row_elements), half_(half) {}
+
+void RowCache::reserve(Stream& stream, int64_t first_written, int64_t n_positions) {
+  const size_t n_pages = static_cast<size_t>(pages_for(n_positions));
+  while (pages_.size() < n_pages) pages_.push_back(device_->allocate(page_bytes()));
+  for (size_t i = static_cast<size_t>(first_written / kPagePositions); i < n_pages; ++i) {
+    if (pages_[i].use_count() == 1) continue;  // ours alone
+    std::shared_ptr<Buffer> own = device_->allocate(page_bytes());
+    device_->copy(stream, own->data(), pages_[i]->data(), page_bytes());
+    pages_[i] = std::move(own);
+  }
+  page_pointers_.clear();
+  for (const auto& page : pages_) page_pointers_.push_back(page->data());
+}
+
+void RowCache::truncate(int64_t n_positions) {
+  const size_t n_pages = static_cast<size_t>(pages_for(n_positions));
+  if (n_pages >= pages_.size()) return;
+  pages_.resize(n_pages);
+  page_pointers_.resize(n_pages);
+}
+
+void* RowCache::position(int64_t index) const {
+  auto* page = static_cast<std::byte*>(pages_[static_cast<size_t>(index / kPagePositions)]->data());
+  return page + static_cast<uint64_t>(index % kPagePositions) * row_bytes();
+}
+
+static LayerState make_layer_state(Device& device, const LayerSpec& layer, bool half) {
+  LayerState state;
+  if (const auto* grouped = std::get_if<GroupedQuerySpec>(&layer.attention)) {
+    state.caches.emplace_back(device, grouped->n_kv_heads * grouped->key_size, half);
+    state.caches.emplace_back(device, grouped->n_kv_heads * grouped->value_size, half);
+  } else {
+    const auto& latent = std::get<LatentSpec>(layer.attention);
+    state.caches.emplace_back(device, latent.latent_rank + latent.rope_size, half);
+  }
+  return state;
+}
+
+SequenceState::SequenceState(Device& device, const ModelSpec& spec, bool half) : device_(&device) {
+  for (const LayerSpec& layer : spec.layers) layers_.push_back(make_layer_state(device, layer, half));
+}
+
+uint64_t SequenceState::bytes() const {
+  uint64_t total = 0;
+  for (const LayerState& layer : layers_)
+    for (const RowCache& cache : layer.caches) total += cache.bytes();
+  return total;
+}
+
+void SequenceState::reserve(Stream& stream, int64_t n_positions) {
+  for (LayerState& layer : layers_)
+    for (RowCache& cache : layer.caches) cache.reserve(stream, length_, length_ + n_positions);
+}
+
+void SequenceState::truncate(int64_t n_positions) {
+  length_ = std::min(length_, n_positions);
+  for (LayerState& layer : layers_)
+    for (RowCache& cache : layer.caches) cache.truncate(length_);
+}
+
+uint64_t SequenceState::snapshot_bytes(int64_t n_positions) const {
+  uint64_t total = 0;
+  for (const LayerState& layer : layers_)
+    for (const RowCache& cache : layer.caches) total += cache.row_bytes() * static_cast<uint64_t>(n_positions);
+  return total;
+}
+
+// Calls visit(device pointer, bytes) for the filled part of every page, in a fixed order.
+template <typename Visit>
+static void for_each_filled_part(const std::vector<LayerState>& layers, int64_t n_positions, const Visit& visit) {
+  for (const LayerState& layer : layers)
+    for (const RowCache& cache : layer.caches)
+      for (int64_t at = 0; at < n_positions; at += kPagePositions)
+        visit(cache.position(at), cache.row_bytes() * static_cast<uint64_t>(std::min(kPagePositions, n_positions - at)));
+}
+
+std::vector<std::byte> SequenceState::snapshot(Stream& stream) const {
+  std::vector<std::byte> bytes(snapshot_bytes(length_));
+  size_t at = 0;
+  for_each_filled_part(layers_, length_, [&](const void* part, uint64_t part_bytes) {
+    device_->copy_to_host(stream, bytes.data() + at, part, part_bytes);
+    at += part_bytes;
+  });
+  device_->synchronize(stream);
+  return bytes;
+}
+
+void SequenceState::restore(Stream& stream, std::span<const std::byte> bytes, int64_t n_positions) {
+  if (bytes.size() != snapshot_bytes(n_positions))
+    throw Error(Error::Kind::BadFile, "The saved sequence has " + std::to_string(bytes.size()) + " bytes of state where " +
+                                          std::to_string(snapshot_bytes(n_positions)) +
+                                          " are needed; it is damaged or belongs to another model.");
+  truncate(0);
+  reserve(stream, n_positions);
+  size_t at = 0;
+  for_each_filled_part(layers_, n_positions, [&](void* part, uint64_t part_bytes) {
+    device_->copy_to_device(stream, part, bytes.data() + at, part_bytes);
+    at += part_bytes;
+  });
+  device_->synchronize(stream);
+  length_ = n_positions;
+}
+
+}  // namespace sluice::engine

@@ -1,0 +1,81 @@
+// What a sequence leaves behind in every layer: keys and values, or latent rows.
+//
+// Four verbs carry everything that sessions do: append (reserve), truncate, fork and snapshot. Undo, prefix reuse, speculation
+// and saved sessions are made of these.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/device/device.h"
+#include "engine/model/spec.h"
+
+namespace sluice::engine {
+
+// Positions a page holds. A page is also the fixed piece of context by which attention splits its sums.
+inline constexpr int64_t kPagePositions = 128;
+
+// One row a position in pages of kPagePositions; forks share pages until one of them writes.
+class RowCache {
+ public:
+  RowCache(Device& device, int64_t row_elements, bool half);
+
+  // Makes room for positions [0, n_positions) and makes the pages from `first_written` on our own.
+  void reserve(Stream& stream, int64_t first_written, int64_t n_positions);
+  // Drops the pages past the first n_positions.
+  void truncate(int64_t n_positions);
+
+  bool half() const { return half_; }
+  int64_t row_elements() const { return row_elements_; }
+  uint64_t row_bytes() const { return static_cast<uint64_t>(row_elements_) * (half_ ? 2 : 4); }
+  uint64_t bytes() const { return pages_.size() * page_bytes(); }
+  // Device pointers of the pages; valid until the next reserve() or truncate().
+  std::span<const void* const> pages() const { return page_pointers_; }
+  void* position(int64_t index) const;
+
+ private:
+  uint64_t page_bytes() const { return row_bytes() * kPagePositions; }
+
+  Device* device_;
+  int64_t row_elements_;
+  bool half_;
+  std::vector<std::shared_ptr<Buffer>> pages_;
+  std::vector<const void*> page_pointers_;
+};
+
+// The state of one layer. Grouped-query attention keeps keys and values apart; latent attention keeps one row
+// [latent | rotated key] a position, which is key and value both.
+struct LayerState {
+  std::vector<RowCache> caches;  // {keys, values} or {latent}
+};
+
+// The state of one sequence. Copying it is a fork. Not thread-safe.
+class SequenceState {
+ public:
+  SequenceState(Device& device, const ModelSpec& spec, bool half);
+
+  int64_t length() const { return length_; }  // positions written
+  LayerState& layer(size_t index) { return layers_[index]; }
+  uint64_t bytes() const;
+
+  // Room for n more positions in every layer; the forward pass writes them, advance() then makes them part of the sequence.
+  void reserve(Stream& stream, int64_t n_positions);
+  void advance(int64_t n_positions) { length_ += n_positions; }
+  void truncate(int64_t n_positions);
+
+  // The rows of all layers as bytes; read() throws Error(BadFile) when the bytes have another length than this shape gives.
+  std::vector<std::byte> snapshot(Stream& stream) const;
+  void restore(Stream& stream, std::span<const std::byte> bytes, int64_t n_positions);
+  // Bytes of a snapshot of n positions.
+  uint64_t snapshot_bytes(int64_t n_positions) const;
+
+ private:
+  Device* device_;
+  std::vector<LayerState> layers_;
+  int64_t length_ = 0;
+};
+
+}  // namespace sluice::engine

@@ -1,0 +1,14 @@
+// How much memory this process may still use.
+#pragma once
+
+#include <cstdint>
+
+namespace sluice::engine {
+
+// What the system calls available (free, and page cache that can be dropped), less where a cgroup (version 1 or 2) allows less.
+uint64_t available_memory_bytes();
+
+// Memory that this process holds now (resident set), mapped files included.
+uint64_t resident_bytes();
+
+}  // namespace sluice::engine

@@ -1,0 +1,83 @@
+// Opening a model: file, specification, weights, vocabulary, device.
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/device/cpu_device.h"
+#include "engine/engine.h"
+#include "engine/forward/forward.h"
+#include "engine/model/architecture.h"
+#include "engine/placement/memory.h"
+#include "kernels/cpu/thread_pool.h"
+
+namespace sluice::engine {
+
+struct Model::State {
+  ModelOptions options;
+  uint32_t n_threads;
+  gguf::File file;
+  tokenizer::Tokenizer tokenizer;
+  ModelSpec spec;
+  ModelWeights weights;
+  std::unique_ptr<ForwardContext> context;
+};
+
+namespace {
+
+// Touches every page of the mapping, so that reading the file is seen as loading and not as a slow first token. Only for
+// models that the machine can hold beside what else it runs; a larger one is left to the page cache.
+void warm_pages(const gguf::File& file, const ModelOptions& options) {
+  uint64_t total = 0;
+  for (const gguf::Tensor& tensor : file.tensors()) total += tensor.bytes;
+  if (total > available_memory_bytes() / 10 * 9) return;
+  constexpr uint64_t kPage = 4096, kReport = uint64_t{64} << 20;
+  uint64_t done = 0, reported = 0;
+  unsigned sum = 0;
+  for (const gguf::Tensor& tensor : file.tensors()) {
+    for (uint64_t at = 0; at < tensor.bytes; at += kPage) sum += static_cast<unsigned>(tensor.data[at]);
+    done += tensor.bytes;
+    if (options.on_progress && (done - reported >= kReport || done == total)) {
+      options.on_progress(done, total);
+      reported = done;
+    }
+  }
+  volatile unsigned keep = sum;  // the loads must happen
+  (void)keep;
+}
+
+}  // namespace
+
+Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Model::~Model() = default;
+
+std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, const ModelOptions& options) {
+  gguf::File file = gguf::File::open(path);
+  ModelSpec spec = describe_model(file);
+  ModelWeights weights = bind_weights(file, spec);
+  tokenizer::Tokenizer tokenizer =
+      tokenizer::Tokenizer::from_metadata(file.metadata(), tokenizer::Options{options.pre_tokenizer});
+  if (static_cast<int64_t>(tokenizer.size()) > spec.n_vocabulary)
+    throw Error(Error::Kind::BadFile, path.string() + ": the vocabulary has " + std::to_string(tokenizer.size()) +
+                                          " tokens but the embedding only " + std::to_string(spec.n_vocabulary) +
+                                          " rows; the file is damaged or was put together wrongly.");
+  const uint32_t n_threads = options.n_threads != 0 ? options.n_threads : kernels::usable_cores();
+  auto state = std::make_unique<State>(State{options, n_threads, std::move(file), std::move(tokenizer), std::move(spec),
+                                             std::move(weights), nullptr});
+  state->context = std::make_unique<ForwardContext>(
+      make_cpu_device(n_threads, options.activations == ActivationPrecision::Int8), state->spec, state->weights,
+      options.latent_attention);
+  warm_pages(state->file, options);
+  return std::shared_ptr<const Model>(new Model(std::move(state)));
+}
+
+const gguf::File& Model::file() const { return state_->file; }
+const ModelSpec& Model::spec() const { return state_->spec; }
+const tokenizer::Tokenizer& Model::tokenizer() const { return state_->tokenizer; }
+const ModelOptions& Model::options() const { return state_->options; }
+uint32_t Model::n_threads() const { return state_->n_threads; }
+std::string_view Model::architecture() const { return state_->spec.architecture; }
+uint32_t Model::vocabulary_size() const { return static_cast<uint32_t>(state_->spec.n_vocabulary); }
+uint32_t Model::trained_context() const { return static_cast<uint32_t>(state_->spec.n_context); }
+ForwardContext& Model::forward_context() const { return *state_->context; }
+
+}  // namespace sluice::engine

@@ -1,0 +1,210 @@
+// A sequence of tokens and the state they left: append, rewrite, truncate, fork, snapshot.
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "engine/engine.h"
+#include "engine/forward/forward.h"
+
+namespace sluice::engine {
+
+struct Session::State {
+  std::shared_ptr<const Model> model;
+  SessionOptions options;
+  SequenceState sequence;
+  std::vector<TokenId> tokens;
+  std::vector<float> logits;
+};
+
+static constexpr uint32_t kDefaultContext = 4096;
+
+static uint32_t choose_context(const Model& model, const SessionOptions& options) {
+  if (options.n_context != 0) return options.n_context;
+  return std::min(model.trained_context(), kDefaultContext);
+}
+
+static void check_tokens(const Model& model, std::span<const TokenId> tokens) {
+  for (const TokenId token : tokens)
+    if (token < 0 || static_cast<uint32_t>(token) >= model.vocabulary_size())
+      throw Error(Error::Kind::Usage, "Token " + std::to_string(token) + " does not exist: the vocabulary has " +
+                                          std::to_string(model.vocabulary_size()) + " tokens.");
+}
+
+static void check_room(uint64_t wanted, uint32_t n_context) {
+  if (wanted > n_context)
+    throw Error(Error::Kind::Usage, "The prompt needs " + std::to_string(wanted) + " tokens but the context holds " +
+                                        std::to_string(n_context) + "; shorten the prompt or ask for a larger context (-c).");
+}
+
+// A damaged file or a kernel at fault must not look like a bad mood of the model.
+static void check_logits(std::span<const float> logits) {
+  if (!std::ranges::all_of(logits, [](float x) { return std::isfinite(x); }))
+    throw Error(Error::Kind::BadFile,
+                "The model computed a result that is not a finite number; its weights are damaged, or too large for float32.");
+}
+
+Session::Session(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+Session::~Session() = default;
+
+Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options) {
+  SessionOptions chosen = options;
+  chosen.n_context = choose_context(*model, options);
+  chosen.n_batch = std::max(1u, options.n_batch);
+  SequenceState sequence(model->forward_context().device, model->spec(), options.cache == CacheType::F16);
+  state_ = std::make_unique<State>(State{std::move(model), chosen, std::move(sequence), {}, {}});
+}
+
+const Model& Session::model() const { return *state_->model; }
+uint32_t Session::n_context() const { return state_->options.n_context; }
+std::span<const TokenId> Session::tokens() const { return state_->tokens; }
+uint64_t Session::state_bytes() const { return state_->sequence.bytes(); }
+std::span<const float> Session::logits() const { return state_->logits; }
+
+bool Session::append(std::span<const TokenId> tokens, const Progress& progress) {
+  check_tokens(model(), tokens);
+  check_room(state_->tokens.size() + tokens.size(), n_context());
+  SequenceState* const sequences[] = {&state_->sequence};
+  std::vector<float> logits(model().vocabulary_size());
+  for (size_t at = 0; at < tokens.size();) {
+    if (progress.cancelled && progress.cancelled()) return false;
+    const size_t n = std::min<size_t>(state_->options.n_batch, tokens.size() - at);
+    std::vector<BatchRow> rows(n);
+    for (size_t i = 0; i < n; ++i) rows[i] = {tokens[at + i], 0, at + i + 1 == tokens.size()};
+    forward(model().forward_context(), rows, sequences, logits.data());
+    state_->tokens.insert(state_->tokens.end(), tokens.begin() + static_cast<std::ptrdiff_t>(at),
+                          tokens.begin() + static_cast<std::ptrdiff_t>(at + n));
+    at += n;
+    if (progress.on_tokens) progress.on_tokens(at, tokens.size());
+  }
+  if (!tokens.empty()) {
+    check_logits(logits);
+    state_->logits = std::move(logits);
+  }
+  return true;
+}
+
+size_t Session::rewrite(std::span<const TokenId> tokens, const Progress& progress) {
+  if (tokens.empty()) throw Error(Error::Kind::Usage, "The prompt is empty; give at least one token.");
+  check_tokens(model(), tokens);
+  check_room(tokens.size(), n_context());
+  size_t kept = 0;
+  while (kept < tokens.size() && kept < state_->tokens.size() && tokens[kept] == state_->tokens[kept]) ++kept;
+  kept = std::min(kept, tokens.size() - 1);
+  truncate(kept);
+  append(tokens.subspan(kept), progress);
+  return kept;
+}
+
+void Session::truncate(size_t n_tokens) {
+  if (n_tokens >= state_->tokens.size()) return;
+  state_->tokens.resize(n_tokens);
+  state_->sequence.truncate(static_cast<int64_t>(n_tokens));
+  state_->logits.clear();
+}
+
+Session Session::fork() const { return Session(std::make_unique<State>(*state_)); }
+
+// Snapshot: this header, the tokens (i32), the logits (f32, none or one row), the rows of every layer. Little-endian.
+struct SnapshotHeader {
+  char magic[8];
+  uint32_t n_tokens;
+  uint32_t n_logits;
+  uint32_t n_layers;
+  uint32_t n_vocabulary;
+  uint64_t state_bytes;
+};
+static constexpr char kSnapshotMagic[8] = {'S', 'L', 'S', 'E', 'S', 'S', '0', '1'};
+
+std::vector<std::byte> Session::snapshot() const {
+  const State& s = *state_;
+  const std::vector<std::byte> rows = s.sequence.snapshot(*model().forward_context().stream);
+  SnapshotHeader header{{},
+                        static_cast<uint32_t>(s.tokens.size()),
+                        static_cast<uint32_t>(s.logits.size()),
+                        static_cast<uint32_t>(model().spec().layers.size()),
+                        model().vocabulary_size(),
+                        rows.size()};
+  std::memcpy(header.magic, kSnapshotMagic, sizeof header.magic);
+  std::vector<std::byte> bytes(sizeof header + s.tokens.size() * sizeof(TokenId) + s.logits.size() * sizeof(float) +
+                               rows.size());
+  std::byte* at = bytes.data();
+  const auto put = [&](const void* data, size_t n) {
+    if (n > 0) std::memcpy(at, data, n);
+    at += n;
+  };
+  put(&header, sizeof header);
+  put(s.tokens.data(), s.tokens.size() * sizeof(TokenId));
+  put(s.logits.data(), s.logits.size() * sizeof(float));
+  put(rows.data(), rows.size());
+  return bytes;
+}
+
+void Session::restore(std::span<const std::byte> snapshot) {
+  const auto refuse = [](const std::string& why) {
+    throw Error(Error::Kind::BadFile, "The saved session cannot be used: " + why + ".");
+  };
+  SnapshotHeader header;
+  if (snapshot.size() < sizeof header) refuse("it has only " + std::to_string(snapshot.size()) + " bytes");
+  std::memcpy(&header, snapshot.data(), sizeof header);
+  if (std::memcmp(header.magic, kSnapshotMagic, sizeof header.magic) != 0) refuse("it was not written by this version");
+  if (header.n_layers != model().spec().layers.size() || header.n_vocabulary != model().vocabulary_size())
+    refuse("it belongs to another model");
+  if (header.n_logits != 0 && header.n_logits != header.n_vocabulary) refuse("it is damaged");
+  check_room(header.n_tokens, n_context());
+  const uint64_t token_bytes = uint64_t{header.n_tokens} * sizeof(TokenId);
+  const uint64_t logit_bytes = uint64_t{header.n_logits} * sizeof(float);
+  const uint64_t state_bytes = state_->sequence.snapshot_bytes(header.n_tokens);
+  if (header.state_bytes != state_bytes || snapshot.size() != sizeof header + token_bytes + logit_bytes + state_bytes)
+    refuse("its size does not fit this model and cache type");
+
+  const std::byte* at = snapshot.data() + sizeof header;
+  std::vector<TokenId> tokens(header.n_tokens);
+  std::vector<float> logits(header.n_logits);
+  std::memcpy(tokens.data(), at, token_bytes);
+  std::memcpy(logits.data(), at + token_bytes, logit_bytes);
+  check_tokens(model(), tokens);
+  state_->sequence.restore(*model().forward_context().stream,
+                           snapshot.subspan(sizeof header + token_bytes + logit_bytes), header.n_tokens);
+  state_->tokens = std::move(tokens);
+  state_->logits = std::move(logits);
+}
+
+void append_batch(std::span<Session* const> sessions, std::span<const std::vector<TokenId>> tokens) {
+  if (sessions.size() != tokens.size())
+    throw Error(Error::Kind::Usage, "append_batch needs one list of tokens for each session.");
+  std::vector<BatchRow> rows;
+  std::vector<SequenceState*> sequences;
+  std::vector<Session*> with_logits;
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    Session::State& s = *sessions[i]->state_;
+    if (s.model != sessions[0]->state_->model)
+      throw Error(Error::Kind::Usage, "append_batch needs sessions of one model.");
+    if (std::ranges::find(sequences, &s.sequence) != sequences.end())
+      throw Error(Error::Kind::Usage, "append_batch was given the same session twice.");
+    check_tokens(*s.model, tokens[i]);
+    check_room(s.tokens.size() + tokens[i].size(), s.options.n_context);
+    for (size_t t = 0; t < tokens[i].size(); ++t)
+      rows.push_back({tokens[i][t], static_cast<uint32_t>(i), t + 1 == tokens[i].size()});
+    sequences.push_back(&s.sequence);
+    if (!tokens[i].empty()) with_logits.push_back(sessions[i]);
+  }
+  if (rows.empty()) return;
+  const size_t n_vocabulary = sessions[0]->model().vocabulary_size();
+  std::vector<float> logits(with_logits.size() * n_vocabulary);
+  forward(sessions[0]->model().forward_context(), rows, sequences, logits.data());
+  check_logits(logits);
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    std::vector<TokenId>& own = sessions[i]->state_->tokens;
+    own.insert(own.end(), tokens[i].begin(), tokens[i].end());
+  }
+  for (size_t i = 0; i < with_logits.size(); ++i) {
+    const auto begin = logits.begin() + static_cast<std::ptrdiff_t>(i * n_vocabulary);
+    with_logits[i]->state_->logits.assign(begin, begin + static_cast<std::ptrdiff_t>(n_vocabulary));
+  }
+}
+
+}  // namespace sluice::engine
