@@ -7,7 +7,7 @@
 namespace sluice::gguf {
 
 // what() says what is wrong, what was found against what was expected, and what to do about it. It begins with the
-// path.
+// path where one is known (not in Writer::add_tensor, nor for Metadata that came from no file).
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

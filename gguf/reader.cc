@@ -8,7 +8,8 @@ namespace sluice::gguf {
 
 static constexpr const char* kDownloadAgain = "The download is incomplete or the file is damaged; download it again.";
 
-Reader::Reader(const InputFile& file) : file_(file), window_(size_t{1} << 18) {}
+Reader::Reader(const InputFile& file)
+    : file_(file), window_(static_cast<size_t>(std::min<uint64_t>(file.bytes(), 1 << 18))) {}
 
 void Reader::fill_window() {
   window_begin_ = 0;

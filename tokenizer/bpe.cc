@@ -101,7 +101,7 @@ void Bpe::read_merges(const std::vector<std::string>& merges) {
     if (!left_id || !right_id) fail("names a token that the vocabulary does not have");
     if (!merged_id) fail("makes a token that the vocabulary does not have");
     // No text may become a control token by merging.
-    if (!vocabulary_.find_plain(merged_spelling)) continue;
+    if (!vocabulary_.is_plain(*merged_id)) continue;
     merges_.add(*left_id, *right_id, {static_cast<uint32_t>(rank), *merged_id});
   }
 }

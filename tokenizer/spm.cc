@@ -26,6 +26,13 @@ std::optional<uint8_t> hex_digit(char digit) {
   return std::nullopt;
 }
 
+// The length of the first word: spaces, then other characters.
+size_t word_bytes(std::string_view escaped) {
+  size_t begin = 0;
+  while (escaped.substr(begin).starts_with(kSpmSpace)) begin += kSpmSpace.size();
+  return std::min(escaped.find(kSpmSpace, begin), escaped.size());
+}
+
 }  // namespace
 
 std::string escape_spaces(std::string_view text) {
@@ -62,11 +69,17 @@ struct Spm::Candidate {
   }
 };
 
+struct Spm::Scratch {
+  std::vector<Symbol> symbols;
+  std::vector<Candidate> heap;
+};
+
 Spm::Spm(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {
   byte_ids_.fill(-1);
   for (TokenId id = 0; vocabulary.contains(id); ++id) {
     const std::string& spelling = vocabulary.spelling(id);
     longest_token_bytes_ = std::max(longest_token_bytes_, spelling.size());
+    if (vocabulary.is_plain(id) && word_bytes(spelling) < spelling.size()) words_are_apart_ = false;
     if (vocabulary.kind(id) != TokenKind::Byte) continue;
     const auto byte = parse_byte_token(spelling);
     if (byte && byte_ids_[*byte] < 0) byte_ids_[*byte] = id;
@@ -74,18 +87,27 @@ Spm::Spm(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {
 }
 
 void Spm::encode(std::string_view escaped, std::vector<TokenId>& ids) const {
-  std::vector<Symbol> symbols;
-  symbols.reserve(escaped.size());
+  Scratch scratch;
+  while (!escaped.empty()) {
+    const size_t bytes = words_are_apart_ ? word_bytes(escaped) : escaped.size();
+    encode_stretch(escaped.substr(0, bytes), scratch, ids);
+    escaped.remove_prefix(bytes);
+  }
+}
+
+void Spm::encode_stretch(std::string_view escaped, Scratch& scratch, std::vector<TokenId>& ids) const {
+  std::vector<Symbol>& symbols = scratch.symbols;
+  std::vector<Candidate>& heap = scratch.heap;
+  symbols.clear();
+  heap.clear();
   for (size_t begin = 0; begin < escaped.size();) {
     const Utf8Step step = next_utf8(escaped.substr(begin));
     const auto index = static_cast<int64_t>(symbols.size());
     symbols.push_back({begin, step.bytes, index - 1, index + 1});
     begin += step.bytes;
   }
-  if (symbols.empty()) return;
   symbols.back().next = -1;
 
-  std::vector<Candidate> heap;
   const auto at = [&](int64_t index) -> Symbol& { return symbols[static_cast<size_t>(index)]; };
   const auto candidate = [&](int64_t left, int64_t right) -> bool {
     if (left < 0 || right < 0) return false;

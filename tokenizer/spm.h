@@ -32,12 +32,16 @@ class Spm {
  private:
   struct Symbol;
   struct Candidate;
+  struct Scratch;
 
+  void encode_stretch(std::string_view escaped, Scratch& scratch, std::vector<TokenId>& ids) const;
   void append_symbol(std::string_view text, std::vector<TokenId>& ids) const;
 
   const Vocabulary& vocabulary_;
   std::array<TokenId, 256> byte_ids_;  // -1 where there is none
   size_t longest_token_bytes_ = 0;
+  // No token goes on past the end of a word (a space after another character), so words can be merged one by one.
+  bool words_are_apart_ = true;
 };
 
 }  // namespace sluice::tokenizer

@@ -191,12 +191,13 @@ std::optional<TokenId> Vocabulary::find(std::string_view spelling) const {
   return found->second;
 }
 
+bool Vocabulary::is_plain(TokenId id) const {
+  return kind(id) != TokenKind::Control && kind(id) != TokenKind::Unknown && kind(id) != TokenKind::Byte;
+}
+
 std::optional<TokenId> Vocabulary::find_plain(std::string_view spelling) const {
   const auto id = find(spelling);
-  if (!id) return std::nullopt;
-  const TokenKind found = kind(*id);
-  if (found == TokenKind::Control || found == TokenKind::Unknown || found == TokenKind::Byte) return std::nullopt;
-  return id;
+  return id && is_plain(*id) ? id : std::nullopt;
 }
 
 }  // namespace sluice::tokenizer

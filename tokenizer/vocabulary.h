@@ -37,7 +37,9 @@ class Vocabulary {
 
   // The first token spelled so.
   std::optional<TokenId> find(std::string_view spelling) const;
-  // The same, for text that a person wrote: never a control, unknown or byte token.
+  // Whether text may become the token by merging: it is no control, unknown or byte token.
+  bool is_plain(TokenId id) const;
+  // The first token spelled so, if it is plain.
   std::optional<TokenId> find_plain(std::string_view spelling) const;
 
   const SpecialIds& special() const { return special_; }

@@ -5,6 +5,7 @@
 
 #include "gguf/file.h"
 #include "gguf/writer.h"
+#include "tests/gguf/memory_file.h"
 #include "tests/gguf/test_folder.h"
 
 namespace sluice::gguf::testing {
@@ -76,6 +77,7 @@ static uint64_t use(const File& file) {
 TEST_CASE("A damaged file opens or throws gguf::Error, and never anything worse") {
   TestFolder folder;
   const std::string sound = sound_file(folder);
+  MemoryFile damaged;
   std::mt19937 random(20);
   int n_opened = 0;
   int n_refused = 0;
@@ -83,9 +85,9 @@ TEST_CASE("A damaged file opens or throws gguf::Error, and never anything worse"
   for (int i = 0; i < 4000; ++i) {
     std::string bytes = sound;
     for (int hits = static_cast<int>(random() % 3); hits >= 0; --hits) damage(bytes, random);
-    write_file(folder / "damaged.gguf", bytes);
+    damaged.assign(bytes);
     try {
-      sum += use(File::open(folder / "damaged.gguf"));
+      sum += use(File::open(damaged.path()));
       ++n_opened;
     } catch (const Error& error) {
       CHECK(std::string_view(error.what()).ends_with("."));
@@ -102,10 +104,11 @@ TEST_CASE("A sound file cut off at any byte is refused, until only the padding a
   const std::string sound = sound_file(folder);
   File file = File::open(folder / "sound.gguf");
   const Tensor& last = file.tensors().back();
+  MemoryFile cut;
   for (size_t bytes = 0; bytes <= sound.size(); ++bytes) {
     CAPTURE(bytes);
-    write_file(folder / "cut.gguf", sound.substr(0, bytes));
-    CHECK(refusal_of(folder / "cut.gguf").empty() == (bytes >= last.file_offset + last.bytes));
+    cut.assign(sound.substr(0, bytes));
+    CHECK(refusal_of(cut.path()).empty() == (bytes >= last.file_offset + last.bytes));
   }
 }
 

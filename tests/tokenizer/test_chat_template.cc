@@ -1,8 +1,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <map>
 
+#include "gguf/file.h"
 #include "tests/tokenizer/golden.h"
 #include "tokenizer/chat_template.h"
 
@@ -76,6 +76,26 @@ TEST_CASE("what people and models wrote is never parsed for special tokens") {
       CHECK(parsed.find(said) == std::string::npos);
       CHECK(plain.find(said) != std::string::npos);
     }
+  }
+}
+
+TEST_CASE("the ids of a conversation are those of its whole text, with one BOS where it is wanted") {
+  const auto file =
+      sluice::gguf::File::open(SLUICE_TEST_DATA "/tokenizer/vocab_qwen2.gguf", sluice::gguf::Mapping::DirectoryOnly);
+  const Tokenizer tokenizer = Tokenizer::from_metadata(file.metadata());  // has a BOS, does not add it
+  const std::vector<Message> messages = {{Role::System, "Be brief."},
+                                         {Role::User, "\n\n  Hello  "},
+                                         {Role::Assistant, "\nHi there\n"},
+                                         {Role::User, " don't 123"}};
+  for (const std::string& name : ChatTemplate::known_names()) {
+    CAPTURE(name);
+    const ChatTemplate chat = *ChatTemplate::by_name(name);
+    auto ids = chat.encode(tokenizer, messages, true);
+    const bool has_bos = ids.front() == tokenizer.bos();
+    CHECK(has_bos ==
+          (name.starts_with("deepseek") || name.starts_with("llama") || name.starts_with("mi") || name == "vicuna"));
+    if (has_bos) ids.erase(ids.begin());
+    CHECK(ids == tokenizer.encode(joined(chat.render(messages, true)), Specials::Parse));
   }
 }
 

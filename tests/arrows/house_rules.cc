@@ -1,0 +1,60 @@
+#include "tests/arrows/arrows.h"
+
+namespace sluice::arrows {
+
+// tools, bench, tests -> engine -> {tokenizer, kernels} -> gguf
+// Inside the engine: session -> forward -> {experts, device} and model -> gguf.
+const Rules& house_rules() {
+  static const Rules rules{
+      .arrows =
+          {
+              {"gguf/", {"gguf/"}},
+              {"tokenizer/", {"tokenizer/", "gguf/"}},
+              {"kernels/", {"kernels/", "gguf/"}},
+
+              // What a model is made of, without a thought of how it runs. A weight handle is a value that a device
+              // reads.
+              {"engine/model/",
+               {"engine/model/", "engine/device/linear.h", "engine/error.h", "engine/options.h", "kernels/", "gguf/"}},
+              {"engine/device/", {"engine/device/", "engine/error.h", "engine/options.h", "kernels/", "gguf/"}},
+              {"engine/experts/",
+               {"engine/experts/", "engine/device/", "engine/error.h", "engine/options.h", "kernels/", "gguf/"}},
+              {"engine/forward/",
+               {"engine/forward/", "engine/experts/", "engine/device/", "engine/model/", "engine/error.h",
+                "engine/options.h", "kernels/", "gguf/"}},
+              // A plan is computed from the model and the hardware; nothing runs in it.
+              {"engine/placement/",
+               {"engine/placement/", "engine/model/", "engine/device/", "engine/error.h", "engine/options.h", "gguf/"}},
+              // The C API stands outside of the engine's door.
+              {"engine/capi/",
+               {"engine/capi/", "engine/engine.h", "engine/error.h", "engine/options.h", "engine/session/sampler.h",
+                "tokenizer/", "gguf/", "include/sluice.h"}},
+              {"engine/",
+               {"engine/engine.h", "engine/error.h", "engine/options.h", "engine/model/", "engine/device/",
+                "engine/experts/", "engine/forward/", "engine/placement/", "engine/session/", "tokenizer/", "kernels/",
+                "gguf/"}},
+
+              {"tools/", {"tools/", "engine/", "tokenizer/", "kernels/", "gguf/"}},
+              {"bench/", {"bench/", "engine/", "tokenizer/", "kernels/", "gguf/"}},
+              {"tests/", {"tests/", "tools/", "engine/", "tokenizer/", "kernels/", "gguf/", "include/sluice.h"}},
+              // What a stranger's program has: the installed header, written <sluice.h>.
+              {"include/", {}},
+              {"examples/", {}},
+          },
+      .quiet_rooms = {"gguf/", "tokenizer/", "kernels/", "engine/"},
+      // <cstdio> itself is welcome: it has snprintf, rename and files.
+      .bans =
+          {
+              {R"(#\s*include\s*<(iostream|print|syncstream)>)", "a library does not print"},
+              {R"(\b(cout|cerr|clog|stdout|stderr)\b)", "a library does not print"},
+              {R"(\b(v?f?printf|f?puts|f?putc|putchar|perror|syslog)\s*\()", "a library does not print"},
+              {R"(\b(exit|_exit|_Exit|quick_exit|abort|terminate|raise)\s*\()",
+               "a library does not end the process; throw an error with a sentence for the user"},
+              {R"(\bassert\s*\()", "an assertion ends the process; throw, or prove it with static_assert"},
+          },
+      .exceptions = {},
+  };
+  return rules;
+}
+
+}  // namespace sluice::arrows
