@@ -84,7 +84,8 @@ static std::string parse_error_text(const CLI::ParseError& error, const CLI::App
   const CLI::App& command = chosen.empty() ? app : *chosen.back();
   std::string help = chosen.empty() ? "`sluice --help`" : "`sluice " + command.get_name() + " --help`";
   std::vector<std::string> unknown = command.remaining();
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !unknown.empty()) {
+  bool has_unknown = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr || chosen.empty();
+  if (has_unknown && !unknown.empty()) {
     // CLI11 does not keep the order; name the first that was typed.
     for (const std::string& word : words) {
       if (std::find(unknown.begin(), unknown.end(), word) != unknown.end()) {
@@ -94,7 +95,7 @@ static std::string parse_error_text(const CLI::ParseError& error, const CLI::App
     }
     std::string name = unknown[0].substr(0, unknown[0].find('='));
     if (name.starts_with('-')) {
-      return "there is no option '" + printable(name, 60) + "'; expected one of " + command.get_name() + "'s; " +
+      return "there is no option '" + printable(name, 60) + "'; expected one that " + command.get_name() + " has; " +
              suggestion(name, option_names(command)) + help + " lists them";
     }
     return "there is one argument too many; found '" + printable(name, 60) + "'; quote a text of several words; " +

@@ -21,8 +21,9 @@ static Outcome chat(const std::string& input, std::vector<std::string> words = {
 TEST_CASE("answers go to stdout, and the second message finds the first one cached") {
   Outcome outcome = chat("hello\nagain\n");
   CHECK(outcome.exit_code == 0);
-  CHECK(outcome.out == "user\nhello\nassistant\nuser\nagain\nassistant\n");
-  CHECK(contains(outcome.err, " 0 cached"));
+  CHECK(outcome.out == "user\nhello\nassistant\n\nuser\nagain\nassistant\n");
+  CHECK(contains(outcome.err, "[prompt 25 tokens, 0 cached"));
+  CHECK(contains(outcome.err, "[prompt 72 tokens, 46 cached"));
   CHECK(contains(outcome.err, "; eos]"));
   CHECK(!contains(outcome.err, ">"));  // no prompt in a pipe
   CHECK(chat("hello", {"--quiet"}).err.empty());
@@ -40,8 +41,9 @@ TEST_CASE("a message has several lines with a backslash or triple quotes") {
 }
 
 TEST_CASE("commands change the conversation") {
-  CHECK(chat("a\n/clear\nb\n", {"-q"}).out == "user\na\nassistant\nuser\nb\nassistant\n");
+  CHECK(chat("a\n/clear\nb\n", {"-q"}).out == "user\na\nassistant\nb\nassistant\n");
   CHECK(chat("a\n/undo\n/regen\n", {"-q"}).exit_code == 2);
+  CHECK(chat("a\n/regen\n").exit_code == 0);
   CHECK(chat("/bye\na\n", {"-q"}).out.empty());
   CHECK(chat("/system be brief\na\n", {"-q"}).out == "system\nbe brief\nuser\na\nassistant\n");
   CHECK(contains(chat("/help\n").err, "/regen"));
@@ -57,11 +59,12 @@ TEST_CASE("commands change the conversation") {
 }
 
 TEST_CASE("settings and a seed of its own reach every answer") {
-  Outcome outcome = chat("/set temp 0.25\n/set seed 5\n(settings)\n/regen\n/set n 4\n/set predict 4\nx\n");
+  Outcome outcome =
+      chat("/set temp 0.25\n/set seed 5\n(settings)\n/undo\nand (settings)\n/clear\n/set predict 4\nxyz\n");
   CHECK(contains(outcome.out, "temp 0.25"));
   CHECK(contains(outcome.out, "seed 5"));
   CHECK(contains(outcome.out, "seed 6"));
-  CHECK(outcome.out.ends_with("user\n"));
+  CHECK(outcome.out.ends_with("\nxyz\n"));
   CHECK(contains(outcome.err, "; length]"));
 }
 
@@ -105,7 +108,8 @@ TEST_CASE("Ctrl-C stops an answer and keeps the chat") {
       sent = true;
     }
   };
-  Outcome outcome = call(Call{{"chat", chat_model()}, "(slow) one two three four five\n/undo\nhello\n", {}, once, {}});
+  Outcome outcome =
+      call_with(Call{{"chat", chat_model()}, "(slow) one two three four five\n/undo\nhello\n", {}, once, {}});
   CHECK(outcome.exit_code == 0);
   CHECK(contains(outcome.err, "; cancelled]"));
   CHECK(outcome.out.ends_with("user\nhello\nassistant\n"));

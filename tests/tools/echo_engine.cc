@@ -23,7 +23,7 @@ struct Model::State {
   tokenizer::Tokenizer tokenizer;
   ModelOptions options;
   ModelSpec spec;
-  ForwardContext forward_context;
+  mutable ForwardContext forward_context;
 };
 
 Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -61,7 +61,7 @@ uint32_t Model::vocabulary_size() const {
 uint32_t Model::trained_context() const {
   return 1024;
 }
-const ForwardContext& Model::forward_context() const {
+ForwardContext& Model::forward_context() const {
   return state_->forward_context;
 }
 
@@ -176,7 +176,10 @@ Generation generate(Session& session, std::span<const TokenId> prompt, const Gen
   const tokenizer::Tokenizer& tokenizer = session.model().tokenizer();
   size_t cached = session.rewrite(prompt, {callbacks.on_prefill, callbacks.cancelled});
   std::span<const TokenId> fresh = prompt.subspan(cached);
-  std::vector<TokenId> answer(fresh.begin(), fresh.end());
+  std::vector<TokenId> answer;
+  for (TokenId token : fresh) {
+    if (tokenizer.kind(token) != tokenizer::TokenKind::Control) answer.push_back(token);
+  }
   std::string asked = tokenizer.decode(answer);
   fail_if_asked(asked);
   if (asked.find("(settings)") != std::string::npos) {
@@ -204,7 +207,7 @@ Generation generate(Session& session, std::span<const TokenId> prompt, const Gen
       result.stop = StopReason::Context;
       break;
     }
-    if (i == answer.size() && !options.ignore_end) break;
+    if (answer.empty() || (i == answer.size() && !options.ignore_end)) break;
     TokenId token = answer[i % answer.size()];
     if (slow) std::this_thread::sleep_for(std::chrono::milliseconds(20));
     result.tokens.push_back(token);

@@ -17,7 +17,7 @@ TEST_CASE("inspect shows metadata, tensors and sizes by type and role") {
   CHECK(outcome.exit_code == 0);
   CHECK(outcome.err.empty());
   for (const char* part :
-       {"GGUF version 3", "8 tensors", "general.architecture", "deepseek2", "string[261]", "255 more]",
+       {"GGUF version 3", "8 tensors", "general.architecture", "deepseek2", "string[262]", "256 more]",
         "blk.1.ffn_down_exps.weight", "[4, 8, 32]", "Q4_0", "routed experts", "shared experts", "dense ffn", "router",
         "embedding", "attention", "norms", "output", "routed experts: 2 of 4"}) {
     CAPTURE(part);
@@ -37,7 +37,7 @@ TEST_CASE("inspect --json adds up") {
   REQUIRE(report.is_object());
   CHECK(report["version"] == 3);
   CHECK(report["metadata"]["deepseek2.expert_count"] == 4);
-  CHECK(report["metadata"]["tokenizer.ggml.tokens"]["count"] == 261);
+  CHECK(report["metadata"]["tokenizer.ggml.tokens"]["count"] == 262);
   CHECK(report["tensors"].size() == 8);
   CHECK(report["tensors"][5]["shape"] == json({4, 8, 32}));
   CHECK(report["tensors"][5]["role"] == "routed experts");
@@ -52,7 +52,7 @@ TEST_CASE("inspect --json adds up") {
   CHECK(tensors == 4320);
   CHECK(report["sizes"]["by_role"].size() == 8);
   json full = json::parse(call({"inspect", base_model(), "--json", "--full", "--metadata"}).out, nullptr, false);
-  CHECK(full["metadata"]["tokenizer.ggml.tokens"].size() == 261);
+  CHECK(full["metadata"]["tokenizer.ggml.tokens"].size() == 262);
   CHECK(!full.contains("tensors"));
 }
 

@@ -45,7 +45,7 @@ static bool read_some(int descriptor, std::string& text) {
   return n_bytes > 0 || (n_bytes < 0 && errno == EINTR);
 }
 
-Outcome call(const Call& call) {
+Outcome call_with(const Call& call) {
   ::signal(SIGPIPE, SIG_IGN);  // the program may end before it has read all its input
   std::array<int, 2> in{};
   std::array<int, 2> out{};
@@ -96,7 +96,7 @@ Outcome call(const Call& call) {
 }
 
 Outcome call(std::vector<std::string> arguments, std::string input) {
-  return call(Call{std::move(arguments), std::move(input), {}, {}, {}});
+  return call_with(Call{std::move(arguments), std::move(input), {}, {}, {}});
 }
 
 Screen call_on_terminal(const std::vector<std::string>& arguments, const std::vector<Typing>& typings,

@@ -23,7 +23,7 @@ struct Call {
   std::string redirect_out;  // a file to open as stdout instead
 };
 
-Outcome call(const Call& call);
+Outcome call_with(const Call& call);
 Outcome call(std::vector<std::string> arguments, std::string input = "");
 
 // Runs it on a pseudo-terminal, typing each text when its cue has appeared on the screen. Returns all that the screen

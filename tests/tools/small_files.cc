@@ -39,6 +39,8 @@ static void add_vocabulary(gguf::Metadata& metadata) {
     tokens.emplace_back(control);
     kinds.push_back(3);
   }
+  tokens.emplace_back("\xe2\x96\x81");  // how this kind of vocabulary spells a space
+  kinds.push_back(1);
   metadata.add("tokenizer.ggml.model", gguf::make_string("llama"));
   metadata.add("tokenizer.ggml.scores", gguf::make_float32_array(std::vector<float>(tokens.size(), 0.0F)));
   metadata.add("tokenizer.ggml.tokens", gguf::make_string_array(std::move(tokens)));

@@ -95,13 +95,13 @@ TEST_CASE("each mistake on the command line has a message of its own and status 
       {{"run", model, "-p", "a", "-s", "0x10"}, "--seed cannot be '0x10'"},
       {{"run", model, "-p", "a", "-l", "17"}, "--logit-bias cannot be '17'"},
       {{"run", model, "-p", "a", "-l", "17+x"}, "the bias of --logit-bias cannot be 'x'"},
-      {{"run", model, "-p", "a", "-l", "999999+1"}, "ids 0 to 260"},
+      {{"run", model, "-p", "a", "-l", "999999+1"}, "ids 0 to 261"},
       {{"run", model, "-p", "a", "-r", ""}, "--reverse-prompt is empty"},
       {{"run", model, "-p", "a", "--cache-type", "q4"}, "--cache-type cannot be 'q4'; expected f16|f32"},
       {{"run", model, "-p", "a", "--activations", "f16"}, "--activations cannot be 'f16'"},
       {{"run", model, "-p", "a", "--mla", "none"}, "--mla cannot be 'none'"},
-      {{"run", model, "-p", "a", "--greedy", "--temp", "1"}, "--greedy"},
-      {{"run", model, "-p", "a", "-f", "b"}, "--file"},
+      {{"run", model, "-p", "a", "--greedy", "--temp", "1"}, "--greedy stands for --temp 0"},
+      {{"run", model, "-p", "a", "-f", "b"}, "two prompts"},
       {{"run", model, "-f", "/nonexistent/prompt"}, "cannot open /nonexistent/prompt"},
       {{"run", model, "-f", "/"}, "cannot read /"},
       {{"run", model, "-f", write_file("empty.txt", "")}, "the prompt is empty; found no text in the file"},
@@ -149,9 +149,9 @@ TEST_CASE("a bad model file is status 3, no memory 4, a failed device 5") {
 }
 
 TEST_CASE("a full disk is an error and a closed pipe is quiet") {
-  Outcome full = call(Call{{"inspect", base_model()}, {}, {}, {}, "/dev/full"});
+  Outcome full = call_with(Call{{"inspect", base_model()}, {}, {}, {}, "/dev/full"});
   CHECK(full.exit_code == 1);
   CHECK(contains(full.err, "cannot write standard output: No space left on device"));
-  full = call(Call{{"run", base_model(), "-p", "hello"}, {}, {}, {}, "/dev/full"});
+  full = call_with(Call{{"run", base_model(), "-p", "hello"}, {}, {}, {}, "/dev/full"});
   CHECK(full.exit_code == 1);
 }
