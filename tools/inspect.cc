@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -124,17 +125,28 @@ static std::string dump(const ordered_json& json, int indent = -1) {
   return json.dump(indent, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+// A float of 32 bits with no more digits than it has: 1e-06, not 9.999999974752427e-07.
+static std::string element_text(const ordered_json& element, gguf::ValueType type) {
+  if (type != gguf::ValueType::Float32 || !element.is_number_float()) return dump(element);
+  std::array<char, 32> digits{};
+  auto [end, failure] = std::to_chars(digits.data(), digits.data() + digits.size(), element.get<float>());
+  return failure == std::errc() ? std::string(digits.data(), end) : dump(element);
+}
+
 static std::string value_text(const gguf::Value& value, bool full) {
   size_t max_characters = full ? SIZE_MAX : kShownCharacters;
   if (const auto* text = std::get_if<std::string>(&value.data)) return printable(*text, max_characters);
   const auto* array = std::get_if<std::shared_ptr<const gguf::Array>>(&value.data);
-  if (array == nullptr || !*array) return dump(value_json(value, 0));
-  uint64_t count = (*array)->size();
+  if (array == nullptr || !*array) return element_text(value_json(value, 0), value.type);
   ordered_json shown = array_json(**array, full ? SIZE_MAX : kShownElements);
-  if (!shown.is_object()) return printable(dump(shown), max_characters);
-  std::string first = dump(shown["first"]);
-  first.pop_back();  // the closing bracket
-  return printable(first, max_characters) + ", ... " + format_count(count - kShownElements) + " more]";
+  bool shortened = shown.is_object();
+  if (shortened) shown = ordered_json(shown["first"]);
+  std::string text;
+  for (const ordered_json& element : shown) {
+    text += (text.empty() ? "" : ", ") + printable(element_text(element, (*array)->element_type), max_characters);
+  }
+  if (shortened) text += ", ... " + format_count((*array)->size() - kShownElements) + " more";
+  return "[" + text + "]";
 }
 
 static std::string type_text(const gguf::Value& value) {
@@ -279,8 +291,8 @@ static int inspect(InspectFlags& flags) {
   }
   std::string text = summary_text(file, sizes);
   if (flags.metadata) text += metadata_text(file, flags.full);
-  if (flags.tensors) text += tensors_text(file);
-  if (flags.sizes) text += sizes_text(file, sizes);
+  if (flags.tensors && sizes.all.n_tensors > 0) text += tensors_text(file);
+  if (flags.sizes && sizes.all.n_tensors > 0) text += sizes_text(file, sizes);
   write_stdout(text);
   return kExitOk;
 }

@@ -61,6 +61,9 @@ static void drop_last_newline(std::string& text) {
 }
 
 static std::string find_prompt(const RunFlags& flags) {
+  if (flags.prompt && !flags.prompt_file.empty()) {
+    throw UsageError("there are two prompts; found --prompt and --file, expected one; leave out one of them");
+  }
   if (flags.prompt) return *flags.prompt;
   std::string text;
   std::string source = "standard input";
@@ -154,10 +157,9 @@ Action prepare_run(CLI::App& app) {
   app.add_option("MODEL", flags->model.path, "GGUF file, or any shard of one; the default model when left out")
       ->type_name("");
   auto text = [flags](const std::string& prompt) { flags->prompt = prompt; };
-  CLI::Option* prompt = add_flag_with_value(app, "-p,--prompt", "TEXT", text, "The prompt")->group("Prompt");
+  add_flag_with_value(app, "-p,--prompt", "TEXT", text, "The prompt")->group("Prompt");
   app.add_option("-f,--file", flags->prompt_file, "Read the prompt from FILE; -: standard input")
       ->type_name("FILE")
-      ->excludes(prompt)
       ->group("Prompt");
   app.add_flag("--chat", flags->chat, "Wrap the prompt in the model's chat template")->group("Prompt");
   app.add_option("--chat-template", flags->chat_template, "The same with this template instead of the file's own")

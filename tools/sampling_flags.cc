@@ -104,13 +104,12 @@ static engine::LogitBias parse_bias(const std::string& text) {
 }
 
 void add_sampling_flags(CLI::App& app, SamplingFlags& flags) {
-  CLI::Option* temperature = nullptr;
   for (const Setting& setting : kSettings) {
     std::string long_name = std::string("--") + setting.name;
     auto set = [&flags, &setting, long_name](const std::string& text) { apply(setting, flags, long_name, text); };
-    CLI::Option* option = add_flag_with_value(app, setting.flags, setting.whole ? "N" : "X", set, setting.help);
-    option->group("Sampling")->default_str(format("%.6g", setting.get(flags)));
-    if (long_name == "--temp") temperature = option;
+    add_flag_with_value(app, setting.flags, setting.whole ? "N" : "X", set, setting.help)
+        ->group("Sampling")
+        ->default_str(format("%.6g", setting.get(flags)));
   }
   auto seed = [&flags](const std::string& text) { set_seed(flags, "--seed", text); };
   add_flag_with_value(app, "-s,--seed", "N", seed, "Seed of the draws; the same seed gives the same text; -1: random")
@@ -128,10 +127,13 @@ void add_sampling_flags(CLI::App& app, SamplingFlags& flags) {
   };
   add_repeated(app, "-r,--reverse-prompt", "TEXT", stop, "Stop where TEXT comes, without printing it; may be repeated")
       ->group("Sampling");
-  auto greedy = [&flags](int64_t) { sampler(flags).temperature = 0; };
-  app.add_flag_function("--greedy", greedy, "The likeliest token always: --temp 0")
-      ->excludes(temperature)
-      ->group("Sampling");
+  auto greedy = [&app, &flags](int64_t) {
+    if (app.count("--temp") > 0) {
+      throw UsageError("--greedy stands for --temp 0; found a --temp beside it; leave out one of them");
+    }
+    sampler(flags).temperature = 0;
+  };
+  app.add_flag_function("--greedy", greedy, "The likeliest token always: --temp 0")->group("Sampling");
   app.add_flag("--ignore-eos", flags.options.ignore_end, "Go on past end-of-text tokens")->group("Sampling");
 }
 
