@@ -6,6 +6,7 @@
 #include <cmath>
 #include <fstream>
 #include <string>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -46,6 +47,7 @@ void ThreadPool::run_erased(int64_t n_tasks, const void* task, Call call) {
   call_ = call;
   n_tasks_ = n_tasks;
   next_task_.store(0, std::memory_order_relaxed);
+  failed_.store(false, std::memory_order_relaxed);
   n_workers_busy_.store(static_cast<uint32_t>(workers_.size()), std::memory_order_relaxed);
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
@@ -53,19 +55,25 @@ void ThreadPool::run_erased(int64_t n_tasks, const void* task, Call call) {
   take_tasks();
   for (int spin = 0;; ++spin) {
     const uint32_t busy = n_workers_busy_.load(std::memory_order_acquire);
-    if (busy == 0) return;
+    if (busy == 0) break;
     if (spin < kSpins)
       pause_briefly();
     else
       n_workers_busy_.wait(busy, std::memory_order_acquire);
   }
+  if (failed_.load(std::memory_order_relaxed)) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-void ThreadPool::take_tasks() {
+void ThreadPool::take_tasks() noexcept {
   for (;;) {
     const int64_t i = next_task_.fetch_add(1, std::memory_order_relaxed);
     if (i >= n_tasks_) return;
-    call_(task_, i);
+    try {
+      call_(task_, i);
+    } catch (...) {
+      if (!failed_.exchange(true, std::memory_order_relaxed)) failure_ = std::current_exception();
+      next_task_.store(n_tasks_, std::memory_order_relaxed);
+    }
   }
 }
 

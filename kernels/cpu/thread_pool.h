@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -23,7 +24,8 @@ class ThreadPool {
   uint32_t n_threads() const { return static_cast<uint32_t>(workers_.size()) + 1; }
 
   // Calls task(i) once for every i in [0, n_tasks), on any thread, and returns when all are done. Which thread runs a task
-  // must not change its result. Tasks must not throw and must not call run(). One run at a time.
+  // must not change its result. When a task throws, tasks that have not begun are left out and run() throws what the first
+  // one threw. Tasks must not call run(). One run at a time.
   template <typename Task>
   void run(int64_t n_tasks, const Task& task) {
     run_erased(n_tasks, &task, [](const void* erased, int64_t i) { (*static_cast<const Task*>(erased))(i); });
@@ -33,13 +35,15 @@ class ThreadPool {
   using Call = void (*)(const void* task, int64_t index);
   void run_erased(int64_t n_tasks, const void* task, Call call);
   void worker_loop();
-  void take_tasks();
+  void take_tasks() noexcept;
 
   // The work of the current run; written by run_erased() while no worker is inside, then published by generation_.
   const void* task_ = nullptr;
   Call call_ = nullptr;
   int64_t n_tasks_ = 0;
   std::atomic<int64_t> next_task_{0};
+  std::exception_ptr failure_;  // of the first task that threw; written by whoever sets failed_
+  std::atomic<bool> failed_{false};
 
   std::atomic<uint32_t> generation_{0};      // odd or even does not matter: a change starts the workers
   std::atomic<uint32_t> n_workers_busy_{0};  // workers that have not finished the current generation

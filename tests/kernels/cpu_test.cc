@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -75,6 +76,22 @@ TEST_CASE("a pool of any size runs every task once, many times in a row") {
     }
   }
   CHECK(kernels::usable_cores() >= 1);
+}
+
+TEST_CASE("what a task throws comes out of run, and the pool goes on working") {
+  for (const uint32_t n_threads : {1u, 4u}) {
+    ThreadPool pool(n_threads);
+    for (int round = 0; round < 20; ++round) {
+      CHECK_THROWS_WITH_AS(pool.run(100,
+                                    [](int64_t i) {
+                                      if (i % 10 == 3) throw std::runtime_error("a task failed");
+                                    }),
+                           "a task failed", std::runtime_error);
+      std::atomic<int> done{0};
+      pool.run(50, [&](int64_t) { done.fetch_add(1); });
+      REQUIRE(done.load() == 50);
+    }
+  }
 }
 
 TEST_CASE("a pool that has gone to sleep wakes up") {

@@ -1,0 +1,73 @@
+// The whole program on real files: hostile ones, the fixtures, and the model that comes with it.
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "tests/gguf/hostile_files.h"
+#include "tests/tools/program.h"
+
+using sluice::test::call;
+using sluice::test::Outcome;
+
+namespace {
+
+const std::string kModels = SLUICE_TEST_DATA "/models/";
+
+}  // namespace
+
+TEST_CASE("every hostile file is refused with its message and exit status 3") {
+  const auto folder = std::filesystem::temp_directory_path() / "sluice-program-hostile";
+  size_t n_files = 0;
+  for (const auto& hostile : sluice::gguf::testing::hostile_files()) {
+    const auto path = sluice::gguf::testing::write_hostile_file(folder, hostile);
+    const Outcome outcome = call({"run", path.string(), "-p", "x"});
+    CAPTURE(hostile.name);
+    CHECK(outcome.exit_code == 3);
+    CHECK(outcome.out.empty());
+    CHECK(outcome.err.starts_with("error: "));
+    CHECK_MESSAGE(outcome.err.find(hostile.message) != std::string::npos, outcome.err);
+    ++n_files;
+  }
+  CHECK(n_files >= 40);
+  std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("run completes a prompt with every kind of model, the same for the same seed and any number of threads") {
+  for (const char* name : {"llama", "llama-mixtral", "deepseek2-v2-lite", "deepseek2-v3-split", "deepseek2-v3-q8_0"}) {
+    CAPTURE(std::string(name));
+    const std::string model = kModels + name + ".gguf";
+    const auto text = [&](const char* threads, const char* seed) {
+      const Outcome outcome =
+          call({"run", model, "-p", "hello", "-n", "12", "--ignore-eos", "-s", seed, "-t", threads, "--json", "-c", "64"});
+      REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
+      const auto report = nlohmann::json::parse(outcome.out);
+      CHECK(report["generated_tokens"] == 12);
+      CHECK(report["stop"] == "length");
+      CHECK(report["rss_bytes"].get<uint64_t>() > 0);
+      return report["text"].get<std::string>();
+    };
+    const std::string one = text("1", "3");
+    CHECK(one == text("2", "3"));
+    CHECK(one != text("2", "4"));
+  }
+}
+
+TEST_CASE("a prompt longer than the context is a usage error and says both lengths") {
+  const Outcome outcome = call({"run", kModels + "llama.gguf", "-p", std::string(200, 'x'), "-c", "16"});
+  CHECK(outcome.exit_code == 2);
+  CHECK(outcome.err.find("the context holds 16") != std::string::npos);
+}
+
+TEST_CASE("the model that comes with the program tells a story") {
+  const Outcome outcome = call({"run", "-s", "1", "-n", "60"});
+  REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
+  CHECK(outcome.out.starts_with("Once upon a time"));
+  CHECK(outcome.out.size() > 120);
+  // It has learnt words: nothing but letters, spaces and ordinary punctuation.
+  CHECK(outcome.out.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,!?;:'\"-\n0123456789") ==
+        std::string::npos);
+  CHECK(outcome.out == call({"run", "-s", "1", "-n", "60", "-t", "1"}).out);
+}
