@@ -229,8 +229,8 @@ static std::string sizes_text(const gguf::File& file, const Sizes& sizes) {
     const gguf::Value* experts = file.metadata().find(*name + ".expert_count");
     const gguf::Value* used = file.metadata().find(*name + ".expert_used_count");
     if (experts != nullptr && used != nullptr) {
-      text += "\nrouted experts: " + dump(value_json(*used, 0)) + " of " + dump(value_json(*experts, 0)) +
-              " in every layer run for a token\n";
+      text += "\nof the routed experts of a layer, " + dump(value_json(*used, 0)) + " of " +
+              dump(value_json(*experts, 0)) + " run for a token\n";
     }
   }
   return text;
