@@ -6,29 +6,37 @@
 
 #include "kernels/reference/dequantize.h"
 
+#if defined(__x86_64__)
+#include "kernels/cpu/avx2/row_products.h"
+#define SLUICE_AVX2(function) avx2::function
+#else
+#define SLUICE_AVX2(function) nullptr
+#endif
+
 namespace sluice::kernels {
 
 using enum ActivationFormat;
 using gguf::TensorType;
 
 static std::span<const Format> table() {
-  auto row = [](TensorType type, ActivationFormat activation, reference::DequantizeFunction* dequantize) {
-    return Format{type, &gguf::type_layout(type), activation, dequantize};
+  auto row = [](TensorType type, ActivationFormat activation, reference::DequantizeFunction* dequantize,
+                RowProduct* row_product_avx2 = nullptr) {
+    return Format{type, &gguf::type_layout(type), activation, dequantize, {nullptr, row_product_avx2, nullptr}};
   };
   static const std::array kFormats = {
       row(TensorType::F32, F32, reference::dequantize_f32),
       row(TensorType::F16, F32, reference::dequantize_f16),
-      row(TensorType::Q4_0, Per32, reference::dequantize_q4_0),
-      row(TensorType::Q4_1, Per32, reference::dequantize_q4_1),
-      row(TensorType::Q5_0, Per32, reference::dequantize_q5_0),
-      row(TensorType::Q5_1, Per32, reference::dequantize_q5_1),
-      row(TensorType::Q8_0, Per32, reference::dequantize_q8_0),
+      row(TensorType::Q4_0, Per32, reference::dequantize_q4_0, SLUICE_AVX2(multiply_row_q4_0)),
+      row(TensorType::Q4_1, Per32, reference::dequantize_q4_1, SLUICE_AVX2(multiply_row_q4_1)),
+      row(TensorType::Q5_0, Per32, reference::dequantize_q5_0, SLUICE_AVX2(multiply_row_q5_0)),
+      row(TensorType::Q5_1, Per32, reference::dequantize_q5_1, SLUICE_AVX2(multiply_row_q5_1)),
+      row(TensorType::Q8_0, Per32, reference::dequantize_q8_0, SLUICE_AVX2(multiply_row_q8_0)),
       row(TensorType::Q8_1, Per32, reference::dequantize_q8_1),
       row(TensorType::Q2_K, Per256, reference::dequantize_q2_k),
       row(TensorType::Q3_K, Per256, reference::dequantize_q3_k),
-      row(TensorType::Q4_K, Per256, reference::dequantize_q4_k),
-      row(TensorType::Q5_K, Per256, reference::dequantize_q5_k),
-      row(TensorType::Q6_K, Per256, reference::dequantize_q6_k),
+      row(TensorType::Q4_K, Per256, reference::dequantize_q4_k, SLUICE_AVX2(multiply_row_q4_k)),
+      row(TensorType::Q5_K, Per256, reference::dequantize_q5_k, SLUICE_AVX2(multiply_row_q5_k)),
+      row(TensorType::Q6_K, Per256, reference::dequantize_q6_k, SLUICE_AVX2(multiply_row_q6_k)),
       row(TensorType::Q8_K, Per256, reference::dequantize_q8_k),
       row(TensorType::IQ2_XXS, Per256, reference::dequantize_iq2_xxs),
       row(TensorType::IQ2_XS, Per256, reference::dequantize_iq2_xs),

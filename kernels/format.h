@@ -23,22 +23,18 @@ enum class ActivationFormat {
 enum class Isa { Reference, Avx2, Avx512 };
 inline constexpr size_t kIsaCount = 3;
 
-// out[m, n_rows] = activations[m, n_columns] * weights[n_rows, n_columns] transposed, the activations in the format's
-// form.
-using MultiplyFunction = void(const std::byte* weights, int64_t n_rows, int64_t n_columns, const void* activations,
-                              int64_t m, float* out);
-
-// The kernels of one instruction set for one format; null where none is written, and then reference's serves.
-struct Kernels {
-  MultiplyFunction* multiply = nullptr;
-};
+// out[i] = the product of one row of n_columns weights, in blocks at any address, with inputs[i], for i in [0, n_inputs). An
+// input is an array of Activation32 or Activation256 (kernels/reference/activations.h), as the format's activation form says.
+// What out[i] becomes does not depend on the other inputs.
+using RowProduct = void(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs, float* out);
 
 struct Format {
   gguf::TensorType type;
   const gguf::TypeLayout* layout;  // name, values and bytes a block
   ActivationFormat activation;
   void (*dequantize)(const std::byte* blocks, int64_t n_values, float* values);  // whole blocks at any address
-  std::array<Kernels, kIsaCount> kernels{};                                      // by Isa
+  // By Isa; null where none is written, and then the row is dequantised.
+  std::array<RowProduct*, kIsaCount> row_product{};
 };
 
 // All formats, ordered by the type's number.

@@ -2,47 +2,71 @@
 
 #include <atomic>
 
-#include "kernels/reference/activations.h"
-
 namespace sluice::kernels {
 namespace {
 
-// One row through its 8-bit form and back to floats: what the integer kernels see, in a form that plain loops can multiply.
-template <typename Block, int64_t kValues>
-bool round_row(const float* values, int64_t n, bool (*quantize)(const float*, int64_t, Block*), float* rounded) {
-  for (int64_t at = 0; at < n; at += kValues) {
-    Block block;
-    if (!quantize(values + at, kValues, &block)) return false;
-    for (int64_t i = 0; i < kValues; ++i) rounded[at + i] = block.scale * static_cast<float>(block.q[i]);
-  }
-  return true;
+template <typename Block>
+constexpr int64_t kBlockValues = sizeof(Block::q);
+
+template <typename Block>
+bool quantize_rows(ThreadPool& pool, const float* values, int64_t n_rows, int64_t n_columns, int64_t stride,
+                   bool (*quantize)(const float*, int64_t, Block*), std::vector<Block>& blocks) {
+  if (!blocks.empty()) return true;
+  const int64_t row_blocks = n_columns / kBlockValues<Block>;
+  blocks.resize(static_cast<size_t>(n_rows * row_blocks));
+  std::atomic<bool> finite{true};
+  const auto quantize_row = [&](int64_t i) {
+    if (!quantize(values + i * stride, n_columns, blocks.data() + i * row_blocks))
+      finite.store(false, std::memory_order_relaxed);
+  };
+  if (n_rows == 1)
+    quantize_row(0);
+  else
+    pool.run(n_rows, quantize_row);
+  return finite.load();
+}
+
+// What the integer kernels see, in a form that plain loops can multiply.
+template <typename Block>
+void round_rows(ThreadPool& pool, int64_t n_rows, const std::vector<Block>& blocks, std::vector<float>& rounded) {
+  if (!rounded.empty() || blocks.empty()) return;
+  const int64_t row_blocks = static_cast<int64_t>(blocks.size()) / n_rows;
+  rounded.resize(blocks.size() * kBlockValues<Block>);
+  pool.run(n_rows, [&](int64_t row) {
+    float* to = rounded.data() + row * row_blocks * kBlockValues<Block>;
+    for (int64_t b = 0; b < row_blocks; ++b) {
+      const Block& block = blocks[static_cast<size_t>(row * row_blocks + b)];
+      for (const int8_t q : block.q) *to++ = block.scale * static_cast<float>(q);
+    }
+  });
 }
 
 }  // namespace
 
-static size_t form_index(ActivationFormat format) { return format == ActivationFormat::Per32 ? 0 : 1; }
-
-bool Activations::prepare(ThreadPool& pool, ActivationFormat format) const {
-  if (!is_rounded(format)) return true;
-  std::vector<float>& rounded = rounded_[form_index(format)];
-  if (!rounded.empty()) return true;
-  rounded.resize(static_cast<size_t>(n_rows_ * n_columns_));
-  std::atomic<bool> finite{true};
-  pool.run(n_rows_, [&](int64_t i) {
-    float* to = rounded.data() + i * n_columns_;
-    const bool ok = format == ActivationFormat::Per32
-                        ? round_row<reference::Activation32, 32>(values_ + i * stride_, n_columns_,
-                                                                 reference::quantize_per32, to)
-                        : round_row<reference::Activation256, 256>(values_ + i * stride_, n_columns_,
-                                                                   reference::quantize_per256, to);
-    if (!ok) finite.store(false, std::memory_order_relaxed);
-  });
-  return finite.load();
+bool Activations::prepare_blocks(ThreadPool& pool, ActivationFormat format) const {
+  if (!is_eight_bit(format)) return true;
+  if (format == ActivationFormat::Per32)
+    return quantize_rows(pool, values_, n_rows_, n_columns_, stride_, reference::quantize_per32, per32_);
+  return quantize_rows(pool, values_, n_rows_, n_columns_, stride_, reference::quantize_per256, per256_);
 }
 
-const float* Activations::row(int64_t i, ActivationFormat format) const {
-  if (!is_rounded(format)) return values_ + i * stride_;
-  return rounded_[form_index(format)].data() + i * n_columns_;
+void Activations::prepare_rounded(ThreadPool& pool, ActivationFormat format) const {
+  if (!is_eight_bit(format)) return;
+  if (format == ActivationFormat::Per32)
+    round_rows(pool, n_rows_, per32_, rounded_per32_);
+  else
+    round_rows(pool, n_rows_, per256_, rounded_per256_);
+}
+
+const void* Activations::blocks(int64_t i, ActivationFormat format) const {
+  if (format == ActivationFormat::Per32) return per32_.data() + i * (n_columns_ / 32);
+  return per256_.data() + i * (n_columns_ / 256);
+}
+
+const float* Activations::values(int64_t i, ActivationFormat format) const {
+  if (!is_eight_bit(format)) return values_ + i * stride_;
+  const std::vector<float>& rounded = format == ActivationFormat::Per32 ? rounded_per32_ : rounded_per256_;
+  return rounded.data() + i * n_columns_;
 }
 
 }  // namespace sluice::kernels

@@ -1,12 +1,12 @@
 // The inputs of matrix products in the forms that the formats ask for.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <vector>
 
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/format.h"
+#include "kernels/reference/activations.h"
 
 namespace sluice::kernels {
 
@@ -20,24 +20,32 @@ class Activations {
 
   int64_t n_rows() const { return n_rows_; }
   int64_t n_columns() const { return n_columns_; }
-
-  // Makes the form. Returns false when a value is not finite: such rows have no 8-bit form. Not thread-safe.
-  bool prepare(ThreadPool& pool, ActivationFormat format) const;
-
-  // Row i as the format sees it: d * q for the 8-bit forms, as floats. The form must have been prepared.
-  const float* row(int64_t i, ActivationFormat format) const;
-
- private:
-  bool is_rounded(ActivationFormat format) const {
+  // Whether a format reads an 8-bit form.
+  bool is_eight_bit(ActivationFormat format) const {
     return eight_bit_ && (format == ActivationFormat::Per32 || format == ActivationFormat::Per256);
   }
 
+  // Makes the 8-bit form, where the format reads one. Returns false when a value is not finite: such rows have none. Not
+  // thread-safe.
+  bool prepare_blocks(ThreadPool& pool, ActivationFormat format) const;
+  // Makes scale * q as floats, for rows that are dequantised before they are multiplied. After prepare_blocks().
+  void prepare_rounded(ThreadPool& pool, ActivationFormat format) const;
+
+  // Row i in its 8-bit form: an array of Activation32 or Activation256. Prepared before.
+  const void* blocks(int64_t i, ActivationFormat format) const;
+  // Row i as floats: rounded ones for a format that reads an 8-bit form (prepared before), else the row itself.
+  const float* values(int64_t i, ActivationFormat format) const;
+
+ private:
   const float* values_;
   int64_t n_rows_;
   int64_t n_columns_;
   int64_t stride_;
   bool eight_bit_;
-  mutable std::array<std::vector<float>, 2> rounded_;  // Per32, Per256; empty until prepared
+  // Empty until prepared.
+  mutable std::vector<reference::Activation32> per32_;
+  mutable std::vector<reference::Activation256> per256_;
+  mutable std::vector<float> rounded_per32_, rounded_per256_;
 };
 
 }  // namespace sluice::kernels

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/vector_loops.h"
 
 namespace sluice::kernels {
@@ -10,24 +11,28 @@ namespace sluice::kernels {
 static bool machine_has_avx2() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 #else
   return false;
 #endif
 }
 
-static const VectorLoops& choose_vector_loops() {
+static Isa choose_isa() {
   const char* forced = std::getenv("SLUICE_ISA");
-  const bool wants_baseline = forced != nullptr && std::string_view(forced) == "reference";
-#if defined(__x86_64__)
-  if (machine_has_avx2() && !wants_baseline) return kVectorLoopsAvx2;
-#endif
-  return kVectorLoopsBaseline;
+  const bool wants_reference = forced != nullptr && std::string_view(forced) == "reference";
+  return machine_has_avx2() && !wants_reference ? Isa::Avx2 : Isa::Reference;
+}
+
+Isa chosen_isa() {
+  static const Isa chosen = choose_isa();
+  return chosen;
 }
 
 const VectorLoops& vector_loops() {
-  static const VectorLoops& chosen = choose_vector_loops();
-  return chosen;
+#if defined(__x86_64__)
+  if (chosen_isa() == Isa::Avx2) return kVectorLoopsAvx2;
+#endif
+  return kVectorLoopsBaseline;
 }
 
 }  // namespace sluice::kernels

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/vector_loops.h"
 
 namespace sluice::kernels {
@@ -19,7 +20,8 @@ struct RowRange {
   int64_t begin, end;
 };
 
-void multiply_row(const MatrixProduct& product, const Format& format, int64_t row) {
+// The row as floats, piece by piece, times every input.
+void multiply_dequantised(const MatrixProduct& product, const Format& format, int64_t row) {
   const VectorLoops& loops = vector_loops();
   const Matrix& w = product.weights;
   const std::byte* blocks = w.data + static_cast<uint64_t>(row) * w.row_bytes;
@@ -32,11 +34,31 @@ void multiply_row(const MatrixProduct& product, const Format& format, int64_t ro
       loops.half_to_float(reinterpret_cast<const uint16_t*>(from), piece, n);
     else
       format.dequantize(from, n, piece);
-    for (int64_t i = 0; i < product.n_inputs; ++i) {
-      const int64_t x_row = product.input_rows != nullptr ? product.input_rows[i] : i;
-      product.out[i * product.out_stride + row] += loops.dot(piece, product.x->row(x_row, format.activation) + at, n);
-    }
+    for (int64_t i = 0; i < product.n_inputs; ++i)
+      product.out[i * product.out_stride + row] +=
+          loops.dot(piece, product.x->values(product.input_row(i), format.activation) + at, n);
   }
+}
+
+// The row as it lies in the file times the 8-bit form of every input.
+void multiply_eight_bit(const MatrixProduct& product, const Format& format, RowProduct* row_product, int64_t row) {
+  constexpr int64_t kInputs = 32;  // pointers gathered at a time
+  const Matrix& w = product.weights;
+  const std::byte* blocks = w.data + static_cast<uint64_t>(row) * w.row_bytes;
+  for (int64_t first = 0; first < product.n_inputs; first += kInputs) {
+    const int64_t n = std::min(kInputs, product.n_inputs - first);
+    const void* inputs[kInputs];
+    float out[kInputs];
+    for (int64_t i = 0; i < n; ++i) inputs[i] = product.x->blocks(product.input_row(first + i), format.activation);
+    row_product(blocks, w.n_columns, inputs, n, out);
+    for (int64_t i = 0; i < n; ++i) product.out[(first + i) * product.out_stride + row] = out[i];
+  }
+}
+
+// The function for rows of this product, or null where they are to be dequantised.
+RowProduct* row_product_of(const MatrixProduct& product, const Format& format) {
+  if (!product.x->is_eight_bit(format.activation)) return nullptr;
+  return format.row_product[static_cast<size_t>(chosen_isa())];
 }
 
 }  // namespace
@@ -44,7 +66,9 @@ void multiply_row(const MatrixProduct& product, const Format& format, int64_t ro
 bool multiply(ThreadPool& pool, std::span<const MatrixProduct> products) {
   std::vector<RowRange> tasks;
   for (const MatrixProduct& product : products) {
-    if (!product.x->prepare(pool, format_of(product.weights.type).activation)) return false;
+    const Format& format = format_of(product.weights.type);
+    if (!product.x->prepare_blocks(pool, format.activation)) return false;
+    if (row_product_of(product, format) == nullptr) product.x->prepare_rounded(pool, format.activation);
     const int64_t rows_a_task = std::max<int64_t>(1, kTaskWeights / std::max<int64_t>(1, product.weights.n_columns));
     for (int64_t row = 0; row < product.weights.n_rows; row += rows_a_task)
       tasks.push_back({&product, row, std::min(row + rows_a_task, product.weights.n_rows)});
@@ -52,7 +76,13 @@ bool multiply(ThreadPool& pool, std::span<const MatrixProduct> products) {
   pool.run(static_cast<int64_t>(tasks.size()), [&](int64_t index) {
     const RowRange& task = tasks[static_cast<size_t>(index)];
     const Format& format = format_of(task.product->weights.type);
-    for (int64_t row = task.begin; row < task.end; ++row) multiply_row(*task.product, format, row);
+    RowProduct* row_product = row_product_of(*task.product, format);
+    for (int64_t row = task.begin; row < task.end; ++row) {
+      if (row_product != nullptr)
+        multiply_eight_bit(*task.product, format, row_product, row);
+      else
+        multiply_dequantised(*task.product, format, row);
+    }
   });
   return true;
 }

@@ -28,6 +28,8 @@ struct MatrixProduct {
   int64_t n_inputs = 0;
   float* out = nullptr;
   int64_t out_stride = 0;
+
+  int64_t input_row(int64_t i) const { return input_rows != nullptr ? input_rows[i] : i; }
 };
 
 // All products in one parallel pass, split by weight rows. The sum of a row has one fixed order, so the result depends neither

@@ -22,7 +22,7 @@ struct VectorLoops {
   void (*float_to_half)(const float* values, uint16_t* half, int64_t n);
 };
 
-// For this machine; SLUICE_ISA=reference|avx2 in the environment forces one.
+// For the chosen instruction set (kernels/cpu/dispatch.h).
 const VectorLoops& vector_loops();
 
 // The compiled sets.

@@ -205,9 +205,9 @@ TEST_CASE("activations that are not finite are refused where they must be rounde
   std::vector<float> x(512, 1.0f);
   x[300] = INFINITY;
   for (const ActivationFormat format : {ActivationFormat::Per32, ActivationFormat::Per256}) {
-    CHECK_FALSE(kernels::Activations(x.data(), 1, 512, 512, true).prepare(pool, format));
-    CHECK(kernels::Activations(x.data(), 1, 256, 256, true).prepare(pool, format));
-    CHECK(kernels::Activations(x.data(), 1, 512, 512, false).prepare(pool, format));
+    CHECK_FALSE(kernels::Activations(x.data(), 1, 512, 512, true).prepare_blocks(pool, format));
+    CHECK(kernels::Activations(x.data(), 1, 256, 256, true).prepare_blocks(pool, format));
+    CHECK(kernels::Activations(x.data(), 1, 512, 512, false).prepare_blocks(pool, format));
   }
 }
 

@@ -1,0 +1,88 @@
+// Q4_K and Q5_K: super-blocks of 256 values in 8 sub-blocks of 32, value = scale*s * q - min*m.
+//
+//   Q4_K  144 bytes | scale f16 | min f16 | scales 12 | q 128 |
+//   Q5_K  176 bytes | scale f16 | min f16 | scales 12 | high 32 | q 128 |
+//
+//   scales: 6-bit s and m of the 8 sub-blocks.  bytes 0-3: s 0-3, above them the top 2 bits of s 4-7
+//                                               bytes 4-7: m 0-3, above them the top 2 bits of m 4-7
+//                                               bytes 8-11: low 4 bits of s 4-7 (low nibbles), of m 4-7 (high nibbles)
+//   q: byte 32*j + i holds value i of sub-block 2j in its low nibble and of sub-block 2j + 1 in its high one
+//   high: bit k of byte i is the fifth bit of value i of sub-block k
+#if defined(__x86_64__)
+#include "kernels/cpu/avx2/integer_dot.h"
+#include "kernels/cpu/avx2/row_products.h"
+
+namespace sluice::kernels::avx2 {
+namespace {
+
+// The 8 scales, then the 8 mins, as 16-bit numbers.
+SLUICE_AVX2_STEP __m256i unpack_scales(const std::byte* packed) {
+  const uint32_t a = load_u32(packed), b = load_u32(packed + 4), c = load_u32(packed + 8);
+  const uint32_t s_low = a & 0x3F3F3F3F, m_low = b & 0x3F3F3F3F;
+  const uint32_t s_high = (c & 0x0F0F0F0F) | (a >> 6 & 0x03030303) << 4;
+  const uint32_t m_high = (c >> 4 & 0x0F0F0F0F) | (b >> 6 & 0x03030303) << 4;
+  return _mm256_cvtepu8_epi16(_mm_set_epi32(static_cast<int>(m_high), static_cast<int>(m_low), static_cast<int>(s_high),
+                                            static_cast<int>(s_low)));
+}
+
+template <bool kFiveBits>
+struct KernelQ4KQ5K {
+  static constexpr int64_t kCodesAt = kFiveBits ? 48 : 16;
+  static constexpr int64_t kBlockBytes = kCodesAt + 128;
+
+  template <int N>
+  static void multiply(const std::byte* row, int64_t n_columns, const reference::Activation256* const* x, float* out) {
+    const __m256i low_nibble = _mm256_set1_epi8(15), fifth = _mm256_set1_epi8(16);
+    __m256 sums[N];
+    __m128 min_sums[N];
+    for (int i = 0; i < N; ++i) sums[i] = _mm256_setzero_ps(), min_sums[i] = _mm_setzero_ps();
+    for (int64_t b = 0; b < n_columns / 256; ++b, row += kBlockBytes) {
+      const float scale = load_half(row), min = load_half(row + 2);
+      const __m256i scales_and_mins = unpack_scales(row + 4);
+      const __m128i mins = _mm256_extracti128_si256(scales_and_mins, 1);
+      int16_t s[8];
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(s), _mm256_castsi256_si128(scales_and_mins));
+
+      __m256i dots[N];
+      for (int i = 0; i < N; ++i) dots[i] = _mm256_setzero_si256();
+      __m256i high = kFiveBits ? load_bytes(row + 16) : _mm256_setzero_si256();
+      for (int j = 0; j < 4; ++j) {
+        const __m256i both = load_bytes(row + kCodesAt + 32 * j);
+        __m256i first = _mm256_and_si256(both, low_nibble);
+        __m256i second = _mm256_and_si256(_mm256_srli_epi16(both, 4), low_nibble);
+        if constexpr (kFiveBits) {  // bits 2j and 2j + 1, brought to bit 4
+          first = _mm256_or_si256(first, _mm256_and_si256(_mm256_slli_epi16(high, 4), fifth));
+          second = _mm256_or_si256(second, _mm256_and_si256(_mm256_slli_epi16(high, 3), fifth));
+          high = _mm256_srli_epi16(high, 2);
+        }
+        const __m256i s_first = _mm256_set1_epi16(s[2 * j]), s_second = _mm256_set1_epi16(s[2 * j + 1]);
+        for (int i = 0; i < N; ++i) {
+          const int8_t* q = x[i][b].q + 64 * j;
+          const __m256i one = _mm256_madd_epi16(_mm256_maddubs_epi16(first, load_bytes(q)), s_first);
+          const __m256i two = _mm256_madd_epi16(_mm256_maddubs_epi16(second, load_bytes(q + 32)), s_second);
+          dots[i] = _mm256_add_epi32(dots[i], _mm256_add_epi32(one, two));
+        }
+      }
+      for (int i = 0; i < N; ++i) {
+        const reference::Activation256& input = x[i][b];
+        sums[i] = _mm256_fmadd_ps(_mm256_set1_ps(scale * input.scale), _mm256_cvtepi32_ps(dots[i]), sums[i]);
+        const auto* q_sums = reinterpret_cast<const __m128i*>(input.sums);  // of 16 values; pairs make a sub-block
+        const __m128i sub_sums = _mm_hadd_epi16(_mm_loadu_si128(q_sums), _mm_loadu_si128(q_sums + 1));
+        min_sums[i] = _mm_fmadd_ps(_mm_set1_ps(min * input.scale), _mm_cvtepi32_ps(_mm_madd_epi16(mins, sub_sums)), min_sums[i]);
+      }
+    }
+    for (int i = 0; i < N; ++i) out[i] = sum_lanes(sums[i]) - sum_lanes(min_sums[i]);
+  }
+};
+
+}  // namespace
+
+void multiply_row_q4_k(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs, float* out) {
+  for_inputs<KernelQ4KQ5K<false>, reference::Activation256>(row, n_columns, inputs, n_inputs, out);
+}
+void multiply_row_q5_k(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs, float* out) {
+  for_inputs<KernelQ4KQ5K<true>, reference::Activation256>(row, n_columns, inputs, n_inputs, out);
+}
+
+}  // namespace sluice::kernels::avx2
+#endif

@@ -1,0 +1,12 @@
+// Products of one quantised row with 8-bit activations, for AVX2 with FMA and F16C. One format a file; formats without a
+// function here are dequantised and multiplied as floats.
+#pragma once
+
+#include "kernels/format.h"
+
+namespace sluice::kernels::avx2 {
+
+RowProduct multiply_row_q8_0, multiply_row_q4_0, multiply_row_q4_1, multiply_row_q5_0, multiply_row_q5_1;
+RowProduct multiply_row_q4_k, multiply_row_q5_k, multiply_row_q6_k;
+
+}  // namespace sluice::kernels::avx2
