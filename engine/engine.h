@@ -84,13 +84,13 @@ class Session {
     std::function<bool()> cancelled;                                         // asked before each batch
   };
 
-  // Evaluates further tokens; logits() is then of the last one. Returns false when cancelled (what was done stays). Throws
-  // Error(Usage) when the context is too short, before anything is evaluated.
+  // Evaluates further tokens; logits() is then of the last one. Returns false when cancelled (what was done stays).
+  // Throws Error(Usage) when the context is too short, before anything is evaluated.
   bool append(std::span<const TokenId> tokens, const Progress& progress = {});
 
-  // Makes the sequence equal to `tokens` (at least one), keeping the longest common prefix. Returns how many tokens were kept.
-  // At least the last token is evaluated again when everything matched, so that logits() is valid. When cancelled, tokens()
-  // shows how far it came.
+  // Makes the sequence equal to `tokens` (at least one), keeping the longest common prefix. Returns how many tokens
+  // were kept. At least the last token is evaluated again when everything matched, so that logits() is valid. When
+  // cancelled, tokens() shows how far it came.
   size_t rewrite(std::span<const TokenId> tokens, const Progress& progress = {});
 
   // Forgets all but the first n tokens. logits() is invalid until the next append().
@@ -99,8 +99,8 @@ class Session {
   // A second session with the same state; the two share memory until they diverge.
   Session fork() const;
 
-  // The sequence (tokens and state) as bytes, and back. restore() throws Error(BadFile) when the bytes are of another model,
-  // cache type or version, or are damaged.
+  // The sequence (tokens and state) as bytes, and back. restore() throws Error(BadFile) when the bytes are of another
+  // model, cache type or version, or are damaged.
   std::vector<std::byte> snapshot() const;
   void restore(std::span<const std::byte> snapshot);
 
@@ -114,8 +114,8 @@ class Session {
   std::unique_ptr<State> state_;
 };
 
-// Several sequences in one forward pass: appends one list of tokens to each session. All must be distinct and of one model.
-// Throws Error(Usage) before anything is evaluated.
+// Several sequences in one forward pass: appends one list of tokens to each session. All must be distinct and of one
+// model. Throws Error(Usage) before anything is evaluated.
 void append_batch(std::span<Session* const> sessions, std::span<const std::vector<TokenId>> tokens);
 
 enum class StopReason {

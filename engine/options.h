@@ -10,8 +10,8 @@ enum class ActivationPrecision { Int8, Float32 };
 // The element type of keys and values.
 enum class CacheType { F16, F32 };
 
-// How multi-head latent attention reads its cache: through expanded keys and values, or with the key and value parts absorbed
-// into the query and the output. Equal up to rounding. Automatic takes the cheaper one for the number of rows.
+// How multi-head latent attention reads its cache: through expanded keys and values, or with the key and value parts
+// absorbed into the query and the output. Equal up to rounding. Automatic takes the cheaper one for the number of rows.
 enum class LatentAttention { Automatic, Expanded, Absorbed };
 
 }  // namespace sluice::engine

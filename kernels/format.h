@@ -23,10 +23,11 @@ enum class ActivationFormat {
 enum class Isa { Reference, Avx2, Avx512 };
 inline constexpr size_t kIsaCount = 3;
 
-// out[i] = the product of one row of n_columns weights, in blocks at any address, with inputs[i], for i in [0, n_inputs). An
-// input is an array of Activation32 or Activation256 (kernels/reference/activations.h), as the format's activation form says.
-// What out[i] becomes does not depend on the other inputs.
-using RowProduct = void(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs, float* out);
+// out[i] = the product of one row of n_columns weights, in blocks at any address, with inputs[i], for i in [0,
+// n_inputs). An input is an array of Activation32 or Activation256 (kernels/reference/activations.h), as the format's
+// activation form says. What out[i] becomes does not depend on the other inputs.
+using RowProduct = void(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs,
+                        float* out);
 
 struct Format {
   gguf::TensorType type;

@@ -21,8 +21,8 @@ using kernels::FloatRows;
 
 class CpuBuffer : public Buffer {
  public:
-  explicit CpuBuffer(uint64_t bytes) : bytes_(bytes), data_(::operator new(bytes, std::align_val_t{64})) {}
-  ~CpuBuffer() override { ::operator delete(data_, std::align_val_t{64}); }
+  explicit CpuBuffer(uint64_t bytes) : bytes_(bytes), data_(::operator new (bytes, std::align_val_t{64})) {}
+  ~CpuBuffer() override { ::operator delete (data_, std::align_val_t{64}); }
   void* data() const override { return data_; }
   uint64_t bytes() const override { return bytes_; }
 
@@ -38,9 +38,13 @@ class CpuInput : public Input {
   kernels::Activations activations;
 };
 
-FloatRows float_rows(Rows x) { return {x.data, x.n_rows, x.n_cols, x.stride}; }
+FloatRows float_rows(Rows x) {
+  return {x.data, x.n_rows, x.n_cols, x.stride};
+}
 
-kernels::Matrix matrix_of(const Linear& w) { return {w.type, w.data, w.n_outputs, w.n_inputs, w.row_bytes}; }
+kernels::Matrix matrix_of(const Linear& w) {
+  return {w.type, w.data, w.n_outputs, w.n_inputs, w.row_bytes};
+}
 
 class CpuDevice : public Device {
  public:
@@ -52,8 +56,9 @@ class CpuDevice : public Device {
     try {
       return std::make_unique<CpuBuffer>(bytes);
     } catch (const std::bad_alloc&) {
-      throw Error(Error::Kind::OutOfMemory, "The system has no " + std::to_string(bytes) +
-                                                " bytes of memory left; use a shorter context (-c) or a smaller model.");
+      throw Error(Error::Kind::OutOfMemory,
+                  "The system has no " + std::to_string(bytes) +
+                      " bytes of memory left; use a shorter context (-c) or a smaller model.");
     }
   }
   std::unique_ptr<Stream> make_stream() override { return std::make_unique<Stream>(); }
@@ -63,9 +68,8 @@ class CpuDevice : public Device {
   void copy(Stream&, void* to, const void* from, uint64_t bytes) override { std::memcpy(to, from, bytes); }
 
   void embed(Stream&, const Linear& table, std::span<const int32_t> ids, Rows out) override {
-    pool_.run(out.n_rows, [&](int64_t i) {
-      kernels::dequantize_row(matrix_of(table), ids[static_cast<size_t>(i)], out.row(i));
-    });
+    pool_.run(out.n_rows,
+              [&](int64_t i) { kernels::dequantize_row(matrix_of(table), ids[static_cast<size_t>(i)], out.row(i)); });
   }
 
   void rms_norm(Stream&, Rows x, const Vector& weight, float epsilon, Rows out) override {
@@ -81,9 +85,10 @@ class CpuDevice : public Device {
       calls.push_back({matrix_of(*p.weights), &static_cast<const CpuInput*>(p.input)->activations, p.input_rows,
                        p.output.n_rows, p.output.data, p.output.stride});
     if (!kernels::multiply(pool_, calls))
-      throw Error(Error::Kind::BadFile,
-                  "The model computed an activation that is not a finite number; its weights are damaged, or too large for "
-                  "float32.");
+      throw Error(
+          Error::Kind::BadFile,
+          "The model computed an activation that is not a finite number; its weights are damaged, or too large for "
+          "float32.");
     for (const Product& p : products) add_bias_and_adapters(p);
   }
 
@@ -91,7 +96,8 @@ class CpuDevice : public Device {
     std::vector<kernels::TransposedMatrixProduct> calls;
     calls.reserve(products.size());
     for (const TransposedProduct& p : products)
-      calls.push_back({matrix_of(*p.weights), p.input.data, p.input.stride, p.input.n_rows, p.output.data, p.output.stride});
+      calls.push_back(
+          {matrix_of(*p.weights), p.input.data, p.input.stride, p.input.n_rows, p.output.data, p.output.stride});
     kernels::multiply_transposed(pool_, calls);
   }
 
@@ -128,12 +134,12 @@ class CpuDevice : public Device {
       const auto row = static_cast<int64_t>(i);
       rows.push_back({q.row(row), &contexts.back(), n_visible[i], out.row(row)});
     }
-    kernels::attend(pool_, {shape.n_heads, shape.n_kv_heads, shape.key_size, shape.value_size, shape.scale}, rows.data(),
-                    static_cast<int64_t>(rows.size()));
+    kernels::attend(pool_, {shape.n_heads, shape.n_kv_heads, shape.key_size, shape.value_size, shape.scale},
+                    rows.data(), static_cast<int64_t>(rows.size()));
   }
 
-  void route(Stream&, const kernels::reference::RouterRule& rule, Rows logits, const Vector* bias, std::span<int32_t> ids,
-             std::span<float> weights) override {
+  void route(Stream&, const kernels::reference::RouterRule& rule, Rows logits, const Vector* bias,
+             std::span<int32_t> ids, std::span<float> weights) override {
     kernels::route(pool_, rule, float_rows(logits), bias != nullptr ? bias->data : nullptr, ids.data(), weights.data());
   }
 

@@ -1,8 +1,8 @@
 // What a device can do: hold memory, keep operations in order, and the operations that a forward pass is made of.
 //
-// Executors (engine/forward) speak only to this interface. Pointers inside Rows, RowViews and caches are device memory; on the
-// CPU that is ordinary memory. Operations are queued on a Stream and run in its order; the CPU device runs each before it
-// returns. All activations are float32.
+// Executors (engine/forward) speak only to this interface. Pointers inside Rows, RowViews and caches are device memory;
+// on the CPU that is ordinary memory. Operations are queued on a Stream and run in its order; the CPU device runs each
+// before it returns. All activations are float32.
 #pragma once
 
 #include <cstddef>
@@ -65,15 +65,15 @@ struct TransposedProduct {
   Rows output;
 };
 
-// Where the keys and values of one sequence lie: pages of `page_positions` positions. A key row holds all key-value heads side
-// by side; head h of the keys begins at column h * key_head_stride, of the values at value_offset + h * value_head_stride.
-// In a latent cache one row is both key and value, so both page lists are the same.
+// Where the keys and values of one sequence lie: pages of `page_positions` positions. A key row holds all key-value
+// heads side by side; head h of the keys begins at column h * key_head_stride, of the values at value_offset + h *
+// value_head_stride. In a latent cache one row is both key and value, so both page lists are the same.
 struct CacheView {
   const void* const* key_pages = nullptr;    // host array of device pointers
   const void* const* value_pages = nullptr;  // host array of device pointers
   int64_t page_positions = 0;
-  bool half = false;           // float16 elements, else float32
-  int64_t key_stride = 0;      // elements from one position's key row to the next
+  bool half = false;       // float16 elements, else float32
+  int64_t key_stride = 0;  // elements from one position's key row to the next
   int64_t value_stride = 0;
   int64_t key_head_stride = 0;
   int64_t value_head_stride = 0;
@@ -109,7 +109,8 @@ class Device {
   // The rows must stay unchanged while the Input lives.
   virtual std::unique_ptr<Input> prepare(Stream& stream, Rows x) = 0;
 
-  // All products of the group, in one pass of the device: y[i, o] = sum_c x[i, c] W[o, c] (and the bias and adapters of W).
+  // All products of the group, in one pass of the device: y[i, o] = sum_c x[i, c] W[o, c] (and the bias and adapters of
+  // W).
   virtual void multiply(Stream& stream, std::span<const Product> products) = 0;
 
   // y[i, c] = sum_o x[i, o] W[o, c]: products across the rows of quantised matrices, never requantised. W without bias.
@@ -133,18 +134,19 @@ class Device {
   // And back.
   virtual void load(Stream& stream, const void* from, bool half, int64_t stride, Rows x) = 0;
 
-  // For each row i of q ([n_heads * key_size] columns): softmax-weighted values of the positions [0, n_visible[i]) of the
-  // cache caches[i]. out has n_heads * value_size columns. Positions are summed in fixed pieces, so the result does not
-  // depend on the number of threads.
+  // For each row i of q ([n_heads * key_size] columns): softmax-weighted values of the positions [0, n_visible[i]) of
+  // the cache caches[i]. out has n_heads * value_size columns. Positions are summed in fixed pieces, so the result does
+  // not depend on the number of threads.
   virtual void attention(Stream& stream, const AttentionShape& shape, Rows q, std::span<const CacheView* const> caches,
                          std::span<const int32_t> n_visible, Rows out) = 0;
 
-  // Chooses experts. logits [rows, n_experts]; ids and weights [rows * n_used] in host memory (the stream is synchronised).
+  // Chooses experts. logits [rows, n_experts]; ids and weights [rows * n_used] in host memory (the stream is
+  // synchronised).
   virtual void route(Stream& stream, const kernels::reference::RouterRule& rule, Rows logits, const Vector* bias,
                      std::span<int32_t> ids, std::span<float> weights) = 0;
 
-  // out row i = sum over k, in order, of weights[i * n_used + k] * y row places[i * n_used + k]. weights and places in host
-  // memory.
+  // out row i = sum over k, in order, of weights[i * n_used + k] * y row places[i * n_used + k]. weights and places in
+  // host memory.
   virtual void weighted_sum(Stream& stream, Rows y, std::span<const int32_t> places, std::span<const float> weights,
                             int64_t n_used, Rows out) = 0;
 };

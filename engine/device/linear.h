@@ -32,8 +32,8 @@ struct Vector {
   explicit operator bool() const { return data != nullptr; }
 };
 
-// A matrix [n_outputs, n_inputs] in some format: y = W x. A value; the memory belongs to whoever made the handle (the mapped
-// file, or a slot of the expert store) and outlives it.
+// A matrix [n_outputs, n_inputs] in some format: y = W x. A value; the memory belongs to whoever made the handle (the
+// mapped file, or a slot of the expert store) and outlives it.
 struct Linear {
   gguf::TensorType type = gguf::TensorType::F32;
   ResidentForm form = ResidentForm::File;

@@ -1,7 +1,7 @@
 // Where the routed experts are, and how they come to where they are needed.
 //
-// A layer asks in two halves: begin() as soon as its router has chosen, finish() when it must multiply. What lies between (the
-// shared expert) hides the time that bringing them takes.
+// A layer asks in two halves: begin() as soon as its router has chosen, finish() when it must multiply. What lies
+// between (the shared expert) hides the time that bringing them takes.
 #pragma once
 
 #include <cstdint>
@@ -22,12 +22,13 @@ class ExpertRequest {
  public:
   // Lets go of the experts: their memory may be used for others from then on.
   virtual ~ExpertRequest() = default;
-  // Waits until all are there. Handles in the order of begin()'s ids, valid while the request lives. Throws Error when an
-  // expert could not be read.
+  // Waits until all are there. Handles in the order of begin()'s ids, valid while the request lives. Throws Error when
+  // an expert could not be read.
   virtual std::span<const ExpertHandles> finish() = 0;
 };
 
-// begin() and prefetch() are called from the evaluating thread, one layer at a time. A request must not outlive its store.
+// begin() and prefetch() are called from the evaluating thread, one layer at a time. A request must not outlive its
+// store.
 class ExpertStore {
  public:
   virtual ~ExpertStore() = default;
@@ -42,7 +43,8 @@ struct ExpertStacks {
   LinearStack gate, up, down;
 };
 
-// Every expert is in mapped memory; the system's page cache does the rest. layers[i] is empty for layers without experts.
+// Every expert is in mapped memory; the system's page cache does the rest. layers[i] is empty for layers without
+// experts.
 std::unique_ptr<ExpertStore> make_mapped_store(std::vector<ExpertStacks> layers);
 
 }  // namespace sluice::engine

@@ -30,7 +30,8 @@ struct Batch {
   int64_t n_rows() const { return static_cast<int64_t>(tokens.size()); }
 };
 
-// Attention, in the form that the layer's specification names: out = W_o attention(x), x normed. Writes the rows' state.
+// Attention, in the form that the layer's specification names: out = W_o attention(x), x normed. Writes the rows'
+// state.
 void attention(ForwardContext& context, const Batch& batch, uint32_t layer, Rows x, Rows out);
 void grouped_query_attention(ForwardContext& context, const Batch& batch, uint32_t layer, Rows x, Rows out);
 void latent_attention(ForwardContext& context, const Batch& batch, uint32_t layer, Rows x, Rows out);

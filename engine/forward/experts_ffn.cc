@@ -1,5 +1,5 @@
-// A mixture of experts in two halves: the router chooses and the store begins to bring; the shared expert runs meanwhile; then
-// the chosen experts multiply where they are.
+// A mixture of experts in two halves: the router chooses and the store begins to bring; the shared expert runs
+// meanwhile; then the chosen experts multiply where they are.
 
 #include <algorithm>
 #include <numeric>

@@ -19,7 +19,8 @@ namespace sluice::engine {
 // What a pass needs besides its rows. One thread at a time may evaluate with it.
 class ForwardContext {
  public:
-  ForwardContext(std::unique_ptr<Device> device, const ModelSpec& spec, const ModelWeights& weights, LatentAttention latent_attention);
+  ForwardContext(std::unique_ptr<Device> device, const ModelSpec& spec, const ModelWeights& weights,
+                 LatentAttention latent_attention);
 
   Device& device;
   std::unique_ptr<Stream> stream;
@@ -40,9 +41,9 @@ struct BatchRow {
   bool wants_logits = false;
 };
 
-// Evaluates the rows and appends them to their sequences. Rows of one sequence come in order, and are consecutive in the batch;
-// the first of them takes the position after the sequence's last. logits: host memory, one row of n_vocabulary for each row
-// that wants them. When it throws, no sequence has grown.
+// Evaluates the rows and appends them to their sequences. Rows of one sequence come in order, and are consecutive in
+// the batch; the first of them takes the position after the sequence's last. logits: host memory, one row of
+// n_vocabulary for each row that wants them. When it throws, no sequence has grown.
 void forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
              float* logits);
 

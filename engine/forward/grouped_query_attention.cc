@@ -39,10 +39,8 @@ void grouped_query_attention(ForwardContext& context, const Batch& batch, uint32
                                  {&weights.value, input.get(), nullptr, value}};
   device.multiply(stream, projections);
 
-  device.rope(stream, query, spec.n_heads, spec.key_size, context.rope.pairs, batch.cosines,
-              batch.sines);
-  device.rope(stream, key, spec.n_kv_heads, spec.key_size, context.rope.pairs, batch.cosines,
-              batch.sines);
+  device.rope(stream, query, spec.n_heads, spec.key_size, context.rope.pairs, batch.cosines, batch.sines);
+  device.rope(stream, key, spec.n_kv_heads, spec.key_size, context.rope.pairs, batch.cosines, batch.sines);
   store_rows(context, batch, layer, 0, key);
   store_rows(context, batch, layer, 1, value);
 
@@ -51,8 +49,8 @@ void grouped_query_attention(ForwardContext& context, const Batch& batch, uint32
   for (size_t s = 0; s < views.size(); ++s)
     row_views.insert(row_views.end(), static_cast<size_t>(batch.sequences[s].n_rows), &views[s]);
   const Rows heads = context.workspace.rows(x.n_rows, spec.n_heads * spec.value_size);
-  device.attention(stream, {spec.n_heads, spec.n_kv_heads, spec.key_size, spec.value_size, spec.scale}, query, row_views,
-                   batch.n_visible, heads);
+  device.attention(stream, {spec.n_heads, spec.n_kv_heads, spec.key_size, spec.value_size, spec.scale}, query,
+                   row_views, batch.n_visible, heads);
 
   const auto attended = device.prepare(stream, heads);
   const Product projection[] = {{&weights.output, attended.get(), nullptr, out}};

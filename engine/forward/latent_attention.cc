@@ -1,10 +1,11 @@
 // Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1).
 //
-// The cache holds one row a position: the normed latent c [latent_rank] and the rotated key part kr [rope_size] that all heads
-// share. A head's key is [W_uk c | kr] and its value W_uv c. Two ways to attend, equal up to rounding:
+// The cache holds one row a position: the normed latent c [latent_rank] and the rotated key part kr [rope_size] that
+// all heads share. A head's key is [W_uk c | kr] and its value W_uv c. Two ways to attend, equal up to rounding:
 //
 //   expanded:  make keys and values of all positions, then attend as ever;
-//   absorbed:  score = (W_uk^T q_nope) . c + q_rope . kr, so the cache row itself is the key; the weighted sum of latents goes
+//   absorbed:  score = (W_uk^T q_nope) . c + q_rope . kr, so the cache row itself is the key; the weighted sum of
+//   latents goes
 //              through W_uv once. One key-value head of size latent_rank + rope_size for all query heads.
 //
 // Expanding costs work for every position of the context and pays when many rows share it (a long prefill).
@@ -150,8 +151,8 @@ void attend_expanded(const LatentCall& call, const BatchSequence& sequence, Rows
 
   const void* const key_page[] = {keys.data};
   const void* const value_page[] = {values.data};
-  const CacheView view{key_page,      value_page,        n_positions,     false, keys.stride,
-                       values.stride, call.query_size(), spec.value_size};
+  const CacheView view{key_page,    value_page,    n_positions,       false,
+                       keys.stride, values.stride, call.query_size(), spec.value_size};
   const std::vector<const CacheView*> row_views(static_cast<size_t>(sequence.n_rows), &view);
   const auto n_visible = std::span(call.batch.n_visible)
                              .subspan(static_cast<size_t>(sequence.first_row), static_cast<size_t>(sequence.n_rows));
@@ -174,9 +175,12 @@ bool expanding_is_cheaper(const LatentSpec& spec, const BatchSequence& sequence)
 
 bool wants_expanded(const LatentCall& call) {
   switch (call.context.latent_attention) {
-    case LatentAttention::Expanded: return true;
-    case LatentAttention::Absorbed: return false;
-    case LatentAttention::Automatic: break;
+    case LatentAttention::Expanded:
+      return true;
+    case LatentAttention::Absorbed:
+      return false;
+    case LatentAttention::Automatic:
+      break;
   }
   for (const BatchSequence& sequence : call.batch.sequences)
     if (!expanding_is_cheaper(call.spec, sequence)) return false;
@@ -190,8 +194,7 @@ void latent_attention(ForwardContext& context, const Batch& batch, uint32_t laye
                         std::get<LatentWeights>(context.weights.layers[layer].attention)};
   WorkspaceScope scope(context.workspace);
   const auto input = context.device.prepare(*context.stream, x);
-  const Rows query =
-      make_query(call, *input, context.workspace.rows(x.n_rows, call.spec.n_heads * call.query_size()));
+  const Rows query = make_query(call, *input, context.workspace.rows(x.n_rows, call.spec.n_heads * call.query_size()));
   append_latents(call, *input, x.n_rows);
 
   const Rows heads = context.workspace.rows(x.n_rows, call.spec.n_heads * call.spec.value_size);

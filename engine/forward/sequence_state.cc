@@ -6,7 +6,9 @@
 
 namespace sluice::engine {
 
-static int64_t pages_for(int64_t n_positions) { return (n_positions + kPagePositions - 1) / kPagePositions; }
+static int64_t pages_for(int64_t n_positions) {
+  return (n_positions + kPagePositions - 1) / kPagePositions;
+}
 
 RowCache::RowCache(Device& device, int64_t row_elements, bool half)
     : device_(&device), row_elements_(row_elements), half_(half) {}
@@ -83,7 +85,8 @@ static void for_each_filled_part(const std::vector<LayerState>& layers, int64_t 
   for (const LayerState& layer : layers)
     for (const RowCache& cache : layer.caches)
       for (int64_t at = 0; at < n_positions; at += kPagePositions)
-        visit(cache.position(at), cache.row_bytes() * static_cast<uint64_t>(std::min(kPagePositions, n_positions - at)));
+        visit(cache.position(at),
+              cache.row_bytes() * static_cast<uint64_t>(std::min(kPagePositions, n_positions - at)));
 }
 
 std::vector<std::byte> SequenceState::snapshot(Stream& stream) const {
@@ -99,8 +102,8 @@ std::vector<std::byte> SequenceState::snapshot(Stream& stream) const {
 
 void SequenceState::restore(Stream& stream, std::span<const std::byte> bytes, int64_t n_positions) {
   if (bytes.size() != snapshot_bytes(n_positions))
-    throw Error(Error::Kind::BadFile, "The saved sequence has " + std::to_string(bytes.size()) + " bytes of state where " +
-                                          std::to_string(snapshot_bytes(n_positions)) +
+    throw Error(Error::Kind::BadFile, "The saved sequence has " + std::to_string(bytes.size()) +
+                                          " bytes of state where " + std::to_string(snapshot_bytes(n_positions)) +
                                           " are needed; it is damaged or belongs to another model.");
   truncate(0);
   reserve(stream, n_positions);

@@ -1,7 +1,7 @@
 // What a sequence leaves behind in every layer: keys and values, or latent rows.
 //
-// Four verbs carry everything that sessions do: append (reserve), truncate, fork and snapshot. Undo, prefix reuse, speculation
-// and saved sessions are made of these.
+// Four verbs carry everything that sessions do: append (reserve), truncate, fork and snapshot. Undo, prefix reuse,
+// speculation and saved sessions are made of these.
 #pragma once
 
 #include <cstddef>
@@ -61,12 +61,14 @@ class SequenceState {
   LayerState& layer(size_t index) { return layers_[index]; }
   uint64_t bytes() const;
 
-  // Room for n more positions in every layer; the forward pass writes them, advance() then makes them part of the sequence.
+  // Room for n more positions in every layer; the forward pass writes them, advance() then makes them part of the
+  // sequence.
   void reserve(Stream& stream, int64_t n_positions);
   void advance(int64_t n_positions) { length_ += n_positions; }
   void truncate(int64_t n_positions);
 
-  // The rows of all layers as bytes; read() throws Error(BadFile) when the bytes have another length than this shape gives.
+  // The rows of all layers as bytes; read() throws Error(BadFile) when the bytes have another length than this shape
+  // gives.
   std::vector<std::byte> snapshot(Stream& stream) const;
   void restore(Stream& stream, std::span<const std::byte> bytes, int64_t n_positions);
   // Bytes of a snapshot of n positions.

@@ -9,8 +9,8 @@
 
 namespace sluice::engine {
 
-// Hands out rows from one device buffer, in stack order. Grows by further buffers, which reset() joins into one, so after the
-// first pass of a size there is no allocation.
+// Hands out rows from one device buffer, in stack order. Grows by further buffers, which reset() joins into one, so
+// after the first pass of a size there is no allocation.
 class Workspace {
  public:
   explicit Workspace(Device& device) : device_(device) {}

@@ -40,7 +40,8 @@ void describe_rope(const MetadataReader& reader, kernels::reference::Rope& rope)
   rope.original_context = reader.count("rope.scaling.original_context_length");
   rope.beta_fast = reader.number("rope.scaling.yarn_beta_fast", rope.beta_fast);
   rope.beta_slow = reader.number("rope.scaling.yarn_beta_slow", rope.beta_slow);
-  if (rope.beta_fast <= 0 || rope.beta_slow <= 0) reader.refuse("rope.scaling.yarn_beta_fast", "or yarn_beta_slow is not positive");
+  if (rope.beta_fast <= 0 || rope.beta_slow <= 0)
+    reader.refuse("rope.scaling.yarn_beta_fast", "or yarn_beta_slow is not positive");
   rope.magnitude = kernels::reference::yarn_magnitude(rope.freq_scale, reader.number("rope.scaling.attn_factor", 1));
 }
 
@@ -71,14 +72,16 @@ ModelSpec describe_common(const MetadataReader& reader) {
 ModelSpec describe_model(const gguf::File& file) {
   const auto name = file.metadata().get_string("general.architecture");
   if (!name)
-    throw Error(Error::Kind::BadFile,
-                "The metadata key 'general.architecture' is missing; the file is not a language model, or it is damaged.");
+    throw Error(
+        Error::Kind::BadFile,
+        "The metadata key 'general.architecture' is missing; the file is not a language model, or it is damaged.");
   const auto found = std::ranges::find(kArchitectures, *name, &Architecture::name);
   if (found == kArchitectures.end()) {
     std::string known;
     for (const Architecture& a : kArchitectures) known += (known.empty() ? "" : ", ") + std::string(a.name);
-    throw Error(Error::Kind::BadFile, "The architecture '" + std::string(*name) + "' is not known to this version; it knows " +
-                                          known + ". Use a model of one of these, or a newer version of sluice.");
+    throw Error(Error::Kind::BadFile, "The architecture '" + std::string(*name) +
+                                          "' is not known to this version; it knows " + known +
+                                          ". Use a model of one of these, or a newer version of sluice.");
   }
   return found->describe(MetadataReader(file, std::string(*name)));
 }

@@ -10,19 +10,25 @@ static constexpr int64_t kLargestCount = (int64_t{1} << 31) - 1;
 MetadataReader::MetadataReader(const gguf::File& file, std::string architecture)
     : file_(file), architecture_(std::move(architecture)) {}
 
-std::string MetadataReader::full_key(std::string_view key) const { return architecture_ + "." + std::string(key); }
-
-void MetadataReader::refuse(std::string_view key, std::string_view why) const {
-  throw Error(Error::Kind::BadFile, "The metadata key '" + full_key(key) + "' " + std::string(why) +
-                                        "; the file is damaged or was made by a converter that this version does not know.");
+std::string MetadataReader::full_key(std::string_view key) const {
+  return architecture_ + "." + std::string(key);
 }
 
-bool MetadataReader::contains(std::string_view key) const { return file_.metadata().contains(full_key(key)); }
+void MetadataReader::refuse(std::string_view key, std::string_view why) const {
+  throw Error(Error::Kind::BadFile,
+              "The metadata key '" + full_key(key) + "' " + std::string(why) +
+                  "; the file is damaged or was made by a converter that this version does not know.");
+}
+
+bool MetadataReader::contains(std::string_view key) const {
+  return file_.metadata().contains(full_key(key));
+}
 
 int64_t MetadataReader::count_or_zero(std::string_view key) const {
   const auto value = file_.metadata().get_unsigned(full_key(key));
   if (!value) return 0;
-  if (*value > static_cast<uint64_t>(kLargestCount)) refuse(key, "is " + std::to_string(*value) + ", which is too large");
+  if (*value > static_cast<uint64_t>(kLargestCount))
+    refuse(key, "is " + std::to_string(*value) + ", which is too large");
   return static_cast<int64_t>(*value);
 }
 

@@ -21,15 +21,15 @@ struct GroupedQuerySpec {
   float scale = 1;         // of the scores, 1/sqrt(key_size) as a rule
 };
 
-// Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): keys and values of all heads are up-projections of one latent
-// row a position; beside it stands one rotated key part that all heads share.
+// Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): keys and values of all heads are up-projections of one
+// latent row a position; beside it stands one rotated key part that all heads share.
 struct LatentSpec {
   int64_t n_heads = 0;
-  int64_t nope_size = 0;      // of a head's query and key, not rotated
-  int64_t rope_size = 0;      // rotated
-  int64_t value_size = 0;     // of a head
-  int64_t query_rank = 0;     // 0: the query is projected in one step
-  int64_t latent_rank = 0;    // of keys and values
+  int64_t nope_size = 0;             // of a head's query and key, not rotated
+  int64_t rope_size = 0;             // rotated
+  int64_t value_size = 0;            // of a head
+  int64_t query_rank = 0;            // 0: the query is projected in one step
+  int64_t latent_rank = 0;           // of keys and values
   bool split_up_projection = false;  // attn_k_b and attn_v_b in place of attn_kv_b
   float scale = 1;
 };

@@ -15,8 +15,8 @@ std::string shape_text(std::initializer_list<int64_t> dims) {
   return text + "]";
 }
 
-// Looks tensors up by name and checks them against the shape that the specification gives. Shapes here are fastest first, as
-// GGUF lists them.
+// Looks tensors up by name and checks them against the shape that the specification gives. Shapes here are fastest
+// first, as GGUF lists them.
 class Binder {
  public:
   Binder(const gguf::File& file, const ModelSpec& spec) : file_(file), spec_(spec) {}
@@ -41,7 +41,8 @@ class Binder {
       refuse("Tensor '" + name + "' has the type " + std::string(gguf::type_layout(tensor.type).name) +
              " where F32 is needed");
     if (tensor.file_offset % alignof(float) != 0)
-      refuse("Tensor '" + name + "' begins at byte " + std::to_string(tensor.file_offset) + ", which is not a multiple of 4");
+      refuse("Tensor '" + name + "' begins at byte " + std::to_string(tensor.file_offset) +
+             ", which is not a multiple of 4");
     return {reinterpret_cast<const float*>(tensor.data), size};
   }
 
@@ -107,9 +108,10 @@ class Binder {
 
  private:
   [[noreturn]] void refuse(const std::string& what) const {
-    throw Error(Error::Kind::BadFile, what + "; the file does not fit the architecture '" + spec_.architecture +
-                                          "' that it names: it is damaged or was made by a converter that this version does "
-                                          "not know.");
+    throw Error(Error::Kind::BadFile,
+                what + "; the file does not fit the architecture '" + spec_.architecture +
+                    "' that it names: it is damaged or was made by a converter that this version does "
+                    "not know.");
   }
 
   const gguf::Tensor& get(const std::string& name, std::initializer_list<int64_t> dims) const {

@@ -15,13 +15,13 @@ struct GroupedQueryWeights {
 };
 
 struct LatentWeights {
-  Linear query;                      // when query_rank is 0
-  Linear query_down, query_up;       // else
+  Linear query;                 // when query_rank is 0
+  Linear query_down, query_up;  // else
   Vector query_norm;
-  Linear latent_down;                // [latent_rank + rope_size, n_embedding]
+  Linear latent_down;  // [latent_rank + rope_size, n_embedding]
   Vector latent_norm;
-  // The up-projection of each head, from the fused or the split form. In the fused form `key_up` is [nope_size, latent_rank]:
-  // key = W c. In the split form it is stored transposed, [latent_rank, nope_size].
+  // The up-projection of each head, from the fused or the split form. In the fused form `key_up` is [nope_size,
+  // latent_rank]: key = W c. In the split form it is stored transposed, [latent_rank, nope_size].
   std::vector<Linear> key_up;
   std::vector<Linear> value_up;  // [value_size, latent_rank]
   Linear output;
@@ -53,8 +53,8 @@ struct ModelWeights {
   std::vector<LayerWeights> layers;
 };
 
-// Finds every tensor that the specification needs and checks its shape and type. Throws Error(BadFile) naming the tensor.
-// The handles point into the file's mapping.
+// Finds every tensor that the specification needs and checks its shape and type. Throws Error(BadFile) naming the
+// tensor. The handles point into the file's mapping.
 ModelWeights bind_weights(const gguf::File& file, const ModelSpec& spec);
 
 }  // namespace sluice::engine

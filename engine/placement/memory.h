@@ -5,7 +5,8 @@
 
 namespace sluice::engine {
 
-// What the system calls available (free, and page cache that can be dropped), less where a cgroup (version 1 or 2) allows less.
+// What the system calls available (free, and page cache that can be dropped), less where a cgroup (version 1 or 2)
+// allows less.
 uint64_t available_memory_bytes();
 
 // Memory that this process holds now (resident set), mapped files included.

@@ -16,7 +16,9 @@ double seconds_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
 
-double rate(double count, double seconds) { return seconds > 0 ? count / seconds : 0; }
+double rate(double count, double seconds) {
+  return seconds > 0 ? count / seconds : 0;
+}
 
 // Text on its way to the caller: held back while its end could be the beginning of a stop string.
 class TextGate {
@@ -65,8 +67,8 @@ class TextGate {
   std::string held_;
 };
 
-// Whether the text so far is inside thinking marks. The marks are often tokens of their own and may be control tokens, so the
-// spelling of every token is looked at.
+// Whether the text so far is inside thinking marks. The marks are often tokens of their own and may be control tokens,
+// so the spelling of every token is looked at.
 class ThinkingWatch {
  public:
   explicit ThinkingWatch(const GenerateOptions& options)
@@ -118,11 +120,16 @@ double Statistics::cjk_characters_per_second() const {
 
 std::string_view stop_reason_name(StopReason reason) {
   switch (reason) {
-    case StopReason::EndOfText: return "eos";
-    case StopReason::Length: return "length";
-    case StopReason::Context: return "context";
-    case StopReason::StopString: return "stop";
-    case StopReason::Cancelled: return "cancelled";
+    case StopReason::EndOfText:
+      return "eos";
+    case StopReason::Length:
+      return "length";
+    case StopReason::Context:
+      return "context";
+    case StopReason::StopString:
+      return "stop";
+    case StopReason::Cancelled:
+      return "cancelled";
   }
   return "unknown";
 }

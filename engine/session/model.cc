@@ -24,8 +24,8 @@ struct Model::State {
 
 namespace {
 
-// Touches every page of the mapping, so that reading the file is seen as loading and not as a slow first token. Only for
-// models that the machine can hold beside what else it runs; a larger one is left to the page cache.
+// Touches every page of the mapping, so that reading the file is seen as loading and not as a slow first token. Only
+// for models that the machine can hold beside what else it runs; a larger one is left to the page cache.
 void warm_pages(const gguf::File& file, const ModelOptions& options) {
   uint64_t total = 0;
   for (const gguf::Tensor& tensor : file.tensors()) total += tensor.bytes;
@@ -61,23 +61,41 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
                                           " tokens but the embedding only " + std::to_string(spec.n_vocabulary) +
                                           " rows; the file is damaged or was put together wrongly.");
   const uint32_t n_threads = options.n_threads != 0 ? options.n_threads : kernels::usable_cores();
-  auto state = std::make_unique<State>(State{options, n_threads, std::move(file), std::move(tokenizer), std::move(spec),
-                                             std::move(weights), nullptr});
-  state->context = std::make_unique<ForwardContext>(
-      make_cpu_device(n_threads, options.activations == ActivationPrecision::Int8), state->spec, state->weights,
-      options.latent_attention);
+  auto state = std::make_unique<State>(
+      State{options, n_threads, std::move(file), std::move(tokenizer), std::move(spec), std::move(weights), nullptr});
+  state->context =
+      std::make_unique<ForwardContext>(make_cpu_device(n_threads, options.activations == ActivationPrecision::Int8),
+                                       state->spec, state->weights, options.latent_attention);
   warm_pages(state->file, options);
   return std::shared_ptr<const Model>(new Model(std::move(state)));
 }
 
-const gguf::File& Model::file() const { return state_->file; }
-const ModelSpec& Model::spec() const { return state_->spec; }
-const tokenizer::Tokenizer& Model::tokenizer() const { return state_->tokenizer; }
-const ModelOptions& Model::options() const { return state_->options; }
-uint32_t Model::n_threads() const { return state_->n_threads; }
-std::string_view Model::architecture() const { return state_->spec.architecture; }
-uint32_t Model::vocabulary_size() const { return static_cast<uint32_t>(state_->spec.n_vocabulary); }
-uint32_t Model::trained_context() const { return static_cast<uint32_t>(state_->spec.n_context); }
-ForwardContext& Model::forward_context() const { return *state_->context; }
+const gguf::File& Model::file() const {
+  return state_->file;
+}
+const ModelSpec& Model::spec() const {
+  return state_->spec;
+}
+const tokenizer::Tokenizer& Model::tokenizer() const {
+  return state_->tokenizer;
+}
+const ModelOptions& Model::options() const {
+  return state_->options;
+}
+uint32_t Model::n_threads() const {
+  return state_->n_threads;
+}
+std::string_view Model::architecture() const {
+  return state_->spec.architecture;
+}
+uint32_t Model::vocabulary_size() const {
+  return static_cast<uint32_t>(state_->spec.n_vocabulary);
+}
+uint32_t Model::trained_context() const {
+  return static_cast<uint32_t>(state_->spec.n_context);
+}
+ForwardContext& Model::forward_context() const {
+  return *state_->context;
+}
 
 }  // namespace sluice::engine

@@ -42,7 +42,8 @@ void apply_penalties(const SamplerOptions& options, std::span<const TokenId> his
 // The best k in order.
 void keep_top_k(std::vector<Candidate>& candidates, int32_t top_k) {
   const size_t k = top_k <= 0 ? candidates.size() : std::min(candidates.size(), static_cast<size_t>(top_k));
-  std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(k), candidates.end(), comes_before);
+  std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(k), candidates.end(),
+                    comes_before);
   candidates.resize(k);
 }
 

@@ -16,10 +16,10 @@ struct LogitBias {
 
 // The order of operations: bias, penalties, then (unless greedy) top-k, top-p, min-p, temperature, draw.
 struct SamplerOptions {
-  float temperature = 0.8f;  // 0 or less: greedy
-  int32_t top_k = 40;        // 0 or less: all
-  float top_p = 0.95f;       // 1: off
-  float min_p = 0.05f;       // 0: off
+  float temperature = 0.8f;     // 0 or less: greedy
+  int32_t top_k = 40;           // 0 or less: all
+  float top_p = 0.95f;          // 1: off
+  float min_p = 0.05f;          // 0: off
   float repeat_penalty = 1.0f;  // 1: off; positive logits of recent tokens are divided by it, negative ones multiplied
   float presence_penalty = 0;
   float frequency_penalty = 0;
@@ -28,8 +28,8 @@ struct SamplerOptions {
   std::vector<LogitBias> logit_bias;
 };
 
-// Deterministic: the same options, history and logits give the same tokens on every machine. The random numbers come from a
-// generator of our own (splitmix64), since the standard library's distributions differ between implementations.
+// Deterministic: the same options, history and logits give the same tokens on every machine. The random numbers come
+// from a generator of our own (splitmix64), since the standard library's distributions differ between implementations.
 class Sampler {
  public:
   explicit Sampler(SamplerOptions options);

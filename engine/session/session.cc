@@ -35,14 +35,16 @@ static void check_tokens(const Model& model, std::span<const TokenId> tokens) {
 static void check_room(uint64_t wanted, uint32_t n_context) {
   if (wanted > n_context)
     throw Error(Error::Kind::Usage, "The prompt needs " + std::to_string(wanted) + " tokens but the context holds " +
-                                        std::to_string(n_context) + "; shorten the prompt or ask for a larger context (-c).");
+                                        std::to_string(n_context) +
+                                        "; shorten the prompt or ask for a larger context (-c).");
 }
 
 // A damaged file or a kernel at fault must not look like a bad mood of the model.
 static void check_logits(std::span<const float> logits) {
   if (!std::ranges::all_of(logits, [](float x) { return std::isfinite(x); }))
-    throw Error(Error::Kind::BadFile,
-                "The model computed a result that is not a finite number; its weights are damaged, or too large for float32.");
+    throw Error(
+        Error::Kind::BadFile,
+        "The model computed a result that is not a finite number; its weights are damaged, or too large for float32.");
 }
 
 Session::Session(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -58,11 +60,21 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
   state_ = std::make_unique<State>(State{std::move(model), chosen, std::move(sequence), {}, {}});
 }
 
-const Model& Session::model() const { return *state_->model; }
-uint32_t Session::n_context() const { return state_->options.n_context; }
-std::span<const TokenId> Session::tokens() const { return state_->tokens; }
-uint64_t Session::state_bytes() const { return state_->sequence.bytes(); }
-std::span<const float> Session::logits() const { return state_->logits; }
+const Model& Session::model() const {
+  return *state_->model;
+}
+uint32_t Session::n_context() const {
+  return state_->options.n_context;
+}
+std::span<const TokenId> Session::tokens() const {
+  return state_->tokens;
+}
+uint64_t Session::state_bytes() const {
+  return state_->sequence.bytes();
+}
+std::span<const float> Session::logits() const {
+  return state_->logits;
+}
 
 bool Session::append(std::span<const TokenId> tokens, const Progress& progress) {
   check_tokens(model(), tokens);
@@ -106,7 +118,9 @@ void Session::truncate(size_t n_tokens) {
   state_->logits.clear();
 }
 
-Session Session::fork() const { return Session(std::make_unique<State>(*state_)); }
+Session Session::fork() const {
+  return Session(std::make_unique<State>(*state_));
+}
 
 // Snapshot: this header, the tokens (i32), the logits (f32, none or one row), the rows of every layer. Little-endian.
 struct SnapshotHeader {

@@ -10,8 +10,8 @@
 
 namespace sluice::kernels {
 
-// Rows of floats, and beside them the 8-bit forms of the numeric contract (kernels/reference/activations.h), each made once
-// when a product first asks for it. The rows must outlive the object and stay unchanged.
+// Rows of floats, and beside them the 8-bit forms of the numeric contract (kernels/reference/activations.h), each made
+// once when a product first asks for it. The rows must outlive the object and stay unchanged.
 class Activations {
  public:
   // With eight_bit false every format reads the floats as they are.
@@ -25,8 +25,8 @@ class Activations {
     return eight_bit_ && (format == ActivationFormat::Per32 || format == ActivationFormat::Per256);
   }
 
-  // Makes the 8-bit form, where the format reads one. Returns false when a value is not finite: such rows have none. Not
-  // thread-safe.
+  // Makes the 8-bit form, where the format reads one. Returns false when a value is not finite: such rows have none.
+  // Not thread-safe.
   bool prepare_blocks(ThreadPool& pool, ActivationFormat format) const;
   // Makes scale * q as floats, for rows that are dequantised before they are multiplied. After prepare_blocks().
   void prepare_rounded(ThreadPool& pool, ActivationFormat format) const;

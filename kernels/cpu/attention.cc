@@ -9,8 +9,8 @@
 namespace sluice::kernels {
 namespace {
 
-// One query head of one row: running maximum, sum of exponentials and weighted sum of values, by which pieces of the context
-// are merged (online softmax, arXiv 1805.02867).
+// One query head of one row: running maximum, sum of exponentials and weighted sum of values, by which pieces of the
+// context are merged (online softmax, arXiv 1805.02867).
 void attend_head(const AttentionHeads& heads, const AttentionRow& row, int64_t head) {
   const VectorLoops& loops = vector_loops();
   const KeysAndValues& context = *row.context;
@@ -35,9 +35,8 @@ void attend_head(const AttentionHeads& heads, const AttentionRow& row, int64_t h
     float piece_maximum = maximum;
     for (int64_t i = 0; i < n; ++i) {
       const char* key = keys + i * context.key_stride * element_bytes;
-      const float product = context.half
-                                ? loops.dot_half(reinterpret_cast<const uint16_t*>(key), query, heads.key_size)
-                                : loops.dot(reinterpret_cast<const float*>(key), query, heads.key_size);
+      const float product = context.half ? loops.dot_half(reinterpret_cast<const uint16_t*>(key), query, heads.key_size)
+                                         : loops.dot(reinterpret_cast<const float*>(key), query, heads.key_size);
       scores[i] = product * heads.scale;
       piece_maximum = std::max(piece_maximum, scores[i]);
     }
@@ -64,9 +63,8 @@ void attend_head(const AttentionHeads& heads, const AttentionRow& row, int64_t h
 }  // namespace
 
 void attend(ThreadPool& pool, const AttentionHeads& heads, const AttentionRow* rows, int64_t n_rows) {
-  pool.run(n_rows * heads.n_heads, [&](int64_t task) {
-    attend_head(heads, rows[task / heads.n_heads], task % heads.n_heads);
-  });
+  pool.run(n_rows * heads.n_heads,
+           [&](int64_t task) { attend_head(heads, rows[task / heads.n_heads], task % heads.n_heads); });
 }
 
 }  // namespace sluice::kernels

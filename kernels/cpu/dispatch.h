@@ -5,8 +5,8 @@
 
 namespace sluice::kernels {
 
-// The best that this machine has and kernels are written for; SLUICE_ISA=reference in the environment forbids all others.
-// Decided once.
+// The best that this machine has and kernels are written for; SLUICE_ISA=reference in the environment forbids all
+// others. Decided once.
 Isa chosen_isa();
 
 }  // namespace sluice::kernels

@@ -29,7 +29,8 @@ void multiply_dequantised(const MatrixProduct& product, const Format& format, in
   alignas(64) float piece[kPiece];
   for (int64_t at = 0; at < w.n_columns; at += kPiece) {
     const int64_t n = std::min(kPiece, w.n_columns - at);
-    const std::byte* from = blocks + static_cast<uint64_t>(at / format.layout->block_values) * format.layout->block_bytes;
+    const std::byte* from =
+        blocks + static_cast<uint64_t>(at / format.layout->block_values) * format.layout->block_bytes;
     if (w.type == gguf::TensorType::F16)
       loops.half_to_float(reinterpret_cast<const uint16_t*>(from), piece, n);
     else
@@ -94,8 +95,7 @@ void multiply_transposed(ThreadPool& pool, std::span<const TransposedMatrixProdu
     const Matrix& w = product.weights;
     const Format& format = format_of(w.type);
     const VectorLoops& loops = vector_loops();
-    for (int64_t i = 0; i < product.n_inputs; ++i)
-      std::fill_n(product.out + i * product.out_stride, w.n_columns, 0.0f);
+    for (int64_t i = 0; i < product.n_inputs; ++i) std::fill_n(product.out + i * product.out_stride, w.n_columns, 0.0f);
     alignas(64) float piece[kPiece];
     for (int64_t row = 0; row < w.n_rows; ++row) {
       const std::byte* blocks = w.data + static_cast<uint64_t>(row) * w.row_bytes;
@@ -111,7 +111,8 @@ void multiply_transposed(ThreadPool& pool, std::span<const TransposedMatrixProdu
 }
 
 void dequantize_row(const Matrix& matrix, int64_t index, float* values) {
-  format_of(matrix.type).dequantize(matrix.data + static_cast<uint64_t>(index) * matrix.row_bytes, matrix.n_columns, values);
+  format_of(matrix.type)
+      .dequantize(matrix.data + static_cast<uint64_t>(index) * matrix.row_bytes, matrix.n_columns, values);
 }
 
 }  // namespace sluice::kernels

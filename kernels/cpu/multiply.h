@@ -32,8 +32,9 @@ struct MatrixProduct {
   int64_t input_row(int64_t i) const { return input_rows != nullptr ? input_rows[i] : i; }
 };
 
-// All products in one parallel pass, split by weight rows. The sum of a row has one fixed order, so the result depends neither
-// on the number of threads nor on how many rows are multiplied together. Returns false when an activation is not finite.
+// All products in one parallel pass, split by weight rows. The sum of a row has one fixed order, so the result depends
+// neither on the number of threads nor on how many rows are multiplied together. Returns false when an activation is
+// not finite.
 bool multiply(ThreadPool& pool, std::span<const MatrixProduct> products);
 
 // out[i, c] = sum_r x[i, r] * W[r, c], in row order.

@@ -25,12 +25,14 @@ void rms_norm(ThreadPool& pool, FloatRows x, const float* weights, int64_t n_wei
   });
 }
 
-void rope_angles(ThreadPool& pool, const reference::Rope& rope, const int32_t* positions, FloatRows cosines, FloatRows sines) {
-  pool.run(cosines.n_rows, [&](int64_t i) { reference::rope_angles(rope, positions[i], cosines.row(i), sines.row(i)); });
+void rope_angles(ThreadPool& pool, const reference::Rope& rope, const int32_t* positions, FloatRows cosines,
+                 FloatRows sines) {
+  pool.run(cosines.n_rows,
+           [&](int64_t i) { reference::rope_angles(rope, positions[i], cosines.row(i), sines.row(i)); });
 }
 
-void rope(ThreadPool& pool, FloatRows x, int64_t n_heads, int64_t head_stride, reference::RopePairs pairs, FloatRows cosines,
-          FloatRows sines) {
+void rope(ThreadPool& pool, FloatRows x, int64_t n_heads, int64_t head_stride, reference::RopePairs pairs,
+          FloatRows cosines, FloatRows sines) {
   const int64_t n_pairs = cosines.n_columns;
   const bool interleaved = pairs == reference::RopePairs::Interleaved;
   const int64_t step = interleaved ? 2 : 1, partner = interleaved ? 1 : n_pairs;

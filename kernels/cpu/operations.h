@@ -23,9 +23,10 @@ struct FloatRows {
 void rms_norm(ThreadPool& pool, FloatRows x, const float* weights, int64_t n_weights, float epsilon, FloatRows out);
 
 // cosines and sines [n_rows, n_dims / 2]
-void rope_angles(ThreadPool& pool, const reference::Rope& rope, const int32_t* positions, FloatRows cosines, FloatRows sines);
-void rope(ThreadPool& pool, FloatRows x, int64_t n_heads, int64_t head_stride, reference::RopePairs pairs, FloatRows cosines,
-          FloatRows sines);
+void rope_angles(ThreadPool& pool, const reference::Rope& rope, const int32_t* positions, FloatRows cosines,
+                 FloatRows sines);
+void rope(ThreadPool& pool, FloatRows x, int64_t n_heads, int64_t head_stride, reference::RopePairs pairs,
+          FloatRows cosines, FloatRows sines);
 
 void swiglu(ThreadPool& pool, FloatRows gate, FloatRows up);  // gate = silu(gate) * up
 void add(ThreadPool& pool, FloatRows x, FloatRows y);         // x += y

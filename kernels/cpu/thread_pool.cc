@@ -14,8 +14,8 @@
 
 namespace sluice::kernels {
 
-// Polls before a waiting thread sleeps. A poll is about 40 ns with the pause in it, so a worker spins for some 50 us: longer
-// than the gap between two operations of a forward pass, shorter than anybody notices.
+// Polls before a waiting thread sleeps. A poll is about 40 ns with the pause in it, so a worker spins for some 50 us:
+// longer than the gap between two operations of a forward pass, shorter than anybody notices.
 static constexpr int kSpins = 1200;
 
 static void pause_briefly() {
@@ -94,8 +94,8 @@ void ThreadPool::worker_loop() {
   }
 }
 
-// CPU time that the cgroup allows, in cores, or 0 when it sets no limit. Version 2 has "QUOTA PERIOD" (or "max PERIOD") in one
-// file, version 1 has two files with -1 for no limit.
+// CPU time that the cgroup allows, in cores, or 0 when it sets no limit. Version 2 has "QUOTA PERIOD" (or "max PERIOD")
+// in one file, version 1 has two files with -1 for no limit.
 static double cgroup_quota_cores() {
   std::string quota_text;
   double period = 0;

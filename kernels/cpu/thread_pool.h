@@ -10,9 +10,9 @@
 
 namespace sluice::kernels {
 
-// A fixed team: the calling thread and n_threads - 1 workers. Tasks of one run() are handed out one by one, so a thread that
-// the system takes away delays at most one task. Between runs workers spin for a short while, because the next run of a
-// forward pass is microseconds away, and then sleep: an engine that spins for ever starves its neighbours.
+// A fixed team: the calling thread and n_threads - 1 workers. Tasks of one run() are handed out one by one, so a thread
+// that the system takes away delays at most one task. Between runs workers spin for a short while, because the next run
+// of a forward pass is microseconds away, and then sleep: an engine that spins for ever starves its neighbours.
 class ThreadPool {
  public:
   // 0 threads: as many as usable_cores().
@@ -23,9 +23,9 @@ class ThreadPool {
 
   uint32_t n_threads() const { return static_cast<uint32_t>(workers_.size()) + 1; }
 
-  // Calls task(i) once for every i in [0, n_tasks), on any thread, and returns when all are done. Which thread runs a task
-  // must not change its result. When a task throws, tasks that have not begun are left out and run() throws what the first
-  // one threw. Tasks must not call run(). One run at a time.
+  // Calls task(i) once for every i in [0, n_tasks), on any thread, and returns when all are done. Which thread runs a
+  // task must not change its result. When a task throws, tasks that have not begun are left out and run() throws what
+  // the first one threw. Tasks must not call run(). One run at a time.
   template <typename Task>
   void run(int64_t n_tasks, const Task& task) {
     run_erased(n_tasks, &task, [](const void* erased, int64_t i) { (*static_cast<const Task*>(erased))(i); });

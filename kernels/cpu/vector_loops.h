@@ -1,7 +1,7 @@
 // The inner loops that are the same for every format: products, sums and conversions of contiguous floats.
 //
-// One source (vector_loops.inc) is compiled once for every instruction set. All of them add in the same order and without
-// fused multiply-add, so they give the same bits; a faster set changes only the time.
+// One source (vector_loops.inc) is compiled once for every instruction set. All of them add in the same order and
+// without fused multiply-add, so they give the same bits; a faster set changes only the time.
 #pragma once
 
 #include <cstdint>

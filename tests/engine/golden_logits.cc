@@ -49,7 +49,8 @@ std::vector<float> run(const char* name, ActivationPrecision activations, Latent
 
 TEST_CASE("logits of every position equal the golden ones with float activations, in every form of attention") {
   for (const char* name : kFixtures)
-    for (const LatentAttention latent : {LatentAttention::Automatic, LatentAttention::Expanded, LatentAttention::Absorbed}) {
+    for (const LatentAttention latent :
+         {LatentAttention::Automatic, LatentAttention::Expanded, LatentAttention::Absorbed}) {
       const auto logits = run(name, ActivationPrecision::Float32, latent, CacheType::F32);
       const double difference = tests::relative_difference(logits, tests::read_golden(name).logits);
       CAPTURE(std::string(name));

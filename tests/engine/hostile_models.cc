@@ -14,7 +14,7 @@ namespace {
 
 struct Change {
   const char* what;
-  std::function<void(gguf::Metadata&)> metadata;          // may be empty
+  std::function<void(gguf::Metadata&)> metadata;           // may be empty
   std::string drop_tensor, reshape_tensor, retype_tensor;  // names, or empty
   const char* expected;                                    // part of the message
 };

@@ -13,10 +13,12 @@ namespace {
 
 const char* const kKinds[] = {"llama", "llama-mixtral", "deepseek2-v3", "deepseek2-v3-split", "deepseek2-v3-q8_0"};
 
-std::vector<float> logits_of(const Session& session) { return {session.logits().begin(), session.logits().end()}; }
+std::vector<float> logits_of(const Session& session) {
+  return {session.logits().begin(), session.logits().end()};
+}
 
-// In one session, the parts one after the other: latent attention chooses its form by the length of a pass, so only the same
-// passes give the same bits.
+// In one session, the parts one after the other: latent attention chooses its form by the length of a pass, so only the
+// same passes give the same bits.
 std::vector<float> evaluate(const std::shared_ptr<const engine::Model>& model,
                             std::initializer_list<std::vector<TokenId>> parts) {
   Session session(model, {});
@@ -188,10 +190,11 @@ TEST_CASE("what a session cannot do is refused before anything is evaluated") {
   options.n_context = 8;
   Session session(model, options);
   session.append(kStart);
-  CHECK_THROWS_WITH_AS(session.append(kOne),
-                       "The prompt needs 10 tokens but the context holds 8; shorten the prompt or ask for a larger context "
-                       "(-c).",
-                       engine::Error);
+  CHECK_THROWS_WITH_AS(
+      session.append(kOne),
+      "The prompt needs 10 tokens but the context holds 8; shorten the prompt or ask for a larger context "
+      "(-c).",
+      engine::Error);
   CHECK(session.tokens().size() == kStart.size());
   const TokenId unknown[] = {100000}, negative[] = {-1};
   CHECK_THROWS_AS(session.append(unknown), engine::Error);

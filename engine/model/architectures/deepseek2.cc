@@ -1,4 +1,5 @@
-// `deepseek2`: DeepSeek-V2, V2-Lite, V3, R1, and Kimi-K2. Latent attention, shared and routed experts after some dense layers.
+// `deepseek2`: DeepSeek-V2, V2-Lite, V3, R1, and Kimi-K2. Latent attention, shared and routed experts after some dense
+// layers.
 #include <cmath>
 
 #include "engine/model/architecture.h"
@@ -14,8 +15,8 @@ LatentSpec describe_attention(const MetadataReader& reader, ModelSpec& model) {
   attention.latent_rank = reader.count("attention.kv_lora_rank");
   attention.rope_size = reader.count("rope.dimension_count");
   if (attention.rope_size % 2 != 0) reader.refuse("rope.dimension_count", "is odd");
-  // Files with a split up-projection give the sizes of the cached row in key_length and value_length (576 and 512), and the
-  // sizes of a head under names of their own.
+  // Files with a split up-projection give the sizes of the cached row in key_length and value_length (576 and 512), and
+  // the sizes of a head under names of their own.
   attention.split_up_projection = reader.file().find_tensor("blk.0.attn_k_b.weight") != nullptr;
   const bool own_names = reader.contains("attention.key_length_mla");
   const int64_t key_size = reader.count(own_names ? "attention.key_length_mla" : "attention.key_length");
@@ -23,8 +24,9 @@ LatentSpec describe_attention(const MetadataReader& reader, ModelSpec& model) {
   attention.nope_size = key_size - attention.rope_size;
   if (attention.nope_size <= 0) reader.refuse("attention.key_length", "is not more than rope.dimension_count");
 
-  // With yarn_log_multiplier YaRN stretches the scores by m*m, m = 1 + multiplier * ln(factor), always over the head's true
-  // size, and leaves cosine and sine alone: the model's two magnitude terms cancel. Without it only they are stretched.
+  // With yarn_log_multiplier YaRN stretches the scores by m*m, m = 1 + multiplier * ln(factor), always over the head's
+  // true size, and leaves cosine and sine alone: the model's two magnitude terms cancel. Without it only they are
+  // stretched.
   float stretch = 1;
   if (model.rope.ext_factor != 0 && reader.contains("rope.scaling.yarn_log_multiplier")) {
     stretch = 1.0f - reader.number("rope.scaling.yarn_log_multiplier") * std::log(model.rope.freq_scale);
@@ -52,7 +54,8 @@ ExpertsSpec describe_experts(const MetadataReader& reader, const std::string& la
   // A group is worth its best expert in V2, and the sum of its best two in V3.
   router.group_score = gating == 2 ? kernels::reference::GroupScore::TopTwoSum : kernels::reference::GroupScore::Max;
   if (router.n_experts % router.n_groups != 0) reader.refuse("expert_group_count", "does not divide expert_count");
-  if (router.n_chosen_groups > router.n_groups) reader.refuse("expert_group_used_count", "is more than expert_group_count");
+  if (router.n_chosen_groups > router.n_groups)
+    reader.refuse("expert_group_used_count", "is more than expert_group_count");
   if (router.n_chosen > router.n_experts / router.n_groups * router.n_chosen_groups)
     reader.refuse("expert_used_count", "is more than the experts to choose from");
 

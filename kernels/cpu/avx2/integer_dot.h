@@ -1,5 +1,5 @@
-// The few vector steps that all row products share. Everything is static: a file built with flags of its own must not share
-// functions with others.
+// The few vector steps that all row products share. Everything is static: a file built with flags of its own must not
+// share functions with others.
 #pragma once
 
 #include <immintrin.h>
@@ -26,7 +26,9 @@ SLUICE_AVX2_STEP uint32_t load_u32(const void* p) {
   return bits;
 }
 
-SLUICE_AVX2_STEP __m256i load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+SLUICE_AVX2_STEP __m256i load_bytes(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
 
 // 16 bytes of two nibbles each -> 32 bytes: the low nibbles, then the high ones.
 SLUICE_AVX2_STEP __m256i unpack_nibbles(const void* p) {
@@ -61,8 +63,8 @@ SLUICE_AVX2_STEP float sum_lanes(__m256 v) {
   return sum_lanes(_mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)));
 }
 
-// Runs a row product for any number of inputs: `kernel` is a struct with a template multiply<N>(), which decodes the row once for N
-// inputs. The order of one input's sums does not depend on N.
+// Runs a row product for any number of inputs: `kernel` is a struct with a template multiply<N>(), which decodes the
+// row once for N inputs. The order of one input's sums does not depend on N.
 template <typename Kernel, typename Block>
 SLUICE_AVX2_STEP void for_inputs(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs,
                                  float* out) {
@@ -70,10 +72,17 @@ SLUICE_AVX2_STEP void for_inputs(const std::byte* row, int64_t n_columns, const 
   int64_t i = 0;
   for (; i + 4 <= n_inputs; i += 4) Kernel::template multiply<4>(row, n_columns, x + i, out + i);
   switch (n_inputs - i) {
-    case 3: Kernel::template multiply<3>(row, n_columns, x + i, out + i); break;
-    case 2: Kernel::template multiply<2>(row, n_columns, x + i, out + i); break;
-    case 1: Kernel::template multiply<1>(row, n_columns, x + i, out + i); break;
-    default: break;
+    case 3:
+      Kernel::template multiply<3>(row, n_columns, x + i, out + i);
+      break;
+    case 2:
+      Kernel::template multiply<2>(row, n_columns, x + i, out + i);
+      break;
+    case 1:
+      Kernel::template multiply<1>(row, n_columns, x + i, out + i);
+      break;
+    default:
+      break;
   }
 }
 

@@ -68,7 +68,8 @@ struct KernelQ4KQ5K {
         sums[i] = _mm256_fmadd_ps(_mm256_set1_ps(scale * input.scale), _mm256_cvtepi32_ps(dots[i]), sums[i]);
         const auto* q_sums = reinterpret_cast<const __m128i*>(input.sums);  // of 16 values; pairs make a sub-block
         const __m128i sub_sums = _mm_hadd_epi16(_mm_loadu_si128(q_sums), _mm_loadu_si128(q_sums + 1));
-        min_sums[i] = _mm_fmadd_ps(_mm_set1_ps(min * input.scale), _mm_cvtepi32_ps(_mm_madd_epi16(mins, sub_sums)), min_sums[i]);
+        min_sums[i] =
+            _mm_fmadd_ps(_mm_set1_ps(min * input.scale), _mm_cvtepi32_ps(_mm_madd_epi16(mins, sub_sums)), min_sums[i]);
       }
     }
     for (int i = 0; i < N; ++i) out[i] = sum_lanes(sums[i]) - sum_lanes(min_sums[i]);
@@ -77,10 +78,12 @@ struct KernelQ4KQ5K {
 
 }  // namespace
 
-void multiply_row_q4_k(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs, float* out) {
+void multiply_row_q4_k(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs,
+                       float* out) {
   for_inputs<KernelQ4KQ5K<false>, reference::Activation256>(row, n_columns, inputs, n_inputs, out);
 }
-void multiply_row_q5_k(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs, float* out) {
+void multiply_row_q5_k(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs,
+                       float* out) {
   for_inputs<KernelQ4KQ5K<true>, reference::Activation256>(row, n_columns, inputs, n_inputs, out);
 }
 

@@ -44,16 +44,20 @@ struct KernelQ4Q5 {
 
 }  // namespace
 
-void multiply_row_q4_0(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs, float* out) {
+void multiply_row_q4_0(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs,
+                       float* out) {
   for_inputs<KernelQ4Q5<false, false>, reference::Activation32>(row, n_columns, inputs, n_inputs, out);
 }
-void multiply_row_q4_1(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs, float* out) {
+void multiply_row_q4_1(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs,
+                       float* out) {
   for_inputs<KernelQ4Q5<false, true>, reference::Activation32>(row, n_columns, inputs, n_inputs, out);
 }
-void multiply_row_q5_0(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs, float* out) {
+void multiply_row_q5_0(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs,
+                       float* out) {
   for_inputs<KernelQ4Q5<true, false>, reference::Activation32>(row, n_columns, inputs, n_inputs, out);
 }
-void multiply_row_q5_1(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs, float* out) {
+void multiply_row_q5_1(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs,
+                       float* out) {
   for_inputs<KernelQ4Q5<true, true>, reference::Activation32>(row, n_columns, inputs, n_inputs, out);
 }
 

@@ -2,8 +2,9 @@
 //
 //   210 bytes | q 128 | high 64 | s i8 x 16 | scale f16 |
 //
-//   Each half of 128 values is four groups of 32: group g has its low 4 bits in bytes 32*(g%2).. of the half's 64 bytes of q (low
-//   nibbles for g < 2, high ones after), and its top 2 bits in bits 2g and 2g + 1 of the half's 32 bytes of `high`.
+//   Each half of 128 values is four groups of 32: group g has its low 4 bits in bytes 32*(g%2).. of the half's 64 bytes
+//   of q (low nibbles for g < 2, high ones after), and its top 2 bits in bits 2g and 2g + 1 of the half's 32 bytes of
+//   `high`.
 #if defined(__x86_64__)
 #include "kernels/cpu/avx2/integer_dot.h"
 #include "kernels/cpu/avx2/row_products.h"
@@ -59,7 +60,8 @@ struct KernelQ6K {
 
 }  // namespace
 
-void multiply_row_q6_k(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs, float* out) {
+void multiply_row_q6_k(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs,
+                       float* out) {
   for_inputs<KernelQ6K, reference::Activation256>(row, n_columns, inputs, n_inputs, out);
 }
 

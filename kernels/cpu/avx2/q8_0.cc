@@ -26,7 +26,8 @@ struct KernelQ8_0 {
 
 }  // namespace
 
-void multiply_row_q8_0(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs, float* out) {
+void multiply_row_q8_0(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs,
+                       float* out) {
   for_inputs<KernelQ8_0, reference::Activation32>(row, n_columns, inputs, n_inputs, out);
 }
 

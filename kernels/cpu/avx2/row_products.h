@@ -1,5 +1,5 @@
-// Products of one quantised row with 8-bit activations, for AVX2 with FMA and F16C. One format a file; formats without a
-// function here are dequantised and multiplied as floats.
+// Products of one quantised row with 8-bit activations, for AVX2 with FMA and F16C. One format a file; formats without
+// a function here are dequantised and multiplied as floats.
 #pragma once
 
 #include "kernels/format.h"
