@@ -16,5 +16,6 @@ Action prepare_run(CLI::App& app);
 Action prepare_chat(CLI::App& app);
 Action prepare_inspect(CLI::App& app);
 Action prepare_tokenize(CLI::App& app);
+Action prepare_bench(CLI::App& app);
 
 }  // namespace sluice::tools

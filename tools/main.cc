@@ -34,6 +34,7 @@ static constexpr std::array kCommands = {
     Command{"chat", "Hold a conversation", prepare_chat},
     Command{"inspect", "Show what is in a model file: metadata, tensors, sizes", prepare_inspect},
     Command{"tokenize", "Show the tokens of a text", prepare_tokenize},
+    Command{"bench", "Measure tokens a second of prefill and decode", prepare_bench},
 };
 
 static constexpr const char* kNotes = R"(

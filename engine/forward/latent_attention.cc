@@ -5,8 +5,7 @@
 //
 //   expanded:  make keys and values of all positions, then attend as ever;
 //   absorbed:  score = (W_uk^T q_nope) . c + q_rope . kr, so the cache row itself is the key; the weighted sum of
-//   latents goes
-//              through W_uv once. One key-value head of size latent_rank + rope_size for all query heads.
+//              latents goes through W_uv once. One key-value head of size latent_rank + rope_size for all query heads.
 //
 // Expanding costs work for every position of the context and pays when many rows share it (a long prefill).
 

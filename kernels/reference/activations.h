@@ -4,8 +4,7 @@
 // A vector is cut into blocks of 32 or of 256 values. With amax the largest magnitude of a block, all in f32 and round
 // to nearest:
 //
-//   inverse = 127 / amax          scale = amax / 127          q = x * inverse, rounded to the nearest whole number,
-//   halves to even
+//   inverse = 127 / amax      scale = amax / 127      q = x * inverse, to the nearest whole number, halves to even
 //
 // so q lies in [-127, 127] and x is about scale * q. When amax is 0, or so small (below about 3.7e-37) that `inverse`
 // overflows, the block is zeros with scale 0. Subnormal numbers are not flushed: a scale may be one. A block with an

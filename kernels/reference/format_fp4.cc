@@ -7,9 +7,8 @@
 //
 // The table holds twice the 4-bit floats {0, 0.5, 1, 1.5, 2, 3, 4, 6} so that it is whole numbers; the scales are
 // halved for it. A code with only the sign set is plain zero.
-//   e8m0:  an exponent alone, 2^(e - 127); halved, e = 0 and 1 are the subnormals 2^-128 and 2^-127. 255 is not treated
-//   as NaN. ue4m3: exponent 4 bits, bias 7 | mantissa 3; subnormals; 0x7F (its NaN) means 0, and the top bit is ignored
-//   otherwise.
+//   e8m0:  an exponent alone, 2^(e - 127); halved, e = 0 and 1 are the subnormals 2^-128 and 2^-127. 255 is no NaN here.
+//   ue4m3: exponent 4 bits, bias 7 | mantissa 3; subnormals; 0x7F (its NaN) means 0, and the top bit is ignored otherwise.
 #include "kernels/reference/block.h"
 #include "kernels/reference/dequantize.h"
 

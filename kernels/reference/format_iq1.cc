@@ -5,9 +5,9 @@
 //            high[g] bits 12-14: s of values 32g to 32g+31; bit 15: delta is -1/8, else +1/8
 //            value = scale*(2s + 1) * (grid + delta)
 //   IQ1_M  56 bytes | q 32 | high 16 | scales u16 x 4        (the only format whose f16 scale lies in pieces)
-//            nibble e of `high`: 3 bits of the grid index above q[e]; its top bit is the sign of delta for these 8
-//            values scales[j] bits 0-11: s of values 64j + 16k at bit 3k; bits 12-15: nibble j of the f16 scale, lowest
-//            first value = scale*(2s + 1) * (grid + delta)
+//            nibble e of `high`: 3 bits of the grid index above q[e]; its top bit is the sign of delta for these 8 values
+//            scales[j] bits 0-11: s of values 64j + 16k at bit 3k; bits 12-15: nibble j of the f16 scale, lowest first
+//            value = scale*(2s + 1) * (grid + delta)
 #include "kernels/reference/block.h"
 #include "kernels/reference/dequantize.h"
 #include "kernels/reference/half.h"

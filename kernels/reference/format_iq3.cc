@@ -1,11 +1,13 @@
 // IQ3_XXS and IQ3_S: super-blocks of 256 values; each 4 values are a point of a grid of magnitudes, with signs apart.
 //
 //   IQ3_XXS   98 bytes | scale f16 | q 64 | u32 x 8
-//               q[e]: the grid index of values 4e to 4e+3; u32 of values 32g to 32g+31: 7 bits of signs for each 8
-//               values from bit 0 on, s in bits 28-31 value = scale*(s + 1/2)/2 * grid * sign
+//               q[e]: the grid index of values 4e to 4e+3
+//               u32 of values 32g to 32g+31: 7 bits of signs for each 8 values from bit 0 on, s in bits 28-31
+//               value = scale*(s + 1/2)/2 * grid * sign
 //   IQ3_S    110 bytes | scale f16 | q 64 | high 8 | signs 32 | scales 4
-//               bit e of `high` stands above q[e]; bit v of `signs` is the sign of value v; nibble g of `scales` is s
-//               of values 32g to 32g+31 value = scale*(2s + 1) * grid * sign
+//               bit e of `high` stands above q[e]; bit v of `signs` is the sign of value v
+//               nibble g of `scales` is s of values 32g to 32g+31
+//               value = scale*(2s + 1) * grid * sign
 //
 // A set sign bit is minus, and the eighth of 7 stored sign bits makes their number even.
 #include "kernels/reference/block.h"

@@ -1,8 +1,7 @@
 // IQ4_NL and IQ4_XS: 4-bit indices into a table of 16 values that lie closer together near zero.
 //
-//   IQ4_NL   18 bytes, 32 values  | scale f16 | q 16                                   | value = scale * table[q]
-//   IQ4_XS  136 bytes, 256 values | scale f16 | high u16 | low 4 | q 128               | value = scale*(s - 32) *
-//   table[q]
+//   IQ4_NL   18 bytes, 32 values  | scale f16 | q 16                       | value = scale * table[q]
+//   IQ4_XS  136 bytes, 256 values | scale f16 | high u16 | low 4 | q 128   | value = scale*(s - 32) * table[q]
 //             groups of 32 values; s of group g: nibble g of `low`, and above it bits 2g and 2g+1 of `high`
 //
 // Each 16 bytes of q hold 32 values: 0 to 15 in the low nibbles, 16 to 31 in the high ones.

@@ -16,8 +16,9 @@
 //
 // Where value v lies (v from 0 to 255):
 //   2 bits: byte 32*(v/128) + v%32, the pair of bits (v/32)%4       Q2_K, Q3_K, and `high` of Q6_K
-//   4 bits: byte 32*(v/64) + v%32, the nibble (v/32)%2              Q4_K, Q5_K;   in Q6_K byte 64*(v/128) + v%64,
-//   nibble (v/64)%2 1 bit:  byte v%32, bit v/32                                     `high` of Q3_K and Q5_K
+//   4 bits: byte 32*(v/64) + v%32, the nibble (v/32)%2              Q4_K, Q5_K
+//           byte 64*(v/128) + v%64, the nibble (v/64)%2             Q6_K
+//   1 bit:  byte v%32, bit v/32                                     `high` of Q3_K and Q5_K
 #include <algorithm>
 #include <cmath>
 

@@ -5,8 +5,7 @@
 //   Q5_0  22 bytes | scale f16 | high u32 | q 16              | value = scale * (q - 16)         q is 5 bits
 //   Q5_1  24 bytes | scale f16 | offset f16 | high u32 | q 16 | value = scale * q + offset
 //   Q8_0  34 bytes | scale f16 | q 32                         | value = scale * q                q is signed
-//   Q8_1  36 bytes | scale f16 | sum f16 | q 32               | value = scale * q                sum = scale * (sum of
-//   q)
+//   Q8_1  36 bytes | scale f16 | sum f16 | q 32               | value = scale * q       sum = scale * (sum of q)
 //
 // The 16 bytes of q hold values 0 to 15 in their low nibbles and 16 to 31 in their high ones. Bit i of `high` is the
 // fifth bit of value i.

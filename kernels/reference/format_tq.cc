@@ -1,9 +1,11 @@
 // TQ1_0 and TQ2_0: ternary super-blocks of 256 values, value = scale * (t - 1).
 //
 //   TQ1_0  54 bytes | q 48 | high 4 | scale f16     t in {0,1,2}; five (in `high` four) values a byte
-//            A byte holds a fraction of 256 whose digits in base 3 are the values: digit k is (uint8(byte * 3^k) * 3)
-//            >> 8. values   0-159: digit v/32 of q[v%32] values 160-239: digit (v-160)/16 of q[32 + (v-160)%16] values
-//            240-255: digit (v-240)/4 of high[(v-240)%4]
+//            A byte holds a fraction of 256 whose digits in base 3 are the values:
+//            digit k is (uint8(byte * 3^k) * 3) >> 8
+//            values   0-159: digit v/32 of q[v%32]
+//            values 160-239: digit (v-160)/16 of q[32 + (v-160)%16]
+//            values 240-255: digit (v-240)/4 of high[(v-240)%4]
 //   TQ2_0  66 bytes | q 64 | scale f16              t is 2 bits (3 is allowed and means 2*scale)
 //            value v: byte 32*(v/128) + v%32, the pair of bits (v/32)%4
 #include "kernels/reference/block.h"

@@ -19,8 +19,7 @@ namespace sluice::kernels::reference {
 
 // out[m, n_rows] = activations[m, n_columns] * weights transposed, for activations
 //   in f32:       out[j, r] = sum over i of w[r, i] * x[j, i]
-//   in 8 bits:    out[j, r] = sum over the activation's blocks b of scale[j, b] * (sum over i in b of w[r, i] * q[j,
-//   i])
+//   in 8 bits:    out[j, r] = sum over the activation's blocks b of scale[j, b] * (sum over i in b of w[r, i] * q[j, i])
 // Row j of 8-bit activations is the n_columns / 32 (/ 256) blocks from j * n_columns / 32 (/ 256) on. Any type can be
 // multiplied by f32 activations.
 void multiply(gguf::TensorType type, const std::byte* weights, int64_t n_rows, int64_t n_columns,

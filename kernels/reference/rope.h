@@ -5,12 +5,12 @@
 //
 //   (a, b) becomes (a*cos t - b*sin t, a*sin t + b*cos t), with cos and sin multiplied by `magnitude`
 //
-//   t0 = p * freq_base^(-2i / n_dims) / frequency_factors[i]                  as trained (factors: llama3's
-//   `rope_freqs` tensor) t1 = t0 * freq_scale                                                      stretched over a
-//   longer context t  = t1 * (1 - mix) + t0 * mix,   mix = ext_factor * ramp(i)              ext_factor 0: t = t1;  1:
-//   YaRN ramp(i) = 1 - clamp((i - low) / max(0.001, high - low), 0, 1)             fast pairs are not stretched, slow
-//   ones are corr(b) = n_dims * ln(original_context / (2 pi b)) / (2 ln freq_base)     the pair that turns b times in
-//   the original context low = max(0, floor(corr(beta_fast))),  high = min(n_dims - 1, ceil(corr(beta_slow)))
+//   t0 = p * freq_base^(-2i / n_dims) / frequency_factors[i]           as trained (factors: llama3's `rope_freqs`)
+//   t1 = t0 * freq_scale                                               stretched over a longer context
+//   t  = t1 * (1 - mix) + t0 * mix,  mix = ext_factor * ramp(i)        ext_factor 0: t = t1;  1: YaRN
+//   ramp(i) = 1 - clamp((i - low) / max(0.001, high - low), 0, 1)      fast pairs are not stretched, slow ones are
+//   corr(b) = n_dims * ln(original_context / (2 pi b)) / (2 ln freq_base)   the pair that turns b times in that context
+//   low = max(0, floor(corr(beta_fast))),  high = min(n_dims - 1, ceil(corr(beta_slow)))
 //
 // Angles, cosines and sines are computed in double and rounded to float once; the rotation is in float. Kernels that
 // cannot afford it read a table made by rope_angles().
