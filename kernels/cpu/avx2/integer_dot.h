@@ -54,6 +54,12 @@ SLUICE_AVX2_STEP __m256i dot_signed(__m256i weights, __m256i x) {
   return dot_unsigned(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
 }
 
+// For 32 values in two sub-blocks of 16: the first scale in the 16-bit lanes of the low half, the second in those of the high half.
+SLUICE_AVX2_STEP __m256i pair_of_scales(const int16_t* two_scales) {
+  const __m256i first_then_second = _mm256_set_m128i(_mm_set1_epi16(0x0302), _mm_set1_epi16(0x0100));
+  return _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(load_u32(two_scales))), first_then_second);
+}
+
 SLUICE_AVX2_STEP float sum_lanes(__m128 v) {
   v = _mm_add_ps(v, _mm_movehl_ps(v, v));
   return _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)));
