@@ -18,11 +18,6 @@
 namespace sluice::kernels::avx2 {
 namespace {
 
-SLUICE_AVX2_STEP __m256i four_entries(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
-  return _mm256_set_epi64x(static_cast<long long>(d), static_cast<long long>(c), static_cast<long long>(b),
-                           static_cast<long long>(a));
-}
-
 struct KernelIQ1S {
   template <int N>
   static void multiply(const std::byte* row, int64_t n_columns, const reference::Activation256* const* x, float* out) {
