@@ -55,6 +55,27 @@ TEST_CASE("run completes a prompt with every kind of model, the same for the sam
   }
 }
 
+TEST_CASE("bench measures what it is asked to, in three forms") {
+  const std::string model = kModels + "llama.gguf";
+  const Outcome json = call({"bench", model, "-p", "8", "-n", "4", "-r", "2", "-t", "1", "-o", "json"});
+  REQUIRE_MESSAGE(json.exit_code == 0, json.err);
+  const auto rows = nlohmann::json::parse(json.out);
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0]["n_prompt"] == 8);
+  CHECK(rows[0]["n_gen"] == 0);
+  CHECK(rows[1]["n_gen"] == 4);
+  CHECK(rows[1]["n_runs"] == 2);
+  CHECK(rows[1]["n_threads"] == 1);
+  for (const auto& row : rows) {
+    CHECK(row["avg_ts"].get<double>() > 0);
+    CHECK(row["stddev_ts"].get<double>() >= 0);
+  }
+  CHECK(call({"bench", model, "-p", "0", "-n", "4", "-r", "1"}).out.find("| tg 4 |") != std::string::npos);
+  CHECK(call({"bench", model, "-p", "8", "-n", "0", "-r", "1", "-o", "csv"}).out.starts_with("model_bytes,n_threads,"));
+  CHECK(call({"bench", model, "-p", "0", "-n", "0"}).exit_code == 2);
+  CHECK(call({"bench", model, "-r", "0"}).exit_code == 2);
+}
+
 TEST_CASE("a prompt longer than the context is a usage error and says both lengths") {
   const Outcome outcome = call({"run", kModels + "llama.gguf", "-p", std::string(200, 'x'), "-c", "16"});
   CHECK(outcome.exit_code == 2);

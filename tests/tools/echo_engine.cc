@@ -111,6 +111,10 @@ bool Session::append(std::span<const TokenId> tokens, const Progress&) {
   return true;
 }
 
+void Session::truncate(size_t n_tokens) {
+  if (n_tokens < state_->tokens.size()) state_->tokens.resize(n_tokens);
+}
+
 std::string_view stop_reason_name(StopReason reason) {
   switch (reason) {
     case StopReason::EndOfText:

@@ -24,7 +24,8 @@ TEST_CASE("help and version go to stdout with status 0") {
                                                                               {"help", "run"},
                                                                               {"chat", "-h"},
                                                                               {"inspect", "--help"},
-                                                                              {"tokenize", "--help"}}) {
+                                                                              {"tokenize", "--help"},
+                                                                              {"bench", "--help"}}) {
     CAPTURE(words.back());
     Outcome outcome = call(words);
     CHECK(outcome.exit_code == 0);
