@@ -45,6 +45,17 @@ void warm_pages(const gguf::File& file, const ModelOptions& options) {
   (void)keep;
 }
 
+// What is wrong with a file is said with its path.
+std::pair<ModelSpec, ModelWeights> describe_and_bind(const std::filesystem::path& path, const gguf::File& file) {
+  try {
+    ModelSpec spec = describe_model(file);
+    ModelWeights weights = bind_weights(file, spec);
+    return {std::move(spec), std::move(weights)};
+  } catch (const Error& error) {
+    throw Error(error.kind(), path.string() + ": " + error.what());
+  }
+}
+
 }  // namespace
 
 Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -52,12 +63,11 @@ Model::~Model() = default;
 
 std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, const ModelOptions& options) {
   gguf::File file = gguf::File::open(path);
-  ModelSpec spec = describe_model(file);
-  ModelWeights weights = bind_weights(file, spec);
+  auto [spec, weights] = describe_and_bind(path, file);
   tokenizer::Tokenizer tokenizer =
       tokenizer::Tokenizer::from_metadata(file.metadata(), tokenizer::Options{options.pre_tokenizer});
   if (static_cast<int64_t>(tokenizer.size()) > spec.n_vocabulary)
-    throw Error(Error::Kind::BadFile, path.string() + ": the vocabulary has " + std::to_string(tokenizer.size()) +
+    throw Error(Error::Kind::BadFile, path.string() + ": The vocabulary has " + std::to_string(tokenizer.size()) +
                                           " tokens but the embedding only " + std::to_string(spec.n_vocabulary) +
                                           " rows; the file is damaged or was put together wrongly.");
   const uint32_t n_threads = options.n_threads != 0 ? options.n_threads : kernels::usable_cores();

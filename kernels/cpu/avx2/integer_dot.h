@@ -54,6 +54,33 @@ SLUICE_AVX2_STEP __m256i dot_signed(__m256i weights, __m256i x) {
   return dot_unsigned(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
 }
 
+// For 32 values in two sub-blocks of 16: the first scale in the 16-bit lanes of the low half, the second in those of the high half.
+SLUICE_AVX2_STEP __m256i pair_of_scales(const int16_t* two_scales) {
+  const __m256i first_then_second = _mm256_set_m128i(_mm_set1_epi16(0x0302), _mm_set1_epi16(0x0100));
+  return _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(load_u32(two_scales))), first_then_second);
+}
+
+// Four grid entries of eight bytes each, in order.
+SLUICE_AVX2_STEP __m256i four_entries(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+  return _mm256_set_epi64x(static_cast<long long>(d), static_cast<long long>(c), static_cast<long long>(b),
+                           static_cast<long long>(a));
+}
+
+// -1 in the bytes whose bit is set, 1 in the others.
+SLUICE_AVX2_STEP __m256i signs_of_bits(uint32_t bits) {
+  return _mm256_or_si256(spread_bits(bits), _mm256_set1_epi8(1));
+}
+
+// The 4-bit scales s of 16 sub-blocks (byte j: sub-blocks 2j and 2j + 1) as 2s + 1.
+SLUICE_AVX2_STEP void unpack_odd_scales(const void* eight_bytes, int16_t* sixteen) {
+  const __m128i packed = _mm_loadl_epi64(static_cast<const __m128i*>(eight_bytes));
+  const __m128i nibble = _mm_set1_epi8(15);
+  const __m128i low = _mm_and_si128(packed, nibble), high = _mm_and_si128(_mm_srli_epi16(packed, 4), nibble);
+  const __m256i s = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(low, high));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(sixteen),
+                      _mm256_add_epi16(_mm256_slli_epi16(s, 1), _mm256_set1_epi16(1)));
+}
+
 SLUICE_AVX2_STEP float sum_lanes(__m128 v) {
   v = _mm_add_ps(v, _mm_movehl_ps(v, v));
   return _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)));

@@ -18,8 +18,6 @@ struct KernelQ6K {
   template <int N>
   static void multiply(const std::byte* row, int64_t n_columns, const reference::Activation256* const* x, float* out) {
     const __m256i low_nibble = _mm256_set1_epi8(15), top_bits = _mm256_set1_epi8(48);
-    // A pair of scales lies in every 32 bits: the first for the low half of a group, the second for the high half.
-    const __m256i first_then_second = _mm256_set_m128i(_mm_set1_epi16(0x0302), _mm_set1_epi16(0x0100));
     __m256 sums[N];
     for (int i = 0; i < N; ++i) sums[i] = _mm256_setzero_ps();
     for (int64_t b = 0; b < n_columns / 256; ++b, row += kBlockBytes) {
@@ -43,8 +41,7 @@ struct KernelQ6K {
             _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(low1, 4), low_nibble),
                             _mm256_and_si256(_mm256_srli_epi16(high, 2), top_bits))};
         for (int g = 0; g < 4; ++g) {
-          const __m256i pair = _mm256_set1_epi32(static_cast<int>(load_u32(s + 8 * half + 2 * g)));
-          const __m256i group_scales = _mm256_shuffle_epi8(pair, first_then_second);
+          const __m256i group_scales = pair_of_scales(s + 8 * half + 2 * g);
           for (int i = 0; i < N; ++i) {
             const __m256i q = load_bytes(x[i][b].q + 128 * half + 32 * g);
             dots[i] = _mm256_add_epi32(dots[i], _mm256_madd_epi16(_mm256_maddubs_epi16(codes[g], q), group_scales));

@@ -1,0 +1,21 @@
+// The grids of the IQ formats laid out for fast kernels: a value a byte.
+#pragma once
+
+#include <cstdint>
+
+namespace sluice::kernels {
+
+struct IqTables {
+  uint64_t iq1[2048];     // t + 1 for the values t = -1, 0, 1: unsigned, as byte products want them
+  uint64_t iq2_xxs[256];  // magnitudes
+  uint64_t iq2_xs[512];
+  uint64_t iq2_s[1024];
+  uint32_t iq3_xxs[256];  // four values an entry
+  uint32_t iq3_s[512];
+  uint64_t signs[128];  // by seven stored sign bits: 1 or -1 in each byte
+};
+
+// Unpacked from kernels/reference/iq_grids.h once, on first use.
+const IqTables& iq_tables();
+
+}  // namespace sluice::kernels
