@@ -25,7 +25,7 @@ static constexpr const char* kStoryBeginning = "Once upon a time";
 static constexpr const char* kRunNotes = R"(
 The prompt is -p TEXT, else -f FILE, else standard input when it is no terminal. One newline at the end of a file or of
 standard input is dropped; a text given with -p is taken as it is. Without MODEL the default model runs, and without a
-prompt, too, it tells a story.
+prompt, too, it tells a story. The default model draws with --temp 0.5 --min-p 0.1 where these are not given.
 
 stdout gets the prompt and its continuation, or with --chat, --no-echo the generated text alone, and a newline at the end
 if the text has none: the same bytes on a terminal and in a pipe. With --json it gets one JSON object, whose "text" is the
@@ -96,7 +96,13 @@ static std::vector<TokenId> encode_completion(const tokenizer::Tokenizer& tokeni
   return tokens;
 }
 
-static int run(RunFlags& flags) {
+// The default model is small: it keeps its thread better when it draws from fewer tokens. What the user set stays.
+static void sample_for_a_story(const CLI::App& app, engine::SamplerOptions& sampling) {
+  if (app.count("--temp") == 0 && app.count("--greedy") == 0) sampling.temperature = 0.5f;
+  if (app.count("--min-p") == 0) sampling.min_p = 0.1f;
+}
+
+static int run(const CLI::App& app, RunFlags& flags) {
   bool chat = flags.chat || !flags.chat_template.empty() || !flags.system.empty();
   if (chat && (flags.special || flags.no_bos)) {
     throw UsageError(
@@ -104,7 +110,10 @@ static int run(RunFlags& flags) {
         "special tokens; leave them out, or write the whole prompt yourself without --chat");
   }
   std::string prompt = find_prompt(flags);
-  if (flags.model.path.empty()) flags.model.path = default_model_path().string();
+  if (flags.model.path.empty()) {
+    flags.model.path = default_model_path().string();
+    sample_for_a_story(app, flags.sampling.options.sampling);
+  }
 
   auto model = open_model(flags.model);
   settle_sampling(flags.sampling, model->vocabulary_size());
@@ -175,7 +184,7 @@ Action prepare_run(CLI::App& app) {
   add_model_flags(app, flags->model);
   add_sampling_flags(app, flags->sampling);
   app.footer(kRunNotes);
-  return [flags] { return run(*flags); };
+  return [flags, &app] { return run(app, *flags); };
 }
 
 }  // namespace sluice::tools
