@@ -12,6 +12,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <stdexcept>
+#include <thread>
 
 namespace sluice::test {
 
@@ -119,6 +120,8 @@ Screen call_on_terminal(const std::vector<std::string>& arguments, const std::ve
       size_t place = screen.text.find(typings[next].cue, seen);
       if (place != std::string::npos) {
         seen = place + typings[next].cue.size();
+        // A person types after the prompt has been drawn; the line editor sets the terminal up in that moment.
+        std::this_thread::sleep_for(std::chrono::milliseconds(300));
         const std::string& text = typings[next++].text;
         if (::write(terminal, text.data(), text.size()) < 0) break;
       }
