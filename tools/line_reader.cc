@@ -1,10 +1,12 @@
 #include "tools/line_reader.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <clocale>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <cwchar>
@@ -29,6 +31,22 @@ struct LineReader::State {
   std::filesystem::path history_file;
 #endif
 };
+
+// read() from standard input that no Ctrl-C can slip past: one that comes between the look at the flag and the read would leave
+// the read waiting. So SIGINT is let in only while ppoll() waits. -1 with EINTR when interrupted.
+static ssize_t read_or_interrupt(char* to, size_t capacity) {
+  sigset_t interrupt, before;
+  sigemptyset(&interrupt);
+  sigaddset(&interrupt, SIGINT);
+  sigprocmask(SIG_BLOCK, &interrupt, &before);
+  pollfd input{STDIN_FILENO, POLLIN, 0};
+  int ready = 0;
+  if (!InterruptGuard::interrupted()) ready = ::ppoll(&input, 1, nullptr, &before);
+  sigprocmask(SIG_SETMASK, &before, nullptr);
+  if (ready > 0) return ::read(STDIN_FILENO, to, capacity);
+  if (ready == 0) errno = EINTR;
+  return -1;
+}
 
 #if SLUICE_HAVE_LIBEDIT
 
@@ -55,7 +73,7 @@ static int read_character(EditLine*, wchar_t* character) {
   std::mbstate_t shift{};
   while (true) {
     char byte = 0;
-    ssize_t n_bytes = ::read(STDIN_FILENO, &byte, 1);
+    ssize_t n_bytes = read_or_interrupt(&byte, 1);
     if (n_bytes == 0) return 0;
     if (n_bytes < 0) {
       if (errno == EINTR && !InterruptGuard::interrupted()) continue;
@@ -131,7 +149,7 @@ static LineReader::Event read_plain(std::string& buffer, std::string& line) {
     }
     searched = buffer.size();
     std::array<char, 4096> piece{};
-    ssize_t n_bytes = ::read(STDIN_FILENO, piece.data(), piece.size());
+    ssize_t n_bytes = read_or_interrupt(piece.data(), piece.size());
     if (n_bytes > 0) {
       buffer.append(piece.data(), static_cast<size_t>(n_bytes));
     } else if (n_bytes < 0 && errno == EINTR) {
