@@ -7,10 +7,20 @@
 #include "kernels/reference/dequantize.h"
 
 #if defined(__x86_64__)
-#include "kernels/cpu/avx2/row_products.h"
-#define SLUICE_AVX2(function) avx2::function
+#include "kernels/cpu/avx2/formats.h"
+#define SLUICE_KERNELS(name)                   \
+  Kernels {                                    \
+    avx2::multiply_##name, avx2::unpack_##name \
+  }
+#define SLUICE_FLOAT_KERNELS(name) \
+  Kernels {                        \
+    avx2::multiply_##name          \
+  }
 #else
-#define SLUICE_AVX2(function) nullptr
+#define SLUICE_KERNELS(name) \
+  Kernels {}
+#define SLUICE_FLOAT_KERNELS(name) \
+  Kernels {}
 #endif
 
 namespace sluice::kernels {
@@ -18,49 +28,72 @@ namespace sluice::kernels {
 using enum ActivationFormat;
 using gguf::TensorType;
 
-static std::span<const Format> table() {
+namespace {
+
+// What one instruction set has for a format.
+struct Kernels {
+  RowGroupProduct* row_group_product = nullptr;
+  UnpackCodes* unpack_codes = nullptr;
+};
+
+// Codings, by the largest code and the values that share a scale.
+constexpr Coding unsigned_codes(int largest, int group, Coding::Mins mins) {
+  return {false, largest, group, mins};
+}
+constexpr Coding kSigned = {true, 127, 32, Coding::Mins::None};
+
+std::span<const Format> table() {
+  constexpr auto Whole = Coding::Mins::Whole, Float = Coding::Mins::Float;
   auto row = [](TensorType type, ActivationFormat activation, reference::DequantizeFunction* dequantize,
-                RowProduct* row_product_avx2 = nullptr) {
-    return Format{type, &gguf::type_layout(type), activation, dequantize, {nullptr, row_product_avx2, nullptr}};
+                Kernels with_avx2 = {}, Coding coding = {}) {
+    return Format{type,
+                  &gguf::type_layout(type),
+                  activation,
+                  dequantize,
+                  {nullptr, with_avx2.row_group_product},
+                  {nullptr, with_avx2.unpack_codes},
+                  coding};
   };
   static const std::array kFormats = {
-      row(TensorType::F32, F32, reference::dequantize_f32),
-      row(TensorType::F16, F32, reference::dequantize_f16),
-      row(TensorType::Q4_0, Per32, reference::dequantize_q4_0, SLUICE_AVX2(multiply_row_q4_0)),
-      row(TensorType::Q4_1, Per32, reference::dequantize_q4_1, SLUICE_AVX2(multiply_row_q4_1)),
-      row(TensorType::Q5_0, Per32, reference::dequantize_q5_0, SLUICE_AVX2(multiply_row_q5_0)),
-      row(TensorType::Q5_1, Per32, reference::dequantize_q5_1, SLUICE_AVX2(multiply_row_q5_1)),
-      row(TensorType::Q8_0, Per32, reference::dequantize_q8_0, SLUICE_AVX2(multiply_row_q8_0)),
-      row(TensorType::Q8_1, Per32, reference::dequantize_q8_1),
-      row(TensorType::Q2_K, Per256, reference::dequantize_q2_k, SLUICE_AVX2(multiply_row_q2_k)),
-      row(TensorType::Q3_K, Per256, reference::dequantize_q3_k, SLUICE_AVX2(multiply_row_q3_k)),
-      row(TensorType::Q4_K, Per256, reference::dequantize_q4_k, SLUICE_AVX2(multiply_row_q4_k)),
-      row(TensorType::Q5_K, Per256, reference::dequantize_q5_k, SLUICE_AVX2(multiply_row_q5_k)),
-      row(TensorType::Q6_K, Per256, reference::dequantize_q6_k, SLUICE_AVX2(multiply_row_q6_k)),
-      row(TensorType::Q8_K, Per256, reference::dequantize_q8_k),
-      row(TensorType::IQ2_XXS, Per256, reference::dequantize_iq2_xxs, SLUICE_AVX2(multiply_row_iq2_xxs)),
-      row(TensorType::IQ2_XS, Per256, reference::dequantize_iq2_xs, SLUICE_AVX2(multiply_row_iq2_xs)),
-      row(TensorType::IQ3_XXS, Per256, reference::dequantize_iq3_xxs, SLUICE_AVX2(multiply_row_iq3_xxs)),
-      row(TensorType::IQ1_S, Per256, reference::dequantize_iq1_s, SLUICE_AVX2(multiply_row_iq1_s)),
-      row(TensorType::IQ4_NL, Per32, reference::dequantize_iq4_nl, SLUICE_AVX2(multiply_row_iq4_nl)),
-      row(TensorType::IQ3_S, Per256, reference::dequantize_iq3_s, SLUICE_AVX2(multiply_row_iq3_s)),
-      row(TensorType::IQ2_S, Per256, reference::dequantize_iq2_s, SLUICE_AVX2(multiply_row_iq2_s)),
-      row(TensorType::IQ4_XS, Per256, reference::dequantize_iq4_xs, SLUICE_AVX2(multiply_row_iq4_xs)),
+      row(TensorType::F32, F32, reference::dequantize_f32, SLUICE_FLOAT_KERNELS(f32)),
+      row(TensorType::F16, F32, reference::dequantize_f16, SLUICE_FLOAT_KERNELS(f16)),
+      row(TensorType::Q4_0, Per32, reference::dequantize_q4_0, SLUICE_KERNELS(q4_0), unsigned_codes(15, 32, Whole)),
+      row(TensorType::Q4_1, Per32, reference::dequantize_q4_1, SLUICE_KERNELS(q4_1), unsigned_codes(15, 32, Float)),
+      row(TensorType::Q5_0, Per32, reference::dequantize_q5_0, SLUICE_KERNELS(q5_0), unsigned_codes(31, 32, Whole)),
+      row(TensorType::Q5_1, Per32, reference::dequantize_q5_1, SLUICE_KERNELS(q5_1), unsigned_codes(31, 32, Float)),
+      row(TensorType::Q8_0, Per32, reference::dequantize_q8_0, SLUICE_KERNELS(q8_0), kSigned),
+      row(TensorType::Q8_1, Per32, reference::dequantize_q8_1, SLUICE_KERNELS(q8_1), kSigned),
+      row(TensorType::Q2_K, Per256, reference::dequantize_q2_k, SLUICE_KERNELS(q2_k), unsigned_codes(3, 16, Float)),
+      row(TensorType::Q3_K, Per256, reference::dequantize_q3_k, SLUICE_KERNELS(q3_k), unsigned_codes(7, 16, Whole)),
+      row(TensorType::Q4_K, Per256, reference::dequantize_q4_k, SLUICE_KERNELS(q4_k), unsigned_codes(15, 32, Float)),
+      row(TensorType::Q5_K, Per256, reference::dequantize_q5_k, SLUICE_KERNELS(q5_k), unsigned_codes(31, 32, Float)),
+      row(TensorType::Q6_K, Per256, reference::dequantize_q6_k, SLUICE_KERNELS(q6_k), unsigned_codes(63, 16, Whole)),
+      row(TensorType::Q8_K, Per256, reference::dequantize_q8_k, SLUICE_KERNELS(q8_k), kSigned),
+      row(TensorType::IQ2_XXS, Per256, reference::dequantize_iq2_xxs, SLUICE_KERNELS(iq2_xxs), kSigned),
+      row(TensorType::IQ2_XS, Per256, reference::dequantize_iq2_xs, SLUICE_KERNELS(iq2_xs), kSigned),
+      row(TensorType::IQ3_XXS, Per256, reference::dequantize_iq3_xxs, SLUICE_KERNELS(iq3_xxs), kSigned),
+      row(TensorType::IQ1_S, Per256, reference::dequantize_iq1_s, SLUICE_KERNELS(iq1_s), unsigned_codes(2, 32, Whole)),
+      row(TensorType::IQ4_NL, Per32, reference::dequantize_iq4_nl, SLUICE_KERNELS(iq4_nl), kSigned),
+      row(TensorType::IQ3_S, Per256, reference::dequantize_iq3_s, SLUICE_KERNELS(iq3_s), unsigned_codes(30, 32, Whole)),
+      row(TensorType::IQ2_S, Per256, reference::dequantize_iq2_s, SLUICE_KERNELS(iq2_s), kSigned),
+      row(TensorType::IQ4_XS, Per256, reference::dequantize_iq4_xs, SLUICE_KERNELS(iq4_xs), kSigned),
       row(TensorType::I8, None, reference::dequantize_i8),
       row(TensorType::I16, None, reference::dequantize_i16),
       row(TensorType::I32, None, reference::dequantize_i32),
       row(TensorType::I64, None, reference::dequantize_i64),
       row(TensorType::F64, None, reference::dequantize_f64),
-      row(TensorType::IQ1_M, Per256, reference::dequantize_iq1_m, SLUICE_AVX2(multiply_row_iq1_m)),
-      row(TensorType::BF16, F32, reference::dequantize_bf16),
-      row(TensorType::TQ1_0, Per256, reference::dequantize_tq1_0),
-      row(TensorType::TQ2_0, Per256, reference::dequantize_tq2_0, SLUICE_AVX2(multiply_row_tq2_0)),
-      row(TensorType::MXFP4, Per32, reference::dequantize_mxfp4, SLUICE_AVX2(multiply_row_mxfp4)),
+      row(TensorType::IQ1_M, Per256, reference::dequantize_iq1_m, SLUICE_KERNELS(iq1_m), unsigned_codes(18, 16, Whole)),
+      row(TensorType::BF16, F32, reference::dequantize_bf16, SLUICE_FLOAT_KERNELS(bf16)),
+      row(TensorType::TQ1_0, Per256, reference::dequantize_tq1_0, SLUICE_KERNELS(tq1_0), unsigned_codes(2, 32, Whole)),
+      row(TensorType::TQ2_0, Per256, reference::dequantize_tq2_0, SLUICE_KERNELS(tq2_0), unsigned_codes(3, 32, Whole)),
+      row(TensorType::MXFP4, Per32, reference::dequantize_mxfp4, SLUICE_KERNELS(mxfp4), unsigned_codes(24, 32, Whole)),
       row(TensorType::NVFP4, Per32, reference::dequantize_nvfp4),
-      row(TensorType::Q1_0, Per32, reference::dequantize_q1_0),
+      row(TensorType::Q1_0, Per32, reference::dequantize_q1_0, SLUICE_KERNELS(q1_0), unsigned_codes(2, 32, Whole)),
   };
   return kFormats;
 }
+
+}  // namespace
 
 std::span<const Format> all_formats() {
   return table();

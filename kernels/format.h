@@ -23,19 +23,59 @@ enum class ActivationFormat {
 enum class Isa { Reference, Avx2, Avx512 };
 inline constexpr size_t kIsaCount = 3;
 
-// out[i] = the product of one row of n_columns weights, in blocks at any address, with inputs[i], for i in [0,
-// n_inputs). An input is an array of Activation32 or Activation256 (kernels/reference/activations.h), as the format's
-// activation form says. What out[i] becomes does not depend on the other inputs.
-using RowProduct = void(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs,
-                        float* out);
+// Rows are multiplied in groups of this many, so that a vector holds one value of each.
+inline constexpr int64_t kRowGroup = 8;
+// And many inputs by tiles of this many rows.
+inline constexpr int64_t kTileRows = 16;
+
+// The numeric contract of products with 8-bit activations. Within a block of the activation's form (32 or 256 values)
+// all sums are whole numbers and exact. A row's blocks are then added in order, in float32:
+//
+//   sum = fma(scale of the weights * scale of the input, whole sum, sum)
+//   sum = fma(-min of the weights * scale of the input, whole sum of the mins, sum)     where the format has float mins
+//
+// so every kernel gives the same bits, however many rows and inputs it takes at a time and however the weights lie.
+
+// out[i * kRowGroup + r] = the product of rows[r] with inputs[i]. Rows are n_columns weights in blocks at any address; an
+// input is an array of Activation32 or Activation256 (kernels/reference/activations.h), or of floats, as the format says.
+using RowGroupProduct = void(const std::byte* const* rows, int64_t n_columns, const void* const* inputs,
+                             int64_t n_inputs, float* out);
+
+// How a format takes part in products: value = scale * (group_scale * code - group_min) - min.
+struct Coding {
+  enum class Mins {
+    None,
+    Whole,  // whole numbers under the block's own scale
+    Float,  // under a float of their own; whole numbers a group where activations are Per256
+  };
+  bool is_signed = false;  // codes are bytes in [-127, 127], else in [0, largest_code]
+  int largest_code = 0;
+  int group = 32;  // values that share a group_scale: 16 or 32
+  Mins mins = Mins::None;
+};
+
+// 256 neighbouring values of a row, taken apart. For Per32 formats group g of 32 has scale[g] and min[g] and its
+// group_scale is 1; for Per256 ones scale[0] and min[0] hold for all.
+struct CodedValues {
+  alignas(32) uint8_t codes[256];
+  alignas(32) int16_t group_scales[16];  // of 16 values each
+  alignas(32) int16_t group_mins[16];
+  alignas(32) float scale[8];
+  alignas(32) float min[8];
+};
+
+// Takes n_values values apart: 256, or fewer (a multiple of 32) at the end of a row, the rest then being zeros.
+using UnpackCodes = void(const std::byte* blocks, int64_t n_values, CodedValues& coded);
 
 struct Format {
   gguf::TensorType type;
   const gguf::TypeLayout* layout;  // name, values and bytes a block
   ActivationFormat activation;
   void (*dequantize)(const std::byte* blocks, int64_t n_values, float* values);  // whole blocks at any address
-  // By Isa; null where none is written, and then the row is dequantised.
-  std::array<RowProduct*, kIsaCount> row_product{};
+  // By Isa; null where none is written, and then rows are dequantised.
+  std::array<RowGroupProduct*, kIsaCount> row_group_product{};
+  std::array<UnpackCodes*, kIsaCount> unpack_codes{};
+  Coding coding{};  // of what unpack_codes gives
 };
 
 // All formats, ordered by the type's number.

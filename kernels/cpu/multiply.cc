@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/tile.h"
 #include "kernels/cpu/vector_loops.h"
 
 namespace sluice::kernels {
@@ -12,78 +13,168 @@ namespace {
 // Weight values that are dequantised at a time: small enough for the first-level cache, a multiple of every block.
 constexpr int64_t kPiece = 2048;
 
-// Weights a task takes at least, so that handing it out costs little beside the work (about 20 us of it).
-constexpr int64_t kTaskWeights = 32 * 1024;
+// Multiply-adds a task has at least, so that handing it out costs little beside the work (some 5 us of it).
+constexpr int64_t kTaskWork = 64 * 1024;
+
+// From this many inputs on, decoding a tile of weights into a panel pays.
+constexpr int64_t kTileInputs = 4;
+
+// Inputs that meet a decoded tile at a time: their sums stay in the first-level cache.
+constexpr int64_t kInputsATile = 128;
+
+// How a product is made.
+enum class Way { Dequantise, RowGroups, Tiles };
+
+struct Plan {
+  const MatrixProduct* product = nullptr;
+  const Format* format = nullptr;
+  Way way = Way::Dequantise;
+  RowGroupProduct* row_group_product = nullptr;
+  TileProduct* tile_product = nullptr;
+  // Of each input.
+  std::vector<const void*> inputs;
+  std::vector<const int16_t*> wide_codes;
+};
 
 struct RowRange {
-  const MatrixProduct* product;
+  const Plan* plan;
   int64_t begin, end;
 };
 
-// The row as floats, piece by piece, times every input.
-void multiply_dequantised(const MatrixProduct& product, const Format& format, int64_t row) {
+const std::byte* row_of(const Matrix& matrix, int64_t row) {
+  return matrix.data + static_cast<uint64_t>(row) * matrix.row_bytes;
+}
+
+// The row as floats, piece by piece, times every input: what every machine can do.
+void multiply_dequantised(const Plan& plan, int64_t row) {
   const VectorLoops& loops = vector_loops();
+  const MatrixProduct& product = *plan.product;
+  const Format& format = *plan.format;
   const Matrix& w = product.weights;
-  const std::byte* blocks = w.data + static_cast<uint64_t>(row) * w.row_bytes;
+  const std::byte* blocks = row_of(w, row);
   for (int64_t i = 0; i < product.n_inputs; ++i) product.out[i * product.out_stride + row] = 0;
   alignas(64) float piece[kPiece];
   for (int64_t at = 0; at < w.n_columns; at += kPiece) {
     const int64_t n = std::min(kPiece, w.n_columns - at);
     const std::byte* from =
         blocks + static_cast<uint64_t>(at / format.layout->block_values) * format.layout->block_bytes;
-    if (w.type == gguf::TensorType::F16)
-      loops.half_to_float(reinterpret_cast<const uint16_t*>(from), piece, n);
-    else
-      format.dequantize(from, n, piece);
+    format.dequantize(from, n, piece);
     for (int64_t i = 0; i < product.n_inputs; ++i)
       product.out[i * product.out_stride + row] +=
-          loops.dot(piece, product.x->values(product.input_row(i), format.activation) + at, n);
+          loops.dot(piece, static_cast<const float*>(plan.inputs[static_cast<size_t>(i)]) + at, n);
   }
 }
 
-// The row as it lies in the file times the 8-bit form of every input.
-void multiply_eight_bit(const MatrixProduct& product, const Format& format, RowProduct* row_product, int64_t row) {
-  constexpr int64_t kInputs = 32;  // pointers gathered at a time
-  const Matrix& w = product.weights;
-  const std::byte* blocks = w.data + static_cast<uint64_t>(row) * w.row_bytes;
-  for (int64_t first = 0; first < product.n_inputs; first += kInputs) {
-    const int64_t n = std::min(kInputs, product.n_inputs - first);
-    const void* inputs[kInputs];
-    float out[kInputs];
-    for (int64_t i = 0; i < n; ++i) inputs[i] = product.x->blocks(product.input_row(first + i), format.activation);
-    row_product(blocks, w.n_columns, inputs, n, out);
-    for (int64_t i = 0; i < n; ++i) product.out[(first + i) * product.out_stride + row] = out[i];
+// Rows [begin, begin + kRowGroup) as they lie in the file; those beyond `end` repeat the last one and are thrown away.
+void multiply_row_group(const Plan& plan, int64_t begin, int64_t end) {
+  const MatrixProduct& product = *plan.product;
+  const std::byte* rows[kRowGroup];
+  for (int64_t r = 0; r < kRowGroup; ++r) rows[r] = row_of(product.weights, std::min(begin + r, end - 1));
+  float out[kTileInputs * kRowGroup];
+  plan.row_group_product(rows, product.weights.n_columns, plan.inputs.data(), product.n_inputs, out);
+  const int64_t n_rows = std::min(kRowGroup, end - begin);
+  for (int64_t i = 0; i < product.n_inputs; ++i)
+    std::copy_n(out + i * kRowGroup, n_rows, product.out + i * product.out_stride + begin);
+}
+
+void multiply_tile(const Plan& plan, int64_t begin, int64_t end) {
+  const MatrixProduct& product = *plan.product;
+  float out[kInputsATile * kTileRows];
+  TileJob job;
+  job.format = plan.format;
+  job.n_columns = product.weights.n_columns;
+  job.out = out;
+  for (int64_t r = 0; r < kTileRows; ++r) job.rows[r] = row_of(product.weights, std::min(begin + r, end - 1));
+  const int64_t n_rows = std::min(kTileRows, end - begin);
+  for (int64_t first = 0; first < product.n_inputs; first += kInputsATile) {
+    job.n_inputs = std::min(kInputsATile, product.n_inputs - first);
+    job.inputs = plan.inputs.data() + first;
+    job.wide_codes = plan.wide_codes.data() + (plan.wide_codes.empty() ? 0 : first);
+    plan.tile_product(job);
+    for (int64_t i = 0; i < job.n_inputs; ++i)
+      std::copy_n(out + i * kTileRows, n_rows, product.out + (first + i) * product.out_stride + begin);
   }
 }
 
-// The function for rows of this product, or null where they are to be dequantised.
-RowProduct* row_product_of(const MatrixProduct& product, const Format& format) {
-  if (!product.x->is_eight_bit(format.activation)) return nullptr;
-  return format.row_product[static_cast<size_t>(chosen_isa())];
+#if defined(__x86_64__)
+void choose_avx2(Plan& plan, bool reads_codes, int64_t n_inputs) {
+  constexpr auto kIsa = static_cast<size_t>(Isa::Avx2);
+  RowGroupProduct* row_group_product = plan.format->row_group_product[kIsa];
+  // Formats of floats have a product of their own; a quantised one has it for its codes only.
+  if (row_group_product != nullptr && (reads_codes || plan.format->activation == ActivationFormat::F32) &&
+      n_inputs < kTileInputs) {
+    plan.way = Way::RowGroups;
+    plan.row_group_product = row_group_product;
+    return;
+  }
+  plan.way = Way::Tiles;
+  if (!reads_codes || plan.format->unpack_codes[kIsa] == nullptr)
+    plan.tile_product = avx2::multiply_tile_float;
+  else
+    plan.tile_product = plan.format->coding.is_signed ? avx2::multiply_tile_wide : avx2::multiply_tile_narrow;
+}
+#endif
+
+// Decides how, and makes the inputs in the form that this reads. False when one is not finite.
+bool make_plan(ThreadPool& pool, const MatrixProduct& product, Plan& plan) {
+  const Activations& x = *product.x;
+  plan.product = &product;
+  plan.format = &format_of(product.weights.type);
+  const ActivationFormat form = plan.format->activation;
+  if (!x.prepare_blocks(pool, form)) return false;
+  const bool has_codes = x.is_eight_bit(form);
+  bool reads_codes = false;
+#if defined(__x86_64__)
+  if (chosen_isa() == Isa::Avx2) {
+    reads_codes = has_codes && plan.format->row_group_product[static_cast<size_t>(Isa::Avx2)] != nullptr;
+    choose_avx2(plan, reads_codes, product.n_inputs);
+  }
+#endif
+  const bool reads_wide_codes = plan.tile_product != nullptr && reads_codes && plan.format->coding.is_signed;
+  if (reads_wide_codes) x.prepare_wide(pool, form);
+  if (has_codes && !reads_codes) x.prepare_rounded(pool, form);
+  plan.inputs.reserve(static_cast<size_t>(product.n_inputs));
+  for (int64_t i = 0; i < product.n_inputs; ++i) {
+    const int64_t row = product.input_row(i);
+    if (reads_codes)
+      plan.inputs.push_back(x.blocks(row, form));
+    else
+      plan.inputs.push_back(x.values(row, form));
+    if (reads_wide_codes) plan.wide_codes.push_back(x.wide(row, form));
+  }
+  return true;
+}
+
+void multiply_rows(const Plan& plan, int64_t begin, int64_t end) {
+  switch (plan.way) {
+    case Way::Dequantise:
+      for (int64_t row = begin; row < end; ++row) multiply_dequantised(plan, row);
+      break;
+    case Way::RowGroups:
+      for (int64_t row = begin; row < end; row += kRowGroup) multiply_row_group(plan, row, end);
+      break;
+    case Way::Tiles:
+      for (int64_t row = begin; row < end; row += kTileRows) multiply_tile(plan, row, end);
+      break;
+  }
 }
 
 }  // namespace
 
 bool multiply(ThreadPool& pool, std::span<const MatrixProduct> products) {
+  std::vector<Plan> plans(products.size());
   std::vector<RowRange> tasks;
-  for (const MatrixProduct& product : products) {
-    const Format& format = format_of(product.weights.type);
-    if (!product.x->prepare_blocks(pool, format.activation)) return false;
-    if (row_product_of(product, format) == nullptr) product.x->prepare_rounded(pool, format.activation);
-    const int64_t rows_a_task = std::max<int64_t>(1, kTaskWeights / std::max<int64_t>(1, product.weights.n_columns));
-    for (int64_t row = 0; row < product.weights.n_rows; row += rows_a_task)
-      tasks.push_back({&product, row, std::min(row + rows_a_task, product.weights.n_rows)});
+  for (size_t p = 0; p < products.size(); ++p) {
+    if (!make_plan(pool, products[p], plans[p])) return false;
+    const Matrix& w = products[p].weights;
+    const int64_t row_work = std::max<int64_t>(1, w.n_columns * products[p].n_inputs);
+    const int64_t rows_a_task = (kTaskWork / row_work / kTileRows + 1) * kTileRows;
+    for (int64_t row = 0; row < w.n_rows; row += rows_a_task)
+      tasks.push_back({&plans[p], row, std::min(row + rows_a_task, w.n_rows)});
   }
   pool.run(static_cast<int64_t>(tasks.size()), [&](int64_t index) {
     const RowRange& task = tasks[static_cast<size_t>(index)];
-    const Format& format = format_of(task.product->weights.type);
-    RowProduct* row_product = row_product_of(*task.product, format);
-    for (int64_t row = task.begin; row < task.end; ++row) {
-      if (row_product != nullptr)
-        multiply_eight_bit(*task.product, format, row_product, row);
-      else
-        multiply_dequantised(*task.product, format, row);
-    }
+    multiply_rows(*task.plan, task.begin, task.end);
   });
   return true;
 }

@@ -21,10 +21,12 @@
 #include "kernels/reference/dequantize.h"
 #include "kernels/reference/half.h"
 #include "kernels/reference/multiply.h"
+#include "tests/kernels/random_blocks.h"
 
 using namespace sluice;
 using kernels::ActivationFormat;
 using kernels::ThreadPool;
+using test::random_blocks;
 
 namespace {
 
@@ -33,23 +35,6 @@ std::vector<float> random_values(size_t n, uint32_t seed) {
   std::vector<float> values(n);
   for (float& v : values) v = static_cast<float>(random() % 20001) / 10000.0f - 1.0f;
   return values;
-}
-
-// Random blocks whose values are all finite and of ordinary size: float scales inside random bytes may be anything.
-std::vector<std::byte> random_blocks(const kernels::Format& format, size_t n_blocks, uint32_t seed) {
-  std::mt19937 random(seed);
-  const gguf::TypeLayout& layout = *format.layout;
-  std::vector<std::byte> bytes(n_blocks * layout.block_bytes);
-  std::vector<float> values(layout.block_values);
-  for (size_t i = 0; i < n_blocks; ++i) {
-    std::byte* block = bytes.data() + i * layout.block_bytes;
-    const auto ordinary = [](float v) { return std::isfinite(v) && std::abs(v) < 1e3f; };
-    do {
-      for (uint32_t b = 0; b < layout.block_bytes; ++b) block[b] = static_cast<std::byte>(random());
-      format.dequantize(block, layout.block_values, values.data());
-    } while (!std::ranges::all_of(values, ordinary));
-  }
-  return bytes;
 }
 
 double largest_relative_difference(const std::vector<float>& a, const std::vector<float>& b) {

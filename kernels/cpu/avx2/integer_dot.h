@@ -7,12 +7,19 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
+#include "kernels/format.h"
 #include "kernels/reference/activations.h"
 
 namespace sluice::kernels::avx2 {
 
 #define SLUICE_AVX2_STEP static inline __attribute__((always_inline))
+
+// std::min is a template of its own, which this file must not share.
+SLUICE_AVX2_STEP int64_t smaller(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
 
 SLUICE_AVX2_STEP float load_half(const std::byte* p) {
   uint16_t bits;
@@ -81,36 +88,89 @@ SLUICE_AVX2_STEP void unpack_odd_scales(const void* eight_bytes, int16_t* sixtee
                       _mm256_add_epi16(_mm256_slli_epi16(s, 1), _mm256_set1_epi16(1)));
 }
 
-SLUICE_AVX2_STEP float sum_lanes(__m128 v) {
-  v = _mm_add_ps(v, _mm_movehl_ps(v, v));
-  return _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)));
+SLUICE_AVX2_STEP __m128i sum_lanes(__m256i v) {  // the sum in every lane
+  __m128i half = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4E));
+  return _mm_add_epi32(half, _mm_shuffle_epi32(half, 0xB1));
 }
 
-SLUICE_AVX2_STEP float sum_lanes(__m256 v) {
-  return sum_lanes(_mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)));
+// One step of the numeric contract: sum = fma(scale, whole, sum).
+SLUICE_AVX2_STEP void add_block(__m128& sum, float scale, __m256i whole) {
+  sum = _mm_fmadd_ss(_mm_set_ss(scale), _mm_cvtepi32_ps(sum_lanes(whole)), sum);
+}
+SLUICE_AVX2_STEP void subtract_block(__m128& sum, float scale, __m256i whole) {
+  sum = _mm_fnmadd_ss(_mm_set_ss(scale), _mm_cvtepi32_ps(sum_lanes(whole)), sum);
 }
 
-// Runs a row product for any number of inputs: `kernel` is a struct with a template multiply<N>(), which decodes the
-// row once for N inputs. The order of one input's sums does not depend on N.
-template <typename Kernel, typename Block>
-SLUICE_AVX2_STEP void for_inputs(const std::byte* row, int64_t n_columns, const void* const* inputs, int64_t n_inputs,
-                                 float* out) {
-  const auto* const* x = reinterpret_cast<const Block* const*>(inputs);
-  int64_t i = 0;
-  for (; i + 4 <= n_inputs; i += 4) Kernel::template multiply<4>(row, n_columns, x + i, out + i);
-  switch (n_inputs - i) {
-    case 3:
-      Kernel::template multiply<3>(row, n_columns, x + i, out + i);
-      break;
-    case 2:
-      Kernel::template multiply<2>(row, n_columns, x + i, out + i);
-      break;
-    case 1:
-      Kernel::template multiply<1>(row, n_columns, x + i, out + i);
-      break;
-    default:
-      break;
+// The row group product of a format with Per256 activations: row after row, each decoded once for up to four inputs.
+// `Kernel` is a struct with a template multiply<N>(row, n_columns, x, sums).
+template <typename Kernel>
+SLUICE_AVX2_STEP void for_rows(const std::byte* const* rows, int64_t n_columns, const void* const* inputs,
+                               int64_t n_inputs, float* out) {
+  const auto* const* x = reinterpret_cast<const reference::Activation256* const*>(inputs);
+  for (int64_t r = 0; r < kRowGroup; ++r) {
+    const std::byte* row = rows[r];
+    float* to = out + r;
+    const auto run = [&]<int N>(int64_t first, std::integral_constant<int, N>) {
+      __m128 sums[N];
+      for (int i = 0; i < N; ++i) sums[i] = _mm_setzero_ps();
+      Kernel::template multiply<N>(row, n_columns, x + first, sums);
+      for (int i = 0; i < N; ++i) to[(first + i) * kRowGroup] = _mm_cvtss_f32(sums[i]);
+    };
+    int64_t i = 0;
+    for (; i + 4 <= n_inputs; i += 4) run(i, std::integral_constant<int, 4>{});
+    for (; i + 2 <= n_inputs; i += 2) run(i, std::integral_constant<int, 2>{});
+    if (i < n_inputs) run(i, std::integral_constant<int, 1>{});
   }
+}
+
+// The row group product of a format with Per32 activations. `Kernel` is a struct with
+//   kBlockBytes, kHasMin
+//   scale(block), min(block)     the floats of a block
+//   whole(block, input)          eight lanes that add up to the whole sum of the block
+// Eight rows go side by side, so that their sums come out in the lanes of one vector.
+template <typename Kernel>
+SLUICE_AVX2_STEP void for_rows_side_by_side(const std::byte* const* rows, int64_t n_columns, const void* const* inputs,
+                                            int64_t n_inputs, float* out) {
+  for (int64_t i = 0; i < n_inputs; ++i) {
+    const auto* x = static_cast<const reference::Activation32*>(inputs[i]);
+    __m256 sums = _mm256_setzero_ps();
+    for (int64_t b = 0; b < n_columns / 32; ++b) {
+      const int64_t at = b * Kernel::kBlockBytes;
+      __m256i whole[8];
+      alignas(32) float scale[8], min[8];
+#pragma GCC unroll 8
+      for (int r = 0; r < 8; ++r) {
+        whole[r] = Kernel::whole(rows[r] + at, x[b]);
+        scale[r] = Kernel::scale(rows[r] + at);
+        if constexpr (Kernel::kHasMin) min[r] = Kernel::min(rows[r] + at);
+      }
+      const __m256i to4 =
+          _mm256_hadd_epi32(_mm256_hadd_epi32(whole[0], whole[1]), _mm256_hadd_epi32(whole[2], whole[3]));
+      const __m256i to8 =
+          _mm256_hadd_epi32(_mm256_hadd_epi32(whole[4], whole[5]), _mm256_hadd_epi32(whole[6], whole[7]));
+      const __m256i total =
+          _mm256_add_epi32(_mm256_permute2x128_si256(to4, to8, 0x20), _mm256_permute2x128_si256(to4, to8, 0x31));
+      const __m256 input_scale = _mm256_set1_ps(x[b].scale);
+      sums = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_load_ps(scale), input_scale), _mm256_cvtepi32_ps(total), sums);
+      if constexpr (Kernel::kHasMin)
+        sums = _mm256_fnmadd_ps(_mm256_mul_ps(_mm256_load_ps(min), input_scale),
+                                _mm256_set1_ps(static_cast<float>(x[b].sum)), sums);
+    }
+    _mm256_storeu_ps(out + i * kRowGroup, sums);
+  }
+}
+
+// For unpacking.
+
+SLUICE_AVX2_STEP void store_codes(CodedValues& coded, int group, __m256i codes) {
+  _mm256_store_si256(reinterpret_cast<__m256i*>(coded.codes + 32 * group), codes);
+}
+
+// Eight 16-bit numbers, one for each 32 values, into the sixteen places of 16 values each.
+SLUICE_AVX2_STEP void store_twice(int16_t* sixteen, __m128i eight) {
+  _mm_store_si128(reinterpret_cast<__m128i*>(sixteen), _mm_unpacklo_epi16(eight, eight));
+  _mm_store_si128(reinterpret_cast<__m128i*>(sixteen) + 1, _mm_unpackhi_epi16(eight, eight));
 }
 
 }  // namespace sluice::kernels::avx2

@@ -1,0 +1,50 @@
+// How a tile of rows lies in a panel: side by side, so that one vector holds the same four bytes (two 16-bit numbers, one
+// float) of eight rows, and a step multiplies it by four (two, one) values of an input, broadcast from memory.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cpu/avx2/integer_dot.h"
+#include "kernels/format.h"
+
+namespace sluice::kernels::avx2 {
+
+constexpr int kGroups = kTileRows / kRowGroup;  // of eight rows in a tile
+
+// to[k * kTileRows + r] = from[r][k] for 32-bit numbers: eight rows of eight. `from` is from_stride bytes from row to row.
+SLUICE_AVX2_STEP void transpose_8x8(const void* from, int64_t from_stride, void* to) {
+  const auto* bytes = static_cast<const std::byte*>(from);
+  __m256i row[8], pair[8], four[8];
+#pragma GCC unroll 8
+  for (int r = 0; r < 8; ++r) row[r] = load_bytes(bytes + r * from_stride);
+#pragma GCC unroll 4
+  for (int r = 0; r < 8; r += 2) {
+    pair[r] = _mm256_unpacklo_epi32(row[r], row[r + 1]);
+    pair[r + 1] = _mm256_unpackhi_epi32(row[r], row[r + 1]);
+  }
+#pragma GCC unroll 2
+  for (int r = 0; r < 8; r += 4) {
+    four[r] = _mm256_unpacklo_epi64(pair[r], pair[r + 2]);
+    four[r + 1] = _mm256_unpackhi_epi64(pair[r], pair[r + 2]);
+    four[r + 2] = _mm256_unpacklo_epi64(pair[r + 1], pair[r + 3]);
+    four[r + 3] = _mm256_unpackhi_epi64(pair[r + 1], pair[r + 3]);
+  }
+  auto* out = static_cast<std::byte*>(to);
+  constexpr int64_t kStep = kTileRows * 4;
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(out + k * kStep),
+                       _mm256_permute2x128_si256(four[k], four[k + 4], 0x20));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(out + (k + 4) * kStep),
+                       _mm256_permute2x128_si256(four[k], four[k + 4], 0x31));
+  }
+}
+
+SLUICE_AVX2_STEP __m256i broadcast_four_bytes(const void* p) {
+  return _mm256_set1_epi32(static_cast<int>(load_u32(p)));
+}
+
+}  // namespace sluice::kernels::avx2

@@ -1,0 +1,254 @@
+// A tile of rows with unsigned codes times many inputs.
+//
+// vpmaddubsw multiplies 32 codes by 32 bytes of an input and adds neighbours into 16 bits; several such vectors are added
+// there as long as the largest sum fits (4-bit codes: 8 vectors, 5-bit: 4, 6-bit: 2), and one vpmaddwd then multiplies
+// by the group's scale and widens to 32 bits. So about 2 instructions do 32 multiply-adds. Constants that come off a
+// code (the -8 of Q4_0, the mins of Q4_K) are applied to the sums of the activations.
+#if defined(__x86_64__)
+#include <type_traits>
+
+#include "kernels/cpu/avx2/panel.h"
+#include "kernels/cpu/tile.h"
+
+namespace sluice::kernels::avx2 {
+namespace {
+
+// 256 columns of a tile: 6.5 KiB.
+struct Panel {
+  alignas(64) uint8_t codes[64][kTileRows][4];   // of four columns each
+  alignas(64) int16_t scales[16][kTileRows][2];  // a group_scale twice; groups of 32 columns use every other one
+  int16_t mins[8][kTileRows][2];                 // group_min of the two halves of 32 columns
+  float scale[8][kTileRows];
+  float min[8][kTileRows];
+};
+
+// Panels decoded at a time: together with four inputs they stay in 32 KiB of first-level cache.
+constexpr int64_t kPanels = 2;
+
+void fill_panel(const TileJob& job, int64_t first_column, Panel& panel) {
+  const Format& format = *job.format;
+  const gguf::TypeLayout& layout = *format.layout;
+  UnpackCodes* unpack = format.unpack_codes[static_cast<size_t>(Isa::Avx2)];
+  const bool is_per32 = format.activation == ActivationFormat::Per32;
+  const int64_t n_values = smaller(256, job.n_columns - first_column);
+  const uint64_t at = static_cast<uint64_t>(first_column / layout.block_values) * layout.block_bytes;
+  for (int group = 0; group < kGroups; ++group) {
+    CodedValues coded[kRowGroup];
+    for (int r = 0; r < kRowGroup; ++r) unpack(job.rows[group * kRowGroup + r] + at, n_values, coded[r]);
+    const int column = group * kRowGroup;
+    for (int k = 0; k < 64; k += 8) transpose_8x8(coded[0].codes + 4 * k, sizeof(CodedValues), panel.codes[k][column]);
+    if (format.coding.mins != Coding::Mins::None)
+      transpose_8x8(coded[0].group_mins, sizeof(CodedValues), panel.mins[0][column]);
+    if (is_per32) {
+      transpose_8x8(coded[0].scale, sizeof(CodedValues), &panel.scale[0][column]);
+      if (format.coding.mins == Coding::Mins::Float)
+        transpose_8x8(coded[0].min, sizeof(CodedValues), &panel.min[0][column]);
+      continue;
+    }
+    for (int r = 0; r < kRowGroup; ++r) panel.scale[0][column + r] = coded[r].scale[0];
+    if (format.coding.mins == Coding::Mins::Float)
+      for (int r = 0; r < kRowGroup; ++r) panel.min[0][column + r] = coded[r].min[0];
+    // Pairs of neighbouring groups' scales become each scale twice.
+    alignas(32) int16_t pairs[8][kTileRows][2];
+    transpose_8x8(coded[0].group_scales, sizeof(CodedValues), pairs[0][0]);
+    const __m256i first_twice = _mm256_set1_epi32(0x01000100),
+                  lanes =
+                      _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0C0C0C0C, 0, 0x04040404, 0x08080808, 0x0C0C0C0C);
+    const __m256i first = _mm256_add_epi8(first_twice, lanes);
+    const __m256i second = _mm256_add_epi8(first, _mm256_set1_epi8(2));
+    for (int j = 0; j < 8; ++j) {
+      const __m256i pair = load_bytes(pairs[j][0]);
+      _mm256_store_si256(reinterpret_cast<__m256i*>(panel.scales[2 * j][column]), _mm256_shuffle_epi8(pair, first));
+      _mm256_store_si256(reinterpret_cast<__m256i*>(panel.scales[2 * j + 1][column]),
+                         _mm256_shuffle_epi8(pair, second));
+    }
+  }
+}
+
+SLUICE_AVX2_STEP __m256i load_group(const void* row_of_tile, int group) {
+  return _mm256_load_si256(static_cast<const __m256i*>(row_of_tile) + group);
+}
+
+// Sums of the products of four columns a lane over kSteps steps, as pairs of 16 bits.
+template <int N, int kSteps>
+SLUICE_AVX2_STEP void add_steps(const Panel& panel, int first_step, const int8_t* const* q,
+                                __m256i (&sums)[kGroups][N]) {
+#pragma GCC unroll 8
+  for (int step = 0; step < kSteps; ++step) {
+    __m256i weights[kGroups];
+    for (int r = 0; r < kGroups; ++r) weights[r] = load_group(panel.codes[first_step + step], r);
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) {
+      const __m256i x = broadcast_four_bytes(q[i] + 4 * (first_step + step));
+#pragma GCC unroll 2
+      for (int r = 0; r < kGroups; ++r) {
+        const __m256i products = _mm256_maddubs_epi16(weights[r], x);
+        sums[r][i] = step == 0 ? products : _mm256_add_epi16(sums[r][i], products);
+      }
+    }
+  }
+}
+
+// One panel times N inputs with one scale for 256 columns. out: [N, kTileRows].
+template <int N, int kSteps, int kGroup, Coding::Mins kMins>
+void multiply_per256(const Panel& panel, const reference::Activation256* const* x, float* out) {
+  const int8_t* q[N];
+  for (int i = 0; i < N; ++i) q[i] = x[i]->q;
+  __m256i whole[kGroups][N];
+  for (int r = 0; r < kGroups; ++r)
+    for (int i = 0; i < N; ++i) whole[r][i] = _mm256_setzero_si256();
+  for (int g = 0; g < 8; ++g) {
+#pragma GCC unroll 4
+    for (int part = 0; part < 8; part += kSteps) {
+      __m256i sums[kGroups][N];
+      add_steps<N, kSteps>(panel, 8 * g + part, q, sums);
+      const int scale_index = 2 * g + (kGroup == 16 && part >= 4 ? 1 : 0);
+#pragma GCC unroll 2
+      for (int r = 0; r < kGroups; ++r) {
+        const __m256i scales = load_group(panel.scales[scale_index], r);
+#pragma GCC unroll 4
+        for (int i = 0; i < N; ++i) whole[r][i] = _mm256_add_epi32(whole[r][i], _mm256_madd_epi16(sums[r][i], scales));
+      }
+    }
+    if constexpr (kMins == Coding::Mins::Whole)
+#pragma GCC unroll 2
+      for (int r = 0; r < kGroups; ++r) {
+        const __m256i mins = load_group(panel.mins[g], r);
+#pragma GCC unroll 4
+        for (int i = 0; i < N; ++i)
+          whole[r][i] =
+              _mm256_sub_epi32(whole[r][i], _mm256_madd_epi16(mins, broadcast_four_bytes(x[i]->sums + 2 * g)));
+      }
+  }
+  for (int r = 0; r < kGroups; ++r) {
+    const __m256 scale = _mm256_load_ps(panel.scale[0] + 8 * r);
+    for (int i = 0; i < N; ++i) {
+      float* to = out + i * kTileRows + 8 * r;
+      const __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(x[i]->scale));
+      __m256 sum = _mm256_fmadd_ps(both, _mm256_cvtepi32_ps(whole[r][i]), _mm256_loadu_ps(to));
+      if constexpr (kMins == Coding::Mins::Float) {
+        __m256i away = _mm256_setzero_si256();
+#pragma GCC unroll 8
+        for (int g = 0; g < 8; ++g)
+          away = _mm256_add_epi32(
+              away, _mm256_madd_epi16(load_group(panel.mins[g], r), broadcast_four_bytes(x[i]->sums + 2 * g)));
+        const __m256 min = _mm256_mul_ps(_mm256_load_ps(panel.min[0] + 8 * r), _mm256_set1_ps(x[i]->scale));
+        sum = _mm256_fnmadd_ps(min, _mm256_cvtepi32_ps(away), sum);
+      }
+      _mm256_storeu_ps(to, sum);
+    }
+  }
+}
+
+// One panel times N inputs with a scale for every 32 columns, n_groups of them.
+template <int N, int kSteps, Coding::Mins kMins>
+void multiply_per32(const Panel& panel, int64_t n_groups, const reference::Activation32* const* x, float* out) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  for (int g = 0; g < n_groups; ++g) {
+    const int8_t* q[N];
+    for (int i = 0; i < N; ++i) q[i] = x[i][g].q - 32 * g;
+    __m256i whole[kGroups][N];
+#pragma GCC unroll 4
+    for (int part = 0; part < 8; part += kSteps) {
+      __m256i sums[kGroups][N];
+      add_steps<N, kSteps>(panel, 8 * g + part, q, sums);
+#pragma GCC unroll 2
+      for (int r = 0; r < kGroups; ++r)
+#pragma GCC unroll 4
+        for (int i = 0; i < N; ++i) {
+          const __m256i wide = _mm256_madd_epi16(sums[r][i], ones);
+          whole[r][i] = part == 0 ? wide : _mm256_add_epi32(whole[r][i], wide);
+        }
+    }
+#pragma GCC unroll 2
+    for (int r = 0; r < kGroups; ++r) {
+      const __m256 scale = _mm256_load_ps(panel.scale[g] + 8 * r);
+#pragma GCC unroll 4
+      for (int i = 0; i < N; ++i) {
+        const reference::Activation32& input = x[i][g];
+        if constexpr (kMins == Coding::Mins::Whole)  // the sum fits in 16 bits: (min, 0) times (sum, its sign)
+          whole[r][i] = _mm256_sub_epi32(
+              whole[r][i], _mm256_madd_epi16(_mm256_and_si256(load_group(panel.mins[g], r), _mm256_set1_epi32(0xFFFF)),
+                                             broadcast_four_bytes(&input.sum)));
+        float* to = out + i * kTileRows + 8 * r;
+        const __m256 input_scale = _mm256_set1_ps(input.scale);
+        __m256 sum =
+            _mm256_fmadd_ps(_mm256_mul_ps(scale, input_scale), _mm256_cvtepi32_ps(whole[r][i]), _mm256_loadu_ps(to));
+        if constexpr (kMins == Coding::Mins::Float)
+          sum = _mm256_fnmadd_ps(_mm256_mul_ps(_mm256_load_ps(panel.min[g] + 8 * r), input_scale),
+                                 _mm256_set1_ps(static_cast<float>(input.sum)), sum);
+        _mm256_storeu_ps(to, sum);
+      }
+    }
+  }
+}
+
+template <int N, int kSteps, int kGroup, Coding::Mins kMins, bool kPer32>
+void multiply_panels(const Panel* panels, int64_t first_column, int64_t n_columns, const void* const* inputs,
+                     float* out) {
+  for (int64_t at = 0; at < n_columns; at += 256, ++panels) {
+    if constexpr (kPer32) {
+      const reference::Activation32* x[N];
+      for (int i = 0; i < N; ++i)
+        x[i] = static_cast<const reference::Activation32*>(inputs[i]) + (first_column + at) / 32;
+      multiply_per32<N, kSteps, kMins>(*panels, smaller(8, (n_columns - at) / 32), x, out);
+    } else {
+      const reference::Activation256* x[N];
+      for (int i = 0; i < N; ++i)
+        x[i] = static_cast<const reference::Activation256*>(inputs[i]) + (first_column + at) / 256;
+      multiply_per256<N, kSteps, kGroup, kMins>(*panels, x, out);
+    }
+  }
+}
+
+template <int kSteps, int kGroup, Coding::Mins kMins, bool kPer32>
+void multiply_tile(const TileJob& job) {
+  for (int64_t i = 0; i < job.n_inputs * kTileRows; ++i) job.out[i] = 0;
+  Panel panels[kPanels];
+  for (int64_t first = 0; first < job.n_columns; first += kPanels * 256) {
+    const int64_t n_columns = smaller(kPanels * 256, job.n_columns - first);
+    for (int64_t at = 0; at < n_columns; at += 256) fill_panel(job, first + at, panels[at / 256]);
+    const auto run = [&]<int N>(int64_t i, std::integral_constant<int, N>) {
+      multiply_panels<N, kSteps, kGroup, kMins, kPer32>(panels, first, n_columns, job.inputs + i,
+                                                        job.out + i * kTileRows);
+    };
+    int64_t i = 0;
+    for (; i + 4 <= job.n_inputs; i += 4) run(i, std::integral_constant<int, 4>{});
+    if (i + 2 <= job.n_inputs) run(i, std::integral_constant<int, 2>{}), i += 2;
+    if (i < job.n_inputs) run(i, std::integral_constant<int, 1>{});
+  }
+}
+
+// Vectors of pair sums that may be added in 16 bits: a pair is at most 2 * 127 * largest code.
+constexpr int safe_steps(int largest_code) {
+  const int steps = 32767 / (254 * largest_code);
+  return steps >= 8 ? 8 : steps >= 4 ? 4 : steps >= 2 ? 2 : 1;
+}
+
+template <int kSteps, int kGroup>
+void multiply_with_mins(const TileJob& job) {
+  using enum Coding::Mins;
+  const Coding::Mins mins = job.format->coding.mins;
+  if (job.format->activation == ActivationFormat::Per32) {
+    if constexpr (kGroup == 32)
+      mins == Float ? multiply_tile<kSteps, 32, Float, true>(job) : multiply_tile<kSteps, 32, Whole, true>(job);
+  } else {
+    mins == Float ? multiply_tile<kSteps, kGroup, Float, false>(job) : multiply_tile<kSteps, kGroup, Whole, false>(job);
+  }
+}
+
+}  // namespace
+
+void multiply_tile_narrow(const TileJob& job) {
+  const Coding& coding = job.format->coding;
+  const int steps = safe_steps(coding.largest_code);
+  if (coding.group == 32) {
+    if (steps == 8) return multiply_with_mins<8, 32>(job);
+    return multiply_with_mins<4, 32>(job);
+  }
+  if (steps >= 4) return multiply_with_mins<4, 16>(job);
+  return multiply_with_mins<2, 16>(job);
+}
+
+}  // namespace sluice::kernels::avx2
+#endif

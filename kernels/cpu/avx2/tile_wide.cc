@@ -1,0 +1,127 @@
+// A tile of rows with signed codes times many inputs: codes times the group's scale in 16 bits, two columns a step.
+// vpmaddwd multiplies 16 of them by 16 codes of an input and adds neighbours into 32 bits, where 256 columns fit.
+#if defined(__x86_64__)
+#include <type_traits>
+
+#include "kernels/cpu/avx2/panel.h"
+#include "kernels/cpu/tile.h"
+
+namespace sluice::kernels::avx2 {
+namespace {
+
+// 256 columns of a tile: 8.5 KiB.
+struct Panel {
+  alignas(64) int16_t codes[128][kTileRows][2];
+  float scale[8][kTileRows];
+};
+constexpr int64_t kPanels = 2;
+
+void fill_panel(const TileJob& job, int64_t first_column, Panel& panel) {
+  const Format& format = *job.format;
+  const gguf::TypeLayout& layout = *format.layout;
+  UnpackCodes* unpack = format.unpack_codes[static_cast<size_t>(Isa::Avx2)];
+  const bool is_per32 = format.activation == ActivationFormat::Per32;
+  const int64_t n_values = smaller(256, job.n_columns - first_column);
+  const uint64_t at = static_cast<uint64_t>(first_column / layout.block_values) * layout.block_bytes;
+  struct Row {
+    CodedValues coded;
+    alignas(32) int16_t scaled[256];
+  };
+  for (int group = 0; group < kGroups; ++group) {
+    Row rows[kRowGroup];
+    const int column = group * kRowGroup;
+    for (int r = 0; r < kRowGroup; ++r) {
+      CodedValues& coded = rows[r].coded;
+      unpack(job.rows[column + r] + at, n_values, coded);
+      for (int j = 0; j < 16; ++j) {
+        __m256i codes = _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(coded.codes + 16 * j)));
+        if (!is_per32) codes = _mm256_mullo_epi16(codes, _mm256_set1_epi16(coded.group_scales[j]));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(rows[r].scaled + 16 * j), codes);
+      }
+    }
+    for (int k = 0; k < 128; k += 8) transpose_8x8(rows[0].scaled + 2 * k, sizeof(Row), panel.codes[k][column]);
+    if (is_per32)
+      transpose_8x8(rows[0].coded.scale, sizeof(Row), &panel.scale[0][column]);
+    else
+      for (int r = 0; r < kRowGroup; ++r) panel.scale[0][column + r] = rows[r].coded.scale[0];
+  }
+}
+
+// Adds columns [2 * first_step, 2 * (first_step + n_steps)) of N inputs under one scale each to out, [N, kTileRows].
+template <int N>
+SLUICE_AVX2_STEP void add_steps(const Panel& panel, int first_step, int n_steps, const float* scale,
+                                const int16_t* const* x, const float* x_scale, float* out) {
+  __m256i whole[kGroups][N];
+#pragma GCC unroll 2
+  for (int r = 0; r < kGroups; ++r)
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) whole[r][i] = _mm256_setzero_si256();
+#pragma GCC unroll 4
+  for (int step = first_step; step < first_step + n_steps; ++step) {
+    const auto* weights = reinterpret_cast<const __m256i*>(panel.codes[step]);
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) {
+      const __m256i input = broadcast_four_bytes(x[i] + 2 * step);
+#pragma GCC unroll 2
+      for (int r = 0; r < kGroups; ++r)
+        whole[r][i] = _mm256_add_epi32(whole[r][i], _mm256_madd_epi16(_mm256_load_si256(weights + r), input));
+    }
+  }
+#pragma GCC unroll 2
+  for (int r = 0; r < kGroups; ++r)
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) {
+      float* to = out + i * kTileRows + 8 * r;
+      const __m256 both = _mm256_mul_ps(_mm256_load_ps(scale + 8 * r), _mm256_set1_ps(x_scale[i]));
+      _mm256_storeu_ps(to, _mm256_fmadd_ps(both, _mm256_cvtepi32_ps(whole[r][i]), _mm256_loadu_ps(to)));
+    }
+}
+
+template <int N, bool kPer32>
+void multiply_panel(const Panel& panel, int64_t column, int64_t n_columns, const TileJob& job, int64_t first_input) {
+  const int16_t* x[N];
+  for (int i = 0; i < N; ++i) x[i] = job.wide_codes[first_input + i] + column;
+  float* out = job.out + first_input * kTileRows;
+  float x_scale[N];
+  if constexpr (kPer32) {
+    for (int g = 0; g < n_columns / 32; ++g) {
+      for (int i = 0; i < N; ++i)
+        x_scale[i] = static_cast<const reference::Activation32*>(job.inputs[first_input + i])[column / 32 + g].scale;
+      add_steps<N>(panel, 16 * g, 16, panel.scale[g], x, x_scale, out);
+    }
+  } else {
+    for (int i = 0; i < N; ++i)
+      x_scale[i] = static_cast<const reference::Activation256*>(job.inputs[first_input + i])[column / 256].scale;
+    add_steps<N>(panel, 0, 128, panel.scale[0], x, x_scale, out);
+  }
+}
+
+template <bool kPer32>
+void multiply_tile(const TileJob& job) {
+  for (int64_t i = 0; i < job.n_inputs * kTileRows; ++i) job.out[i] = 0;
+  Panel panels[kPanels];
+  for (int64_t first = 0; first < job.n_columns; first += kPanels * 256) {
+    const int64_t n_columns = smaller(kPanels * 256, job.n_columns - first);
+    for (int64_t at = 0; at < n_columns; at += 256) fill_panel(job, first + at, panels[at / 256]);
+    const auto run = [&]<int N>(int64_t i, std::integral_constant<int, N>) {
+      for (int64_t at = 0; at < n_columns; at += 256)
+        multiply_panel<N, kPer32>(panels[at / 256], first + at, smaller(256, n_columns - at), job, i);
+    };
+    int64_t i = 0;
+    for (; i + 4 <= job.n_inputs; i += 4) run(i, std::integral_constant<int, 4>{});
+    if (i + 2 <= job.n_inputs) run(i, std::integral_constant<int, 2>{}), i += 2;
+    if (i < job.n_inputs) run(i, std::integral_constant<int, 1>{});
+  }
+}
+
+}  // namespace
+
+void multiply_tile_wide(const TileJob& job) {
+  if (job.format->activation == ActivationFormat::Per32)
+    multiply_tile<true>(job);
+  else
+    multiply_tile<false>(job);
+}
+
+}  // namespace sluice::kernels::avx2
+#endif
