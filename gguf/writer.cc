@@ -147,19 +147,29 @@ class Head {
 }  // namespace
 
 void Writer::add_tensor(std::string name, TensorType type, std::vector<uint64_t> dims, DataSource data) {
+  PieceSource piece;
+  if (data) piece = [data = std::move(data)](uint64_t) { return data(); };
+  add(std::move(name), type, std::move(dims), std::move(piece), true);
+}
+
+void Writer::add_tensor_in_pieces(std::string name, TensorType type, std::vector<uint64_t> dims, PieceSource piece) {
+  add(std::move(name), type, std::move(dims), std::move(piece), false);
+}
+
+void Writer::add(std::string name, TensorType type, std::vector<uint64_t> dims, PieceSource piece, bool whole) {
   auto refuse = [&](const std::string& reason) {
     throw Error(joined("The tensor ", in_quotes(name), " ", reason, "."));
   };
   if (name.empty()) throw Error("A tensor without a name cannot be written.");
   if (name.size() > kMaxTensorNameBytes) refuse(joined("has a name longer than ", kMaxTensorNameBytes, " bytes"));
   if (!find_type_layout(static_cast<uint32_t>(type))) refuse("has a type that the format does not have");
-  if (!data) refuse("has no source of data");
+  if (!piece) refuse("has no source of data");
   Tensor measured;
   measured.type = type;
   measured.n_dims = static_cast<uint32_t>(std::min<size_t>(dims.size(), 5));
   std::copy_n(dims.begin(), std::min(dims.size(), measured.dims.size()), measured.dims.begin());
   if (std::string fault = measure(measured); !fault.empty()) refuse(fault);
-  tensors_.push_back({std::move(name), type, std::move(dims), measured.bytes, std::move(data)});
+  tensors_.push_back({std::move(name), type, std::move(dims), measured.bytes, std::move(piece), whole});
 }
 
 void Writer::write(const std::filesystem::path& path) const {
@@ -202,11 +212,15 @@ void Writer::write(const std::filesystem::path& path) const {
   file.write(head.bytes());
   file.pad_to(alignment);
   for (const Entry& tensor : tensors_) {
-    std::span<const std::byte> data = tensor.data();
-    if (data.size() != tensor.bytes)
-      fail(path, "The tensor ", in_quotes(tensor.name), " was given ", counted(data.size(), "byte"),
-           " of data, but its shape has ", tensor.bytes, ".");
-    file.write(data);
+    for (uint64_t done = 0; done < tensor.bytes;) {
+      const std::span<const std::byte> data = tensor.piece(done);
+      const uint64_t missing = tensor.bytes - done;
+      if (data.empty() || data.size() > missing || (tensor.whole && data.size() != missing))
+        fail(path, "The tensor ", in_quotes(tensor.name), " was given ", counted(done + data.size(), "byte"),
+             " of data, but its shape has ", tensor.bytes, ".");
+      file.write(data);
+      done += data.size();
+    }
     file.pad_to(alignment);
   }
   file.finish();

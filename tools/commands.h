@@ -17,5 +17,6 @@ Action prepare_chat(CLI::App& app);
 Action prepare_inspect(CLI::App& app);
 Action prepare_tokenize(CLI::App& app);
 Action prepare_bench(CLI::App& app);
+Action prepare_synth(CLI::App& app);
 
 }  // namespace sluice::tools

@@ -35,6 +35,7 @@ static constexpr std::array kCommands = {
     Command{"inspect", "Show what is in a model file: metadata, tensors, sizes", prepare_inspect},
     Command{"tokenize", "Show the tokens of a text", prepare_tokenize},
     Command{"bench", "Measure tokens a second of prefill and decode", prepare_bench},
+    Command{"synth", "Write a model file with random weights, to measure with", prepare_synth},
 };
 
 static constexpr const char* kNotes = R"(
