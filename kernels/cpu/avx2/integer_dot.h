@@ -61,16 +61,38 @@ SLUICE_AVX2_STEP __m256i dot_signed(__m256i weights, __m256i x) {
   return dot_unsigned(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
 }
 
-// For 32 values in two sub-blocks of 16: the first scale in the 16-bit lanes of the low half, the second in those of the high half.
-SLUICE_AVX2_STEP __m256i pair_of_scales(const int16_t* two_scales) {
-  const __m256i first_then_second = _mm256_set_m128i(_mm_set1_epi16(0x0302), _mm_set1_epi16(0x0100));
-  return _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(load_u32(two_scales))), first_then_second);
+// The 16-bit scales of a block in the form that scale_of() and pair_of_scales() pick from with one shuffle.
+SLUICE_AVX2_STEP __m256i spread_eight(__m128i scales) {
+  return _mm256_broadcastsi128_si256(scales);
+}
+struct SixteenScales {
+  __m256i halves[2];
+};
+SLUICE_AVX2_STEP SixteenScales spread_sixteen(__m256i scales) {
+  return {{_mm256_permute2x128_si256(scales, scales, 0x00), _mm256_permute2x128_si256(scales, scales, 0x11)}};
+}
+
+// Scale j of eight in all lanes.
+SLUICE_AVX2_STEP __m256i scale_of(__m256i eight, int j) {
+  return _mm256_shuffle_epi8(eight, _mm256_set1_epi16(static_cast<int16_t>(0x0100 + 0x0202 * j)));
+}
+
+// For group g of 32 values in two sub-blocks of 16: the first scale in the lanes of the low half, the second in those
+// of the high half.
+SLUICE_AVX2_STEP __m256i pair_of_scales(const SixteenScales& scales, int g) {
+  const int first = 0x0100 + 0x0202 * (2 * (g % 4));
+  return _mm256_shuffle_epi8(scales.halves[g / 4],
+                             _mm256_set_m128i(_mm_set1_epi16(static_cast<int16_t>(first + 0x0202)),
+                                              _mm_set1_epi16(static_cast<int16_t>(first))));
 }
 
 // Four grid entries of eight bytes each, in order.
-SLUICE_AVX2_STEP __m256i four_entries(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
-  return _mm256_set_epi64x(static_cast<long long>(d), static_cast<long long>(c), static_cast<long long>(b),
-                           static_cast<long long>(a));
+SLUICE_AVX2_STEP __m256i four_entries(const uint64_t* a, const uint64_t* b, const uint64_t* c, const uint64_t* d) {
+  const auto two = [](const uint64_t* low, const uint64_t* high) __attribute__((always_inline)) {
+    const __m128i first = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(low));
+    return _mm_castps_si128(_mm_loadh_pi(_mm_castsi128_ps(first), reinterpret_cast<const __m64*>(high)));
+  };
+  return _mm256_set_m128i(two(c, d), two(a, b));
 }
 
 // -1 in the bytes whose bit is set, 1 in the others.
@@ -79,13 +101,12 @@ SLUICE_AVX2_STEP __m256i signs_of_bits(uint32_t bits) {
 }
 
 // The 4-bit scales s of 16 sub-blocks (byte j: sub-blocks 2j and 2j + 1) as 2s + 1.
-SLUICE_AVX2_STEP void unpack_odd_scales(const void* eight_bytes, int16_t* sixteen) {
+SLUICE_AVX2_STEP __m256i unpack_odd_scales(const void* eight_bytes) {
   const __m128i packed = _mm_loadl_epi64(static_cast<const __m128i*>(eight_bytes));
   const __m128i nibble = _mm_set1_epi8(15);
   const __m128i low = _mm_and_si128(packed, nibble), high = _mm_and_si128(_mm_srli_epi16(packed, 4), nibble);
   const __m256i s = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(low, high));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(sixteen),
-                      _mm256_add_epi16(_mm256_slli_epi16(s, 1), _mm256_set1_epi16(1)));
+  return _mm256_add_epi16(_mm256_slli_epi16(s, 1), _mm256_set1_epi16(1));
 }
 
 SLUICE_AVX2_STEP __m128i sum_lanes(__m256i v) {  // the sum in every lane
@@ -98,8 +119,15 @@ SLUICE_AVX2_STEP __m128i sum_lanes(__m256i v) {  // the sum in every lane
 SLUICE_AVX2_STEP void add_block(__m128& sum, float scale, __m256i whole) {
   sum = _mm_fmadd_ss(_mm_set_ss(scale), _mm_cvtepi32_ps(sum_lanes(whole)), sum);
 }
-SLUICE_AVX2_STEP void subtract_block(__m128& sum, float scale, __m256i whole) {
-  sum = _mm_fnmadd_ss(_mm_set_ss(scale), _mm_cvtepi32_ps(sum_lanes(whole)), sum);
+// Both steps of a format with mins: sum = fma(scale, whole, sum), then sum = fma(-min, mins, sum). The four lanes of
+// `mins` add up to their whole sum.
+SLUICE_AVX2_STEP void add_block_with_mins(__m128& sum, float scale, __m256i whole, float min, __m128i mins) {
+  const __m128i half = _mm_add_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+  __m128i both = _mm_hadd_epi32(half, mins);
+  both = _mm_hadd_epi32(both, both);
+  const __m128 values = _mm_cvtepi32_ps(both);
+  sum = _mm_fmadd_ss(_mm_set_ss(scale), values, sum);
+  sum = _mm_fnmadd_ss(_mm_set_ss(min), _mm_movehdup_ps(values), sum);
 }
 
 // The row group product of a format with Per256 activations: row after row, each decoded once for up to four inputs.

@@ -22,7 +22,7 @@ namespace sluice::kernels::avx2 {
 namespace {
 
 SLUICE_AVX2_STEP __m256i entries_at(const uint64_t* grid, const uint16_t* indices) {
-  return four_entries(grid[indices[0]], grid[indices[1]], grid[indices[2]], grid[indices[3]]);
+  return four_entries(grid + indices[0], grid + indices[1], grid + indices[2], grid + indices[3]);
 }
 
 // 16 bytes of q and above each the three bits of `high` that stand in bits 8 to 10 -> 16 indices.
@@ -64,18 +64,22 @@ struct KernelIQ1S {
   SLUICE_AVX2_STEP void multiply(const std::byte* row, int64_t n_columns, const reference::Activation256* const* x,
                                  __m128* sums) {
     const uint64_t* grid = iq_tables().iq1;
-    for (int64_t b = 0; b < n_columns / 256; ++b, row += 50) {
+    // The indices of a block are made while the one before it is multiplied: from the stored vector to the sum it is a long
+    // way of loads that depend on each other.
+    alignas(32) uint16_t both_indices[2][32];
+    const int64_t n_blocks = n_columns / 256;
+    unpack_indices(row, load_high(row), both_indices[0]);
+    for (int64_t b = 0; b < n_blocks; ++b, row += 50) {
       const float scale = load_half(row) * 0.125f;
       const __m128i high = load_high(row), s = scales(high);
-      alignas(32) uint16_t indices[32];
-      unpack_indices(row, high, indices);
-      alignas(16) int16_t group_scales[8];
-      _mm_store_si128(reinterpret_cast<__m128i*>(group_scales), s);
+      const uint16_t* indices = both_indices[b % 2];
+      if (b + 1 < n_blocks) unpack_indices(row + 50, load_high(row + 50), both_indices[(b + 1) % 2]);
+      const __m256i group_scales = spread_eight(s);
       __m256i dots[N];
       for (int i = 0; i < N; ++i) dots[i] = _mm256_setzero_si256();
 #pragma GCC unroll 8
       for (int g = 0; g < 8; ++g) {
-        const __m256i u = entries_at(grid, indices + 4 * g), group_scale = _mm256_set1_epi16(group_scales[g]);
+        const __m256i u = entries_at(grid, indices + 4 * g), group_scale = scale_of(group_scales, g);
         for (int i = 0; i < N; ++i) {
           const __m256i pairs = _mm256_maddubs_epi16(u, load_bytes(x[i][b].q + 32 * g));
           dots[i] = _mm256_add_epi32(dots[i], _mm256_madd_epi16(pairs, group_scale));
@@ -132,19 +136,21 @@ struct KernelIQ1M {
   SLUICE_AVX2_STEP void multiply(const std::byte* row, int64_t n_columns, const reference::Activation256* const* x,
                                  __m128* sums) {
     const uint64_t* grid = iq_tables().iq1;
-    for (int64_t b = 0; b < n_columns / 256; ++b, row += 56) {
-      alignas(32) uint16_t indices[32];
-      unpack_indices(row, indices);
+    alignas(32) uint16_t both_indices[2][32];  // as above
+    const int64_t n_blocks = n_columns / 256;
+    unpack_indices(row, both_indices[0]);
+    for (int64_t b = 0; b < n_blocks; ++b, row += 56) {
+      const uint16_t* indices = both_indices[b % 2];
+      if (b + 1 < n_blocks) unpack_indices(row + 56, both_indices[(b + 1) % 2]);
       const __m256i s = scales(row);
-      alignas(32) int16_t group_scales[16];
-      _mm256_store_si256(reinterpret_cast<__m256i*>(group_scales), s);
+      const SixteenScales group_scales = spread_sixteen(s);
       const __m256i mins = _mm256_mullo_epi16(s, _mm256_set1_epi16(9));
       __m256i dots[N];
       for (int i = 0; i < N; ++i)
         dots[i] = _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_madd_epi16(mins, load_bytes(x[i][b].sums)));
 #pragma GCC unroll 8
       for (int g = 0; g < 8; ++g) {
-        const __m256i w = codes(grid, indices, row, g), scale_pair = pair_of_scales(group_scales + 2 * g);
+        const __m256i w = codes(grid, indices, row, g), scale_pair = pair_of_scales(group_scales, g);
         for (int i = 0; i < N; ++i) {
           const __m256i pairs = _mm256_maddubs_epi16(w, load_bytes(x[i][b].q + 32 * g));
           dots[i] = _mm256_add_epi32(dots[i], _mm256_madd_epi16(pairs, scale_pair));

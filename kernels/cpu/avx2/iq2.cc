@@ -22,51 +22,47 @@ struct Group {
 struct KernelIQ2XXS {
   static constexpr int64_t kBlockBytes = 66;
 
-  SLUICE_AVX2_STEP void unpack_scales(const std::byte* block, int16_t* sixteen) {
+  SLUICE_AVX2_STEP __m256i unpack_scales(const std::byte* block) {
     const __m256i pairs0 = load_bytes(block + 2), pairs1 = load_bytes(block + 34);  // index, bits, index, bits ...
     const __m256i bits = _mm256_permute4x64_epi64(
         _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(pairs0), _mm256_castsi256_ps(pairs1), 0xDD)), 0xD8);
     const __m256i odd = _mm256_or_si256(_mm256_slli_epi32(_mm256_srli_epi32(bits, 28), 1), _mm256_set1_epi32(1));
-    _mm256_store_si256(reinterpret_cast<__m256i*>(sixteen), _mm256_or_si256(odd, _mm256_slli_epi32(odd, 16)));
+    return _mm256_or_si256(odd, _mm256_slli_epi32(odd, 16));
   }
   SLUICE_AVX2_STEP Group group(const IqTables& tables, const std::byte* block, int g) {
     uint64_t both;
     std::memcpy(&both, block + 2 + 8 * g, sizeof both);
     const uint64_t bits = both >> 32;
-    return {four_entries(tables.iq2_xxs[both & 255], tables.iq2_xxs[both >> 8 & 255], tables.iq2_xxs[both >> 16 & 255],
-                         tables.iq2_xxs[both >> 24 & 255]),
-            four_entries(tables.signs[bits & 127], tables.signs[bits >> 7 & 127], tables.signs[bits >> 14 & 127],
-                         tables.signs[bits >> 21 & 127])};
+    return {four_entries(tables.iq2_xxs + (both & 255), tables.iq2_xxs + (both >> 8 & 255),
+                         tables.iq2_xxs + (both >> 16 & 255), tables.iq2_xxs + (both >> 24 & 255)),
+            four_entries(tables.signs + (bits & 127), tables.signs + (bits >> 7 & 127),
+                         tables.signs + (bits >> 14 & 127), tables.signs + (bits >> 21 & 127))};
   }
 };
 
 struct KernelIQ2XS {
   static constexpr int64_t kBlockBytes = 74;
 
-  SLUICE_AVX2_STEP void unpack_scales(const std::byte* block, int16_t* sixteen) {
-    unpack_odd_scales(block + 66, sixteen);
-  }
+  SLUICE_AVX2_STEP __m256i unpack_scales(const std::byte* block) { return unpack_odd_scales(block + 66); }
   SLUICE_AVX2_STEP Group group(const IqTables& tables, const std::byte* block, int g) {
     uint64_t q;
     std::memcpy(&q, block + 2 + 8 * g, sizeof q);
-    return {four_entries(tables.iq2_xs[q & 511], tables.iq2_xs[q >> 16 & 511], tables.iq2_xs[q >> 32 & 511],
-                         tables.iq2_xs[q >> 48 & 511]),
-            four_entries(tables.signs[q >> 9 & 127], tables.signs[q >> 25 & 127], tables.signs[q >> 41 & 127],
-                         tables.signs[q >> 57])};
+    return {four_entries(tables.iq2_xs + (q & 511), tables.iq2_xs + (q >> 16 & 511), tables.iq2_xs + (q >> 32 & 511),
+                         tables.iq2_xs + (q >> 48 & 511)),
+            four_entries(tables.signs + (q >> 9 & 127), tables.signs + (q >> 25 & 127), tables.signs + (q >> 41 & 127),
+                         tables.signs + (q >> 57))};
   }
 };
 
 struct KernelIQ2S {
   static constexpr int64_t kBlockBytes = 82;
 
-  SLUICE_AVX2_STEP void unpack_scales(const std::byte* block, int16_t* sixteen) {
-    unpack_odd_scales(block + 74, sixteen);
-  }
+  SLUICE_AVX2_STEP __m256i unpack_scales(const std::byte* block) { return unpack_odd_scales(block + 74); }
   SLUICE_AVX2_STEP Group group(const IqTables& tables, const std::byte* block, int g) {
     const auto* q = reinterpret_cast<const uint8_t*>(block + 2 + 4 * g);
     const auto high = static_cast<uint32_t>(block[66 + g]);
-    return {four_entries(tables.iq2_s[q[0] | (high << 8 & 0x300)], tables.iq2_s[q[1] | (high << 6 & 0x300)],
-                         tables.iq2_s[q[2] | (high << 4 & 0x300)], tables.iq2_s[q[3] | (high << 2 & 0x300)]),
+    return {four_entries(tables.iq2_s + (q[0] | (high << 8 & 0x300)), tables.iq2_s + (q[1] | (high << 6 & 0x300)),
+                         tables.iq2_s + (q[2] | (high << 4 & 0x300)), tables.iq2_s + (q[3] | (high << 2 & 0x300))),
             signs_of_bits(load_u32(block + 34 + 4 * g))};
   }
 };
@@ -79,14 +75,13 @@ struct Kernel {
     const IqTables& tables = iq_tables();
     for (int64_t b = 0; b < n_columns / 256; ++b, row += Layout::kBlockBytes) {
       const float scale = load_half(row) * 0.125f;
-      alignas(32) int16_t s[16];
-      Layout::unpack_scales(row, s);
+      const SixteenScales scales = spread_sixteen(Layout::unpack_scales(row));
       __m256i dots[N];
       for (int i = 0; i < N; ++i) dots[i] = _mm256_setzero_si256();
 #pragma GCC unroll 8
       for (int g = 0; g < 8; ++g) {
         const Group group = Layout::group(tables, row, g);
-        const __m256i group_scales = pair_of_scales(s + 2 * g);
+        const __m256i group_scales = pair_of_scales(scales, g);
         for (int i = 0; i < N; ++i) {
           const __m256i q8 = _mm256_sign_epi8(load_bytes(x[i][b].q + 32 * g), group.signs);
           dots[i] =
@@ -100,7 +95,7 @@ struct Kernel {
   static void unpack(const std::byte* block, CodedValues& coded) {
     const IqTables& tables = iq_tables();
     coded.scale[0] = load_half(block) * 0.125f;
-    Layout::unpack_scales(block, coded.group_scales);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(coded.group_scales), Layout::unpack_scales(block));
     for (int g = 0; g < 8; ++g) {
       const Group group = Layout::group(tables, block, g);
       store_codes(coded, g, _mm256_sign_epi8(group.magnitudes, group.signs));

@@ -44,8 +44,8 @@ struct KernelIQ3 {
     } else {
       const uint32_t bits = load_u32(block + 66 + 4 * g);
       return {eight_entries(tables.iq3_xxs, q, 0),
-              four_entries(tables.signs[bits & 127], tables.signs[bits >> 7 & 127], tables.signs[bits >> 14 & 127],
-                           tables.signs[bits >> 21 & 127]),
+              four_entries(tables.signs + (bits & 127), tables.signs + (bits >> 7 & 127),
+                           tables.signs + (bits >> 14 & 127), tables.signs + (bits >> 21 & 127)),
               static_cast<int>(2 * (bits >> 28) + 1)};
     }
   }

@@ -48,14 +48,13 @@ struct KernelIQ4XS {
                                  __m128* sums) {
     for (int64_t b = 0; b < n_columns / 256; ++b, row += 136) {
       const float scale = load_half(row);
-      alignas(16) int16_t s[8];
-      _mm_store_si128(reinterpret_cast<__m128i*>(s), unpack_scales(row));
+      const __m256i scales = spread_eight(unpack_scales(row));
       __m256i dots[N];
       for (int i = 0; i < N; ++i) dots[i] = _mm256_setzero_si256();
 #pragma GCC unroll 8
       for (int g = 0; g < 8; ++g) {
         const __m256i w = look_up(unpack_nibbles(row + 8 + 16 * g));
-        const __m256i magnitude = _mm256_abs_epi8(w), group_scale = _mm256_set1_epi16(s[g]);
+        const __m256i magnitude = _mm256_abs_epi8(w), group_scale = scale_of(scales, g);
         for (int i = 0; i < N; ++i) {
           const __m256i q = _mm256_sign_epi8(load_bytes(x[i][b].q + 32 * g), w);
           dots[i] = _mm256_add_epi32(dots[i], _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, q), group_scale));

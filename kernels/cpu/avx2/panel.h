@@ -43,6 +43,12 @@ SLUICE_AVX2_STEP void transpose_8x8(const void* from, int64_t from_stride, void*
   }
 }
 
+// Nothing, but the compiler must have the value in a register here. Without it gcc first makes all products of an unrolled
+// loop and adds them afterwards, which takes far more registers than there are.
+SLUICE_AVX2_STEP void keep_in_register(__m256i& v) {
+  asm volatile("" : "+x"(v));
+}
+
 SLUICE_AVX2_STEP __m256i broadcast_four_bytes(const void* p) {
   return _mm256_set1_epi32(static_cast<int>(load_u32(p)));
 }

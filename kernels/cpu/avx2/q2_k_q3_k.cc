@@ -39,13 +39,12 @@ struct KernelQ2K {
     for (int64_t b = 0; b < n_columns / 256; ++b, row += 84) {
       const float scale = load_half(row + 80), min = load_half(row + 82);
       const __m256i mins = unpack_nibbles_to_16_bits(row, 4);
-      alignas(32) int16_t s[16];
-      _mm256_store_si256(reinterpret_cast<__m256i*>(s), unpack_nibbles_to_16_bits(row, 0));
+      const SixteenScales spread = spread_sixteen(unpack_nibbles_to_16_bits(row, 0));
       __m256i dots[N];
       for (int i = 0; i < N; ++i) dots[i] = _mm256_setzero_si256();
       for_groups(
           row, [&](int k, __m256i q) __attribute__((always_inline)) {
-            const __m256i group_scales = pair_of_scales(s + 2 * k);
+            const __m256i group_scales = pair_of_scales(spread, k);
             for (int i = 0; i < N; ++i) {
               const __m256i pairs = _mm256_maddubs_epi16(q, load_bytes(x[i][b].q + 32 * k));
               dots[i] = _mm256_add_epi32(dots[i], _mm256_madd_epi16(pairs, group_scales));
@@ -53,8 +52,9 @@ struct KernelQ2K {
           });
       for (int i = 0; i < N; ++i) {
         const reference::Activation256& input = x[i][b];
-        add_block(sums[i], scale * input.scale, dots[i]);
-        subtract_block(sums[i], min * input.scale, _mm256_madd_epi16(mins, load_bytes(input.sums)));
+        const __m256i min_dots = _mm256_madd_epi16(mins, load_bytes(input.sums));
+        add_block_with_mins(sums[i], scale * input.scale, dots[i], min * input.scale,
+                            _mm_add_epi32(_mm256_castsi256_si128(min_dots), _mm256_extracti128_si256(min_dots, 1)));
       }
     }
   }
@@ -94,8 +94,7 @@ struct KernelQ3K {
     for (int64_t b = 0; b < n_columns / 256; ++b, row += 110) {
       const float scale = load_half(row + 108);
       const __m256i scales = unpack_scales(row);
-      alignas(32) int16_t s[16];
-      _mm256_store_si256(reinterpret_cast<__m256i*>(s), scales);
+      const SixteenScales spread = spread_sixteen(scales);
       // The -4 of every code, times the sums of the activations.
       __m256i dots[N];
       for (int i = 0; i < N; ++i)
@@ -103,7 +102,7 @@ struct KernelQ3K {
                                    _mm256_slli_epi32(_mm256_madd_epi16(scales, load_bytes(x[i][b].sums)), 2));
       for_groups(
           row, [&](int k, __m256i q) __attribute__((always_inline)) {
-            const __m256i group_scales = pair_of_scales(s + 2 * k);
+            const __m256i group_scales = pair_of_scales(spread, k);
             for (int i = 0; i < N; ++i) {
               const __m256i pairs = _mm256_maddubs_epi16(q, load_bytes(x[i][b].q + 32 * k));
               dots[i] = _mm256_add_epi32(dots[i], _mm256_madd_epi16(pairs, group_scales));

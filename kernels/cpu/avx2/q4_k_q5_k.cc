@@ -56,14 +56,13 @@ struct KernelQ4KQ5K {
       const float scale = load_half(row), min = load_half(row + 2);
       const __m256i scales_and_mins = unpack_scales(row + 4);
       const __m128i mins = _mm256_extracti128_si256(scales_and_mins, 1);
-      alignas(16) int16_t s[8];
-      _mm_store_si128(reinterpret_cast<__m128i*>(s), _mm256_castsi256_si128(scales_and_mins));
+      const __m256i scales = spread_eight(_mm256_castsi256_si128(scales_and_mins));
 
       __m256i dots[N];
       for (int i = 0; i < N; ++i) dots[i] = _mm256_setzero_si256();
       for_pairs(
           row, [&](int j, __m256i first, __m256i second) __attribute__((always_inline)) {
-            const __m256i s_first = _mm256_set1_epi16(s[2 * j]), s_second = _mm256_set1_epi16(s[2 * j + 1]);
+            const __m256i s_first = scale_of(scales, 2 * j), s_second = scale_of(scales, 2 * j + 1);
             for (int i = 0; i < N; ++i) {
               const int8_t* q = x[i][b].q + 64 * j;
               const __m256i one = _mm256_madd_epi16(_mm256_maddubs_epi16(first, load_bytes(q)), s_first);
@@ -73,10 +72,9 @@ struct KernelQ4KQ5K {
           });
       for (int i = 0; i < N; ++i) {
         const reference::Activation256& input = x[i][b];
-        add_block(sums[i], scale * input.scale, dots[i]);
         const auto* q_sums = reinterpret_cast<const __m128i*>(input.sums);  // of 16 values; pairs make a sub-block
         const __m128i sub_sums = _mm_hadd_epi16(_mm_loadu_si128(q_sums), _mm_loadu_si128(q_sums + 1));
-        subtract_block(sums[i], min * input.scale, _mm256_zextsi128_si256(_mm_madd_epi16(mins, sub_sums)));
+        add_block_with_mins(sums[i], scale * input.scale, dots[i], min * input.scale, _mm_madd_epi16(mins, sub_sums));
       }
     }
   }

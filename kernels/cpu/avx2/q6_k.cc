@@ -39,8 +39,7 @@ struct KernelQ6K {
     for (int64_t b = 0; b < n_columns / 256; ++b, row += kBlockBytes) {
       const float scale = load_half(row + kScaleAt);
       const __m256i scales = unpack_scales(row);
-      alignas(32) int16_t s[16];
-      _mm256_store_si256(reinterpret_cast<__m256i*>(s), scales);
+      const SixteenScales spread = spread_sixteen(scales);
       // The -32 of every code, times the sums of the activations.
       __m256i dots[N];
       for (int i = 0; i < N; ++i)
@@ -52,7 +51,7 @@ struct KernelQ6K {
         unpack_half(row, half, codes);
 #pragma GCC unroll 4
         for (int g = 0; g < 4; ++g) {
-          const __m256i group_scales = pair_of_scales(s + 8 * half + 2 * g);
+          const __m256i group_scales = pair_of_scales(spread, 4 * half + g);
           for (int i = 0; i < N; ++i) {
             const __m256i q = load_bytes(x[i][b].q + 128 * half + 32 * g);
             dots[i] = _mm256_add_epi32(dots[i], _mm256_madd_epi16(_mm256_maddubs_epi16(codes[g], q), group_scales));

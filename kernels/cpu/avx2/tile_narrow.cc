@@ -17,13 +17,21 @@ namespace {
 struct Panel {
   alignas(64) uint8_t codes[64][kTileRows][4];   // of four columns each
   alignas(64) int16_t scales[16][kTileRows][2];  // a group_scale twice; groups of 32 columns use every other one
-  int16_t mins[8][kTileRows][2];                 // group_min of the two halves of 32 columns
+  int16_t mins[8][kTileRows][2];                 // group_mins of two neighbouring groups
   float scale[8][kTileRows];
   float min[8][kTileRows];
 };
 
 // Panels decoded at a time: together with four inputs they stay in 32 KiB of first-level cache.
 constexpr int64_t kPanels = 2;
+
+// Sixteen numbers that come in equal pairs -> eight, in the first half.
+SLUICE_AVX2_STEP void keep_every_other(int16_t* sixteen) {
+  const __m256i lower =
+      _mm256_blend_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(sixteen)), _mm256_setzero_si256(), 0xAA);
+  const __m256i packed = _mm256_packus_epi32(lower, lower);
+  _mm256_store_si256(reinterpret_cast<__m256i*>(sixteen), _mm256_permute4x64_epi64(packed, 0xD8));
+}
 
 void fill_panel(const TileJob& job, int64_t first_column, Panel& panel) {
   const Format& format = *job.format;
@@ -37,8 +45,11 @@ void fill_panel(const TileJob& job, int64_t first_column, Panel& panel) {
     for (int r = 0; r < kRowGroup; ++r) unpack(job.rows[group * kRowGroup + r] + at, n_values, coded[r]);
     const int column = group * kRowGroup;
     for (int k = 0; k < 64; k += 8) transpose_8x8(coded[0].codes + 4 * k, sizeof(CodedValues), panel.codes[k][column]);
-    if (format.coding.mins != Coding::Mins::None)
+    if (format.coding.mins != Coding::Mins::None) {
+      if (format.coding.group == 32 && !is_per32)
+        for (CodedValues& row : coded) keep_every_other(row.group_mins);
       transpose_8x8(coded[0].group_mins, sizeof(CodedValues), panel.mins[0][column]);
+    }
     if (is_per32) {
       transpose_8x8(coded[0].scale, sizeof(CodedValues), &panel.scale[0][column]);
       if (format.coding.mins == Coding::Mins::Float)
@@ -84,6 +95,7 @@ SLUICE_AVX2_STEP void add_steps(const Panel& panel, int first_step, const int8_t
       for (int r = 0; r < kGroups; ++r) {
         const __m256i products = _mm256_maddubs_epi16(weights[r], x);
         sums[r][i] = step == 0 ? products : _mm256_add_epi16(sums[r][i], products);
+        keep_in_register(sums[r][i]);
       }
     }
   }
@@ -110,28 +122,34 @@ void multiply_per256(const Panel& panel, const reference::Activation256* const* 
         for (int i = 0; i < N; ++i) whole[r][i] = _mm256_add_epi32(whole[r][i], _mm256_madd_epi16(sums[r][i], scales));
       }
     }
-    if constexpr (kMins == Coding::Mins::Whole)
-#pragma GCC unroll 2
-      for (int r = 0; r < kGroups; ++r) {
-        const __m256i mins = load_group(panel.mins[g], r);
-#pragma GCC unroll 4
-        for (int i = 0; i < N; ++i)
-          whole[r][i] =
-              _mm256_sub_epi32(whole[r][i], _mm256_madd_epi16(mins, broadcast_four_bytes(x[i]->sums + 2 * g)));
-      }
+  }
+  // The sums of the input over two neighbouring groups, as pairs: 4 of groups of 32, 8 of groups of 16.
+  constexpr int kPairs = kGroup == 32 ? 4 : 8;
+  alignas(16) int16_t group_sums[N][2 * kPairs];
+  for (int i = 0; i < N; ++i) {
+    const auto* of_sixteen = reinterpret_cast<const __m128i*>(x[i]->sums);
+    const __m128i first = _mm_loadu_si128(of_sixteen), second = _mm_loadu_si128(of_sixteen + 1);
+    auto* to = reinterpret_cast<__m128i*>(group_sums[i]);
+    if constexpr (kGroup == 32) {
+      _mm_store_si128(to, _mm_hadd_epi16(first, second));
+    } else {
+      _mm_store_si128(to, first);
+      _mm_store_si128(to + 1, second);
+    }
   }
   for (int r = 0; r < kGroups; ++r) {
     const __m256 scale = _mm256_load_ps(panel.scale[0] + 8 * r);
     for (int i = 0; i < N; ++i) {
       float* to = out + i * kTileRows + 8 * r;
       const __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(x[i]->scale));
+      __m256i away = _mm256_setzero_si256();
+#pragma GCC unroll 8
+      for (int j = 0; j < kPairs; ++j)
+        away = _mm256_add_epi32(
+            away, _mm256_madd_epi16(load_group(panel.mins[j], r), broadcast_four_bytes(group_sums[i] + 2 * j)));
+      if constexpr (kMins == Coding::Mins::Whole) whole[r][i] = _mm256_sub_epi32(whole[r][i], away);
       __m256 sum = _mm256_fmadd_ps(both, _mm256_cvtepi32_ps(whole[r][i]), _mm256_loadu_ps(to));
       if constexpr (kMins == Coding::Mins::Float) {
-        __m256i away = _mm256_setzero_si256();
-#pragma GCC unroll 8
-        for (int g = 0; g < 8; ++g)
-          away = _mm256_add_epi32(
-              away, _mm256_madd_epi16(load_group(panel.mins[g], r), broadcast_four_bytes(x[i]->sums + 2 * g)));
         const __m256 min = _mm256_mul_ps(_mm256_load_ps(panel.min[0] + 8 * r), _mm256_set1_ps(x[i]->scale));
         sum = _mm256_fnmadd_ps(min, _mm256_cvtepi32_ps(away), sum);
       }
