@@ -30,6 +30,7 @@ struct Plan {
   const Format* format = nullptr;
   Way way = Way::Dequantise;
   RowGroupProduct* row_group_product = nullptr;
+  ResidentForm::GroupProduct* group_product = nullptr;  // instead, for weights in a resident form
   TileProduct* tile_product = nullptr;
   // Of each input.
   std::vector<const void*> inputs;
@@ -65,13 +66,22 @@ void multiply_dequantised(const Plan& plan, int64_t row) {
   }
 }
 
+const std::byte* group_of(const Matrix& matrix, int64_t row) {
+  return matrix.data + static_cast<uint64_t>(row / kRowGroup) * matrix.form->group_bytes(matrix.n_columns);
+}
+
 // Rows [begin, begin + kRowGroup) as they lie in the file; those beyond `end` repeat the last one and are thrown away.
 void multiply_row_group(const Plan& plan, int64_t begin, int64_t end) {
   const MatrixProduct& product = *plan.product;
-  const std::byte* rows[kRowGroup];
-  for (int64_t r = 0; r < kRowGroup; ++r) rows[r] = row_of(product.weights, std::min(begin + r, end - 1));
   float out[kTileInputs * kRowGroup];
-  plan.row_group_product(rows, product.weights.n_columns, plan.inputs.data(), product.n_inputs, out);
+  if (plan.group_product != nullptr) {
+    plan.group_product(group_of(product.weights, begin), product.weights.n_columns, plan.inputs.data(),
+                       product.n_inputs, out);
+  } else {
+    const std::byte* rows[kRowGroup];
+    for (int64_t r = 0; r < kRowGroup; ++r) rows[r] = row_of(product.weights, std::min(begin + r, end - 1));
+    plan.row_group_product(rows, product.weights.n_columns, plan.inputs.data(), product.n_inputs, out);
+  }
   const int64_t n_rows = std::min(kRowGroup, end - begin);
   for (int64_t i = 0; i < product.n_inputs; ++i)
     std::copy_n(out + i * kRowGroup, n_rows, product.out + i * product.out_stride + begin);
@@ -84,7 +94,12 @@ void multiply_tile(const Plan& plan, int64_t begin, int64_t end) {
   job.format = plan.format;
   job.n_columns = product.weights.n_columns;
   job.out = out;
-  for (int64_t r = 0; r < kTileRows; ++r) job.rows[r] = row_of(product.weights, std::min(begin + r, end - 1));
+  job.form = product.weights.form;
+  if (job.form != nullptr)
+    for (int64_t g = 0; g < kTileRows / kRowGroup; ++g)
+      job.groups[g] = group_of(product.weights, std::min(begin + g * kRowGroup, end - 1));
+  else
+    for (int64_t r = 0; r < kTileRows; ++r) job.rows[r] = row_of(product.weights, std::min(begin + r, end - 1));
   const int64_t n_rows = std::min(kTileRows, end - begin);
   for (int64_t first = 0; first < product.n_inputs; first += kInputsATile) {
     job.n_inputs = std::min(kInputsATile, product.n_inputs - first);
@@ -105,6 +120,7 @@ void choose_avx2(Plan& plan, bool reads_codes, int64_t n_inputs) {
       n_inputs < kTileInputs) {
     plan.way = Way::RowGroups;
     plan.row_group_product = row_group_product;
+    if (const ResidentForm* form = plan.product->weights.form) plan.group_product = form->group_product[kIsa];
     return;
   }
   plan.way = Way::Tiles;

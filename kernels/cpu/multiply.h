@@ -8,16 +8,19 @@
 #include "gguf/tensor_type.h"
 #include "kernels/cpu/activations.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/resident.h"
 
 namespace sluice::kernels {
 
-// [n_rows, n_columns] in blocks of a GGUF type, rows row_bytes apart, at any address.
+// [n_rows, n_columns] in blocks of a GGUF type, rows row_bytes apart, at any address; or in a resident form of the type,
+// 64-byte aligned.
 struct Matrix {
   gguf::TensorType type = gguf::TensorType::F32;
   const std::byte* data = nullptr;
   int64_t n_rows = 0;
   int64_t n_columns = 0;
   uint64_t row_bytes = 0;
+  const ResidentForm* form = nullptr;  // data is groups of this form, and row_bytes means nothing
 };
 
 // out[i, r] = sum_c x[input_rows[i], c] * W[r, c], for i in [0, n_inputs). input_rows null: x row i.

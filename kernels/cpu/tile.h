@@ -3,12 +3,16 @@
 #pragma once
 
 #include "kernels/format.h"
+#include "kernels/resident.h"
 
 namespace sluice::kernels {
 
 struct TileJob {
   const Format* format = nullptr;
-  const std::byte* rows[kTileRows] = {};  // n_columns weights each, in blocks at any address; may repeat
+  // The weights: rows in blocks at any address, which may repeat, or groups of a resident form.
+  const std::byte* rows[kTileRows] = {};
+  const ResidentForm* form = nullptr;
+  const std::byte* groups[kTileRows / kRowGroup] = {};
   int64_t n_columns = 0;
   // One pointer an input. What they point to depends on the kernel:
   const void* const* inputs = nullptr;         // Activation32 or Activation256 blocks, or floats

@@ -14,6 +14,19 @@ namespace sluice::kernels::avx2 {
 
 constexpr int kGroups = kTileRows / kRowGroup;  // of eight rows in a tile
 
+// 256 columns of a tile with unsigned codes: 6.5 KiB.
+struct NarrowPanel {
+  alignas(64) uint8_t codes[64][kTileRows][4];   // of four columns each
+  alignas(64) int16_t scales[16][kTileRows][2];  // a group_scale twice; groups of 32 columns use every other one
+  int16_t mins[8][kTileRows][2];                 // group_mins of two neighbouring groups
+  float scale[8][kTileRows];
+  float min[8][kTileRows];
+};
+
+// The part of a panel that eight rows in a resident form fill.
+void fill_panel_resident_iq1_s(const std::byte* group, int64_t n_columns, int64_t first_column, int eight,
+                               NarrowPanel& panel);
+
 // to[k * kTileRows + r] = from[r][k] for 32-bit numbers: eight rows of eight. `from` is from_stride bytes from row to row.
 SLUICE_AVX2_STEP void transpose_8x8(const void* from, int64_t from_stride, void* to) {
   const auto* bytes = static_cast<const std::byte*>(from);

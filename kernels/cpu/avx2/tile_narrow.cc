@@ -13,15 +13,6 @@
 namespace sluice::kernels::avx2 {
 namespace {
 
-// 256 columns of a tile: 6.5 KiB.
-struct Panel {
-  alignas(64) uint8_t codes[64][kTileRows][4];   // of four columns each
-  alignas(64) int16_t scales[16][kTileRows][2];  // a group_scale twice; groups of 32 columns use every other one
-  int16_t mins[8][kTileRows][2];                 // group_mins of two neighbouring groups
-  float scale[8][kTileRows];
-  float min[8][kTileRows];
-};
-
 // Panels decoded at a time: together with four inputs they stay in 32 KiB of first-level cache.
 constexpr int64_t kPanels = 2;
 
@@ -33,7 +24,12 @@ SLUICE_AVX2_STEP void keep_every_other(int16_t* sixteen) {
   _mm256_store_si256(reinterpret_cast<__m256i*>(sixteen), _mm256_permute4x64_epi64(packed, 0xD8));
 }
 
-void fill_panel(const TileJob& job, int64_t first_column, Panel& panel) {
+void fill_panel(const TileJob& job, int64_t first_column, NarrowPanel& panel) {
+  if (job.form != nullptr) {
+    for (int group = 0; group < kGroups; ++group)
+      fill_panel_resident_iq1_s(job.groups[group], job.n_columns, first_column, group, panel);
+    return;
+  }
   const Format& format = *job.format;
   const gguf::TypeLayout& layout = *format.layout;
   UnpackCodes* unpack = format.unpack_codes[static_cast<size_t>(Isa::Avx2)];
@@ -82,7 +78,7 @@ SLUICE_AVX2_STEP __m256i load_group(const void* row_of_tile, int group) {
 
 // Sums of the products of four columns a lane over kSteps steps, as pairs of 16 bits.
 template <int N, int kSteps>
-SLUICE_AVX2_STEP void add_steps(const Panel& panel, int first_step, const int8_t* const* q,
+SLUICE_AVX2_STEP void add_steps(const NarrowPanel& panel, int first_step, const int8_t* const* q,
                                 __m256i (&sums)[kGroups][N]) {
 #pragma GCC unroll 8
   for (int step = 0; step < kSteps; ++step) {
@@ -103,7 +99,7 @@ SLUICE_AVX2_STEP void add_steps(const Panel& panel, int first_step, const int8_t
 
 // One panel times N inputs with one scale for 256 columns. out: [N, kTileRows].
 template <int N, int kSteps, int kGroup, Coding::Mins kMins>
-void multiply_per256(const Panel& panel, const reference::Activation256* const* x, float* out) {
+void multiply_per256(const NarrowPanel& panel, const reference::Activation256* const* x, float* out) {
   const int8_t* q[N];
   for (int i = 0; i < N; ++i) q[i] = x[i]->q;
   __m256i whole[kGroups][N];
@@ -160,7 +156,7 @@ void multiply_per256(const Panel& panel, const reference::Activation256* const* 
 
 // One panel times N inputs with a scale for every 32 columns, n_groups of them.
 template <int N, int kSteps, Coding::Mins kMins>
-void multiply_per32(const Panel& panel, int64_t n_groups, const reference::Activation32* const* x, float* out) {
+void multiply_per32(const NarrowPanel& panel, int64_t n_groups, const reference::Activation32* const* x, float* out) {
   const __m256i ones = _mm256_set1_epi16(1);
   for (int g = 0; g < n_groups; ++g) {
     const int8_t* q[N];
@@ -202,7 +198,7 @@ void multiply_per32(const Panel& panel, int64_t n_groups, const reference::Activ
 }
 
 template <int N, int kSteps, int kGroup, Coding::Mins kMins, bool kPer32>
-void multiply_panels(const Panel* panels, int64_t first_column, int64_t n_columns, const void* const* inputs,
+void multiply_panels(const NarrowPanel* panels, int64_t first_column, int64_t n_columns, const void* const* inputs,
                      float* out) {
   for (int64_t at = 0; at < n_columns; at += 256, ++panels) {
     if constexpr (kPer32) {
@@ -222,7 +218,7 @@ void multiply_panels(const Panel* panels, int64_t first_column, int64_t n_column
 template <int kSteps, int kGroup, Coding::Mins kMins, bool kPer32>
 void multiply_tile(const TileJob& job) {
   for (int64_t i = 0; i < job.n_inputs * kTileRows; ++i) job.out[i] = 0;
-  Panel panels[kPanels];
+  NarrowPanel panels[kPanels];
   for (int64_t first = 0; first < job.n_columns; first += kPanels * 256) {
     const int64_t n_columns = smaller(kPanels * 256, job.n_columns - first);
     for (int64_t at = 0; at < n_columns; at += 256) fill_panel(job, first + at, panels[at / 256]);
