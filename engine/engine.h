@@ -30,6 +30,7 @@ struct ModelOptions {
   uint32_t n_threads = 0;  // 0: the cores this process may use
   ActivationPrecision activations = ActivationPrecision::Int8;
   LatentAttention latent_attention = LatentAttention::Automatic;
+  Residency residency = Residency::Automatic;
   std::string pre_tokenizer;  // overrides the file's; empty obeys it
   // Called from the opening thread with bytes done of all; may be empty.
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> on_progress;
@@ -50,6 +51,7 @@ class Model {
   std::string_view architecture() const;
   uint32_t vocabulary_size() const;
   uint32_t trained_context() const;  // tokens
+  uint64_t resident_bytes() const;   // of weights kept in another form than the file's
 
   // For sessions: what a forward pass runs with. Not to be used from two threads at once.
   ForwardContext& forward_context() const;

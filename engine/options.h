@@ -14,4 +14,8 @@ enum class CacheType { F16, F32 };
 // absorbed into the query and the output. Equal up to rounding. Automatic takes the cheaper one for the number of rows.
 enum class LatentAttention { Automatic, Expanded, Absorbed };
 
+// How weights lie in memory: as the file has them, in the form that multiplies fastest wherever one is known and memory
+// holds it, or whichever of both takes less time on this machine. The results are the same to the bit.
+enum class Residency { Automatic, File, Fast };
+
 }  // namespace sluice::engine

@@ -52,6 +52,15 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
   add_choice(app, "--mla", {"auto", "expanded", "absorbed"}, latent, "How multi-head latent attention reads its cache")
       ->group("Model")
       ->default_str("auto");
+  auto residency = [&flags](size_t i) {
+    static constexpr std::array kModes = {engine::Residency::Automatic, engine::Residency::File,
+                                          engine::Residency::Fast};
+    flags.model.residency = kModes[i];
+  };
+  add_choice(app, "--resident", {"auto", "file", "fast"}, residency,
+             "Form of the weights in memory: the file's, the fastest known that memory holds, or the better here")
+      ->group("Model")
+      ->default_str("auto");
   auto pre_tokenizer = [&flags](const std::string& text) { flags.model.pre_tokenizer = text; };
   add_flag_with_value(app, "--pre-tokenizer", "NAME", pre_tokenizer,
                       "Pre-tokeniser to use instead of the one that the file names")

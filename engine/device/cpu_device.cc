@@ -1,7 +1,10 @@
 #include "engine/device/cpu_device.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <new>
 #include <string>
 #include <vector>
@@ -9,8 +12,10 @@
 #include "engine/error.h"
 #include "kernels/cpu/activations.h"
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/multiply.h"
 #include "kernels/cpu/operations.h"
+#include "kernels/cpu/rates.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/cpu/vector_loops.h"
 
@@ -19,10 +24,19 @@ namespace {
 
 using kernels::FloatRows;
 
+// Large buffers ask for huge pages: a pass over weights in small ones misses the translation cache all the time.
+constexpr uint64_t kHugePage = uint64_t{2} << 20;
+
+std::align_val_t alignment_of(uint64_t bytes) {
+  return std::align_val_t{bytes >= 4 * kHugePage ? kHugePage : 64};
+}
+
 class CpuBuffer : public Buffer {
  public:
-  explicit CpuBuffer(uint64_t bytes) : bytes_(bytes), data_(::operator new (bytes, std::align_val_t{64})) {}
-  ~CpuBuffer() override { ::operator delete (data_, std::align_val_t{64}); }
+  explicit CpuBuffer(uint64_t bytes) : bytes_(bytes), data_(::operator new(bytes, alignment_of(bytes))) {
+    if (bytes >= 4 * kHugePage) madvise(data_, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // advice only
+  }
+  ~CpuBuffer() override { ::operator delete(data_, alignment_of(bytes_)); }
   void* data() const override { return data_; }
   uint64_t bytes() const override { return bytes_; }
 
@@ -43,7 +57,7 @@ FloatRows float_rows(Rows x) {
 }
 
 kernels::Matrix matrix_of(const Linear& w) {
-  return {w.type, w.data, w.n_outputs, w.n_inputs, w.row_bytes};
+  return {w.type, w.data, w.n_outputs, w.n_inputs, w.row_bytes, w.form};
 }
 
 class CpuDevice : public Device {
@@ -66,6 +80,52 @@ class CpuDevice : public Device {
   void copy_to_device(Stream&, void* to, const void* host, uint64_t bytes) override { std::memcpy(to, host, bytes); }
   void copy_to_host(Stream&, void* host, const void* from, uint64_t bytes) override { std::memcpy(host, from, bytes); }
   void copy(Stream&, void* to, const void* from, uint64_t bytes) override { std::memcpy(to, from, bytes); }
+
+  std::optional<ResidentOffer> offer_resident(const LinearStack& stack, bool measured) override {
+    const Linear& matrix = stack.first;
+    const kernels::ResidentForm* form = kernels::resident_form(matrix.type);
+    if (form == nullptr || matrix.form != nullptr || !eight_bit_ || matrix.n_inputs % 256 != 0 ||
+        form->group_product[static_cast<size_t>(kernels::chosen_isa())] == nullptr)
+      return std::nullopt;
+    ResidentOffer offer;
+    const auto count = static_cast<double>(stack.count);
+    offer.bytes = form->bytes(matrix.n_outputs, matrix.n_inputs) * static_cast<uint64_t>(stack.count);
+    if (!measured) return offer;
+    const FormRates& rates = rates_of(matrix.type);
+    const double weights = count * static_cast<double>(matrix.n_outputs) * static_cast<double>(matrix.n_inputs);
+    offer.file_seconds =
+        std::max(count * static_cast<double>(matrix.bytes()) / bandwidth_, weights / rates.file_weights_a_second);
+    offer.form_seconds = std::max(static_cast<double>(offer.bytes) / bandwidth_, weights / rates.form_weights_a_second);
+    return offer;
+  }
+
+  std::unique_ptr<Buffer> make_resident(Stream&, LinearStack& stack,
+                                        const std::function<void(uint64_t done)>& on_bytes) override {
+    const Linear matrix = stack.first;
+    const kernels::ResidentForm& form = *kernels::resident_form(matrix.type);
+    const uint64_t matrix_bytes = form.bytes(matrix.n_outputs, matrix.n_inputs);
+    const uint64_t group_bytes = form.group_bytes(matrix.n_inputs);
+    auto buffer = allocate(matrix_bytes * static_cast<uint64_t>(stack.count));
+    auto* to = static_cast<std::byte*>(buffer->data());
+    const int64_t n_groups = (matrix.n_outputs + kernels::kRowGroup - 1) / kernels::kRowGroup;
+    for (int64_t i = 0; i < stack.count; ++i) {
+      const std::byte* from = stack.at(i).data;
+      pool_.run(n_groups, [&](int64_t group) {
+        const std::byte* rows[kernels::kRowGroup];
+        for (int64_t r = 0; r < kernels::kRowGroup; ++r)
+          rows[r] = from + matrix.row_bytes *
+                               static_cast<uint64_t>(std::min(group * kernels::kRowGroup + r, matrix.n_outputs - 1));
+        form.pack(rows, matrix.n_inputs,
+                  to + matrix_bytes * static_cast<uint64_t>(i) + group_bytes * static_cast<uint64_t>(group));
+      });
+      on_bytes(matrix.bytes() * static_cast<uint64_t>(i + 1));
+    }
+    stack.first.form = &form;
+    stack.first.place = Place::Buffer;
+    stack.first.data = to;
+    stack.stride_bytes = matrix_bytes;
+    return buffer;
+  }
 
   void embed(Stream&, const Linear& table, std::span<const int32_t> ids, Rows out) override {
     pool_.run(out.n_rows,
@@ -168,8 +228,24 @@ class CpuDevice : public Device {
     }
   }
 
+  struct FormRates {
+    double file_weights_a_second = 0, form_weights_a_second = 0;
+  };
+
+  // Measured on first use.
+  const FormRates& rates_of(gguf::TensorType type) {
+    if (bandwidth_ == 0) bandwidth_ = kernels::read_bandwidth(pool_);
+    auto [found, is_new] = rates_.try_emplace(type);
+    if (is_new)
+      found->second = {kernels::product_rate(pool_, type, nullptr),
+                       kernels::product_rate(pool_, type, kernels::resident_form(type))};
+    return found->second;
+  }
+
   kernels::ThreadPool pool_;
   bool eight_bit_;
+  double bandwidth_ = 0;  // bytes a second; 0 until measured
+  std::map<gguf::TensorType, FormRates> rates_;
 };
 
 }  // namespace

@@ -7,7 +7,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -87,6 +89,15 @@ struct AttentionShape {
   float scale = 1;         // of the scores
 };
 
+// What keeping a stack of matrices in another form would mean.
+struct ResidentOffer {
+  uint64_t bytes = 0;
+  // Of a pass over its weights, as they lie in the file and in that form, bound by memory or by arithmetic. Measured when
+  // asked for, else 0.
+  double file_seconds = 0;
+  double form_seconds = 0;
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -99,6 +110,13 @@ class Device {
   virtual void copy_to_device(Stream& stream, void* to, const void* host, uint64_t bytes) = 0;
   virtual void copy_to_host(Stream& stream, void* host, const void* from, uint64_t bytes) = 0;
   virtual void copy(Stream& stream, void* to, const void* from, uint64_t bytes) = 0;
+
+  // The device's other form for these blocks, where it knows one. `measured` asks for the times as well.
+  virtual std::optional<ResidentOffer> offer_resident(const LinearStack& stack, bool measured) = 0;
+  // Makes that form and turns the handle to it. The buffer must outlive the handle. on_bytes is told how many bytes of
+  // the blocks are done. Throws Error(OutOfMemory).
+  virtual std::unique_ptr<Buffer> make_resident(Stream& stream, LinearStack& stack,
+                                                const std::function<void(uint64_t done)>& on_bytes) = 0;
 
   // Row i of out = row ids[i] of the table, dequantised. ids in host memory.
   virtual void embed(Stream& stream, const Linear& table, std::span<const int32_t> ids, Rows out) = 0;

@@ -7,14 +7,12 @@
 #include <vector>
 
 #include "gguf/tensor_type.h"
+#include "kernels/resident.h"
 
 namespace sluice::engine {
 
-// How the weights lie in memory. File: the blocks as GGUF has them. Later forms are exact rearrangements of these.
-enum class ResidentForm : uint8_t { File };
-
 // Which memory they lie in.
-enum class Place : uint8_t { MappedFile };
+enum class Place : uint8_t { MappedFile, Buffer };
 
 // A low-rank correction y += scale * B (A x), A [rank, n_inputs] and B [n_outputs, rank] in float32, row-major.
 struct Adapter {
@@ -36,19 +34,24 @@ struct Vector {
 // mapped file, or a slot of the expert store) and outlives it.
 struct Linear {
   gguf::TensorType type = gguf::TensorType::F32;
-  ResidentForm form = ResidentForm::File;
+  // How they lie there: null for the blocks as GGUF has them, else an exact rearrangement (kernels/resident.h).
+  const kernels::ResidentForm* form = nullptr;
   Place place = Place::MappedFile;
   int64_t n_outputs = 0;
   int64_t n_inputs = 0;
   const std::byte* data = nullptr;
-  uint64_t row_bytes = 0;
-  Vector bias;  // [n_outputs], may be empty
+  uint64_t row_bytes = 0;  // of the blocks
+  Vector bias;             // [n_outputs], may be empty
   std::vector<Adapter> adapters;
 
   explicit operator bool() const { return data != nullptr; }
-  uint64_t bytes() const { return row_bytes * static_cast<uint64_t>(n_outputs); }
+  // Bytes at `data`.
+  uint64_t bytes() const {
+    return form != nullptr ? form->bytes(n_outputs, n_inputs) : row_bytes * static_cast<uint64_t>(n_outputs);
+  }
 
-  // The handle of the rows [begin, begin + count): a head's part of a fused matrix. Only for matrices without adapters.
+  // The handle of the rows [begin, begin + count): a head's part of a fused matrix. Only for matrices of blocks without
+  // adapters.
   Linear rows(int64_t begin, int64_t count) const {
     Linear part = *this;
     part.data = data + row_bytes * static_cast<uint64_t>(begin);

@@ -1,6 +1,7 @@
 // How much memory this process may still use.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace sluice::engine {
@@ -11,5 +12,8 @@ uint64_t available_memory_bytes();
 
 // Memory that this process holds now (resident set), mapped files included.
 uint64_t resident_bytes();
+
+// Lets the system take back the pages of a mapped file, whole ones inside the range: they can be read again.
+void forget_pages(const std::byte* data, uint64_t bytes);
 
 }  // namespace sluice::engine

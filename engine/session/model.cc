@@ -8,6 +8,7 @@
 #include "engine/forward/forward.h"
 #include "engine/model/architecture.h"
 #include "engine/placement/memory.h"
+#include "engine/placement/residency.h"
 #include "kernels/cpu/thread_pool.h"
 
 namespace sluice::engine {
@@ -19,27 +20,48 @@ struct Model::State {
   tokenizer::Tokenizer tokenizer;
   ModelSpec spec;
   ModelWeights weights;
+  ResidentWeights resident;
   std::unique_ptr<ForwardContext> context;
 };
 
 namespace {
 
-// Touches every page of the mapping, so that reading the file is seen as loading and not as a slow first token. Only
-// for models that the machine can hold beside what else it runs; a larger one is left to the page cache.
-void warm_pages(const gguf::File& file, const ModelOptions& options) {
+// Progress over the parts of loading, as bytes of the file.
+class LoadProgress {
+ public:
+  LoadProgress(const ModelOptions& options, uint64_t total) : options_(options), total_(total) {}
+  void done(uint64_t bytes) {
+    constexpr uint64_t kReport = uint64_t{64} << 20;
+    if (!options_.on_progress || (bytes - reported_ < kReport && bytes != total_)) return;
+    options_.on_progress(bytes, total_);
+    reported_ = bytes;
+  }
+
+ private:
+  const ModelOptions& options_;
+  uint64_t total_, reported_ = 0;
+};
+
+uint64_t tensor_bytes(const gguf::File& file) {
   uint64_t total = 0;
   for (const gguf::Tensor& tensor : file.tensors()) total += tensor.bytes;
-  if (total > available_memory_bytes() / 10 * 9) return;
-  constexpr uint64_t kPage = 4096, kReport = uint64_t{64} << 20;
-  uint64_t done = 0, reported = 0;
+  return total;
+}
+
+// Touches every page of the mapping that is still read, so that reading the file is seen as loading and not as a slow
+// first token. Only for models that the machine can hold beside what else it runs; a larger one is left to the page
+// cache.
+void warm_pages(const gguf::File& file, const ResidentWeights& resident, LoadProgress& progress) {
+  const uint64_t total = tensor_bytes(file);
+  uint64_t done = resident.file_bytes;
+  if (total - done > available_memory_bytes() / 10 * 9) return;
+  constexpr uint64_t kPage = 4096;
   unsigned sum = 0;
   for (const gguf::Tensor& tensor : file.tensors()) {
+    if (resident.moved.contains(tensor.data)) continue;
     for (uint64_t at = 0; at < tensor.bytes; at += kPage) sum += static_cast<unsigned>(tensor.data[at]);
     done += tensor.bytes;
-    if (options.on_progress && (done - reported >= kReport || done == total)) {
-      options.on_progress(done, total);
-      reported = done;
-    }
+    progress.done(done);
   }
   volatile unsigned keep = sum;  // the loads must happen
   (void)keep;
@@ -71,12 +93,17 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
                                           " tokens but the embedding only " + std::to_string(spec.n_vocabulary) +
                                           " rows; the file is damaged or was put together wrongly.");
   const uint32_t n_threads = options.n_threads != 0 ? options.n_threads : kernels::usable_cores();
-  auto state = std::make_unique<State>(
-      State{options, n_threads, std::move(file), std::move(tokenizer), std::move(spec), std::move(weights), nullptr});
+  auto state = std::make_unique<State>(State{options, n_threads, std::move(file), std::move(tokenizer), std::move(spec),
+                                             std::move(weights), ResidentWeights{}, nullptr});
+  std::unique_ptr<Device> device = make_cpu_device(n_threads, options.activations == ActivationPrecision::Int8);
+  LoadProgress progress(state->options, tensor_bytes(state->file));
+  // A tenth of what is free stays so, for the sequence state, the workspace and others.
+  state->resident =
+      make_resident(*device, *device->make_stream(), state->weights, options.residency,
+                    available_memory_bytes() / 10 * 9, [&](uint64_t done, uint64_t) { progress.done(done); });
   state->context =
-      std::make_unique<ForwardContext>(make_cpu_device(n_threads, options.activations == ActivationPrecision::Int8),
-                                       state->spec, state->weights, options.latent_attention);
-  warm_pages(state->file, options);
+      std::make_unique<ForwardContext>(std::move(device), state->spec, state->weights, options.latent_attention);
+  warm_pages(state->file, state->resident, progress);
   return std::shared_ptr<const Model>(new Model(std::move(state)));
 }
 
@@ -103,6 +130,9 @@ uint32_t Model::vocabulary_size() const {
 }
 uint32_t Model::trained_context() const {
   return static_cast<uint32_t>(state_->spec.n_context);
+}
+uint64_t Model::resident_bytes() const {
+  return state_->resident.bytes;
 }
 ForwardContext& Model::forward_context() const {
   return *state_->context;

@@ -1,0 +1,65 @@
+#include "kernels/cpu/rates.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "kernels/cpu/multiply.h"
+
+namespace sluice::kernels {
+namespace {
+
+template <typename Work>
+double seconds_of(const Work& work) {
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+}  // namespace
+
+double read_bandwidth(ThreadPool& pool) {
+  constexpr int64_t kBytes = int64_t{128} << 20;  // several times the last-level cache of most machines
+  constexpr int64_t kPiece = 1 << 20;
+  const std::unique_ptr<uint64_t[]> memory(new uint64_t[kBytes / 8]);
+  pool.run(kBytes / kPiece, [&](int64_t i) { std::memset(memory.get() + i * (kPiece / 8), 1, kPiece); });
+  std::vector<uint64_t> sums(static_cast<size_t>(kBytes / kPiece));
+  double best = 1e9;
+  for (int round = 0; round < 3; ++round)
+    best = std::min(best, seconds_of([&] {
+                      pool.run(kBytes / kPiece, [&](int64_t i) {
+                        const uint64_t* words = memory.get() + i * (kPiece / 8);
+                        uint64_t lanes[8] = {};  // sums apart, so that the compiler may use vectors
+                        for (int64_t w = 0; w < kPiece / 8; w += 8)
+                          for (int64_t lane = 0; lane < 8; ++lane) lanes[lane] += words[w + lane];
+                        for (const uint64_t lane : lanes) sums[static_cast<size_t>(i)] += lane;
+                      });
+                    }));
+  volatile uint64_t keep = sums[0];  // the loads must happen
+  (void)keep;
+  return static_cast<double>(kBytes) / best;
+}
+
+double product_rate(ThreadPool& pool, gguf::TensorType type, const ResidentForm* form) {
+  // Zeros take the same time as other weights, and 256 rows a thread stay in the second-level cache.
+  constexpr int64_t kColumns = 2048;
+  const int64_t n_rows = 256 * pool.n_threads();
+  const gguf::TypeLayout& layout = gguf::type_layout(type);
+  const uint64_t row_bytes = static_cast<uint64_t>(kColumns / layout.block_values) * layout.block_bytes;
+  const uint64_t bytes = form != nullptr ? form->bytes(n_rows, kColumns) : row_bytes * static_cast<uint64_t>(n_rows);
+  std::vector<std::byte> memory(bytes + 64);
+  auto* aligned = reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
+  const std::vector<float> x(kColumns, 1.0f);
+  std::vector<float> out(static_cast<size_t>(n_rows));
+  const Activations input(x.data(), 1, kColumns, kColumns, true);
+  const MatrixProduct product{
+      {type, aligned, n_rows, kColumns, row_bytes, form}, &input, nullptr, 1, out.data(), n_rows};
+  double best = 1e9;
+  for (int round = 0; round < 20; ++round)
+    best = std::min(best, seconds_of([&] { multiply(pool, std::span(&product, 1)); }));
+  return static_cast<double>(n_rows * kColumns) / best;
+}
+
+}  // namespace sluice::kernels
