@@ -70,7 +70,7 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
     throw Error(Error::Kind::BadFile, path.string() + ": The vocabulary has " + std::to_string(tokenizer.size()) +
                                           " tokens but the embedding only " + std::to_string(spec.n_vocabulary) +
                                           " rows; the file is damaged or was put together wrongly.");
-  const uint32_t n_threads = options.n_threads != 0 ? options.n_threads : kernels::usable_cores();
+  const uint32_t n_threads = options.n_threads != 0 ? options.n_threads : kernels::usable_cores().default_threads();
   auto state = std::make_unique<State>(
       State{options, n_threads, std::move(file), std::move(tokenizer), std::move(spec), std::move(weights), nullptr});
   state->context =
