@@ -3,6 +3,7 @@
 //
 //   bench_threads [THREADS]
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -37,6 +38,24 @@ double empty_run(kernels::ThreadPool& pool, int64_t n_tasks) {
   for (int batch = 0; batch < 401; ++batch) {
     const Clock::time_point begin = Clock::now();
     for (int i = 0; i < 50; ++i) pool.run(n_tasks, [](int64_t) {});
+    batches.push_back(microseconds_since(begin) / 50);
+  }
+  return median(batches);
+}
+
+// A run in which every task waits until all have begun, so that all threads must come.
+double meeting_run(kernels::ThreadPool& pool) {
+  std::vector<double> batches;
+  for (int batch = 0; batch < 401; ++batch) {
+    const Clock::time_point begin = Clock::now();
+    for (int i = 0; i < 50; ++i) {
+      std::atomic<uint32_t> n_begun{0};
+      pool.run(pool.n_threads(), [&](int64_t) {
+        n_begun.fetch_add(1);
+        while (n_begun.load() < pool.n_threads()) {
+        }
+      });
+    }
     batches.push_back(microseconds_since(begin) / 50);
   }
   return median(batches);
@@ -91,6 +110,7 @@ int main(int argc, char** argv) {
   std::printf("%u threads, medians\n\n| | |\n|---|---:|\n", pool.n_threads());
   std::printf("| empty run, a task a thread | %.2f us |\n", empty_run(pool, pool.n_threads()));
   std::printf("| empty run, 64 tasks | %.2f us |\n", empty_run(pool, 64));
+  std::printf("| run in which all threads meet | %.2f us |\n", meeting_run(pool));
   std::printf("| first task of a worker that sleeps | %.1f us |\n", wake(pool, 500));
   const auto one_by_one = [&](int64_t n) { pool.run(n, [](int64_t) { spin_for(5); }); };
   const auto ranges = [&](int64_t n) {

@@ -81,10 +81,10 @@ class Session {
 
   struct Progress {
     std::function<void(size_t done_tokens, size_t total_tokens)> on_tokens;  // after each batch
-    std::function<bool()> cancelled;                                         // asked before each batch
+    std::function<bool()> cancelled;  // asked before each layer of a batch; a cancelled batch leaves nothing behind
   };
 
-  // Evaluates further tokens; logits() is then of the last one. Returns false when cancelled (what was done stays).
+  // Evaluates further tokens; logits() is then of the last one. Returns false when cancelled (whole batches stay).
   // Throws Error(Usage) when the context is too short, before anything is evaluated.
   bool append(std::span<const TokenId> tokens, const Progress& progress = {});
 
@@ -141,7 +141,7 @@ struct GenerateOptions {
 struct GenerateCallbacks {
   std::function<void(std::string_view utf8)> on_text;  // whole characters, stop strings held back
   std::function<void(size_t done_tokens, size_t total_tokens)> on_prefill;
-  std::function<bool()> cancelled;  // asked before every token
+  std::function<bool()> cancelled;  // asked before every token and every layer
 };
 
 // What happened, with times of the monotonic clock.

@@ -82,11 +82,13 @@ bool Session::append(std::span<const TokenId> tokens, const Progress& progress) 
   SequenceState* const sequences[] = {&state_->sequence};
   std::vector<float> logits(model().vocabulary_size());
   for (size_t at = 0; at < tokens.size();) {
-    if (progress.cancelled && progress.cancelled()) return false;
     const size_t n = std::min<size_t>(state_->options.n_batch, tokens.size() - at);
     std::vector<BatchRow> rows(n);
     for (size_t i = 0; i < n; ++i) rows[i] = {tokens[at + i], 0, at + i + 1 == tokens.size()};
-    forward(model().forward_context(), rows, sequences, logits.data());
+    if (!forward(model().forward_context(), rows, sequences, logits.data(), progress.cancelled)) {
+      if (at > 0) state_->logits.clear();  // they are of a token that is no longer the last
+      return false;
+    }
     state_->tokens.insert(state_->tokens.end(), tokens.begin() + static_cast<std::ptrdiff_t>(at),
                           tokens.begin() + static_cast<std::ptrdiff_t>(at + n));
     at += n;
