@@ -27,7 +27,8 @@ struct ModelSpec;      // engine/model/spec.h: layer specifications as values
 class ForwardContext;  // engine/forward/forward.h
 
 struct ModelOptions {
-  uint32_t n_threads = 0;  // 0: the cores this process may use
+  uint32_t n_threads = 0;    // 0: one a physical core, as far as affinity and control groups allow
+  bool pin_threads = false;  // bind each thread but the caller's to a core of its own, spread over the memory nodes
   ActivationPrecision activations = ActivationPrecision::Int8;
   LatentAttention latent_attention = LatentAttention::Automatic;
   std::string pre_tokenizer;  // overrides the file's; empty obeys it

@@ -64,11 +64,13 @@ typedef int32_t sluice_token;
 
 typedef struct sluice_model_options {
   uint32_t struct_size;
-  uint32_t n_threads;        /* 0: as many as the cores that this process may use */
+  uint32_t n_threads;        /* 0: one a physical core, as far as affinity mask and control groups allow */
   const char* pre_tokenizer; /* used instead of the one that the file names; NULL obeys the file */
   /* Called on the opening thread as loading goes on; may be NULL. Must return, by no exception and no longjmp. */
   void (*on_progress)(void* user, uint64_t done_bytes, uint64_t total_bytes);
-  void* user; /* passed to on_progress */
+  void* user;           /* passed to on_progress */
+  uint32_t pin_threads; /* not 0: bind each thread of the engine but the caller's to a core of its own */
+  uint32_t reserved;    /* 0 */
 } sluice_model_options;
 
 typedef struct sluice_model_info {
@@ -170,7 +172,7 @@ typedef const sluice_api* (*sluice_get_api_function)(uint32_t version);
 /* Options with every field at its default. */
 
 static inline sluice_model_options sluice_default_model_options(void) {
-  sluice_model_options options = {(uint32_t)sizeof(sluice_model_options), 0, NULL, NULL, NULL};
+  sluice_model_options options = {(uint32_t)sizeof(sluice_model_options), 0, NULL, NULL, NULL, 0, 0};
   return options;
 }
 

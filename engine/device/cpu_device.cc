@@ -4,11 +4,14 @@
 #include <cstring>
 #include <new>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "engine/error.h"
 #include "kernels/cpu/activations.h"
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/cores.h"
+#include "kernels/cpu/first_touch.h"
 #include "kernels/cpu/multiply.h"
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/thread_pool.h"
@@ -48,7 +51,8 @@ kernels::Matrix matrix_of(const Linear& w) {
 
 class CpuDevice : public Device {
  public:
-  CpuDevice(uint32_t n_threads, bool eight_bit) : pool_(n_threads), eight_bit_(eight_bit) {}
+  CpuDevice(uint32_t n_threads, std::span<const kernels::Core> bind_to, bool eight_bit)
+      : pool_(n_threads, bind_to), eight_bit_(eight_bit) {}
 
   std::string_view name() const override { return "cpu"; }
 
@@ -66,6 +70,10 @@ class CpuDevice : public Device {
   void copy_to_device(Stream&, void* to, const void* host, uint64_t bytes) override { std::memcpy(to, host, bytes); }
   void copy_to_host(Stream&, void* host, const void* from, uint64_t bytes) override { std::memcpy(host, from, bytes); }
   void copy(Stream&, void* to, const void* from, uint64_t bytes) override { std::memcpy(to, from, bytes); }
+
+  void touch_weights(const std::byte* matrices, int64_t n_matrices, uint64_t matrix_bytes) override {
+    kernels::touch_pages(pool_, matrices, n_matrices, matrix_bytes);
+  }
 
   void embed(Stream&, const Linear& table, std::span<const int32_t> ids, Rows out) override {
     pool_.run(out.n_rows,
@@ -174,8 +182,14 @@ class CpuDevice : public Device {
 
 }  // namespace
 
-std::unique_ptr<Device> make_cpu_device(uint32_t n_threads, bool eight_bit_activations) {
-  return std::make_unique<CpuDevice>(n_threads, eight_bit_activations);
+std::unique_ptr<Device> make_cpu_device(uint32_t n_threads, bool pin_threads, bool eight_bit_activations) {
+  const std::vector<kernels::Core> cores = pin_threads ? kernels::usable_cores().cores : std::vector<kernels::Core>();
+  try {
+    return std::make_unique<CpuDevice>(n_threads, cores, eight_bit_activations);
+  } catch (const std::system_error& error) {
+    throw Error(Error::Kind::Device, "The system does not give this process " + std::to_string(n_threads) +
+                                         " threads (" + error.code().message() + "); ask for fewer (-t).");
+  }
 }
 
 }  // namespace sluice::engine

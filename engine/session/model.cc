@@ -8,7 +8,7 @@
 #include "engine/forward/forward.h"
 #include "engine/model/architecture.h"
 #include "engine/placement/memory.h"
-#include "kernels/cpu/thread_pool.h"
+#include "kernels/cpu/cores.h"
 
 namespace sluice::engine {
 
@@ -26,23 +26,21 @@ namespace {
 
 // Touches every page of the mapping, so that reading the file is seen as loading and not as a slow first token. Only
 // for models that the machine can hold beside what else it runs; a larger one is left to the page cache.
-void warm_pages(const gguf::File& file, const ModelOptions& options) {
+void warm_pages(Device& device, const gguf::File& file, const ModelOptions& options) {
   uint64_t total = 0;
   for (const gguf::Tensor& tensor : file.tensors()) total += tensor.bytes;
   if (total > available_memory_bytes() / 10 * 9) return;
-  constexpr uint64_t kPage = 4096, kReport = uint64_t{64} << 20;
+  constexpr uint64_t kReport = uint64_t{64} << 20;
   uint64_t done = 0, reported = 0;
-  unsigned sum = 0;
   for (const gguf::Tensor& tensor : file.tensors()) {
-    for (uint64_t at = 0; at < tensor.bytes; at += kPage) sum += static_cast<unsigned>(tensor.data[at]);
+    const uint64_t n_matrices = std::max<uint64_t>(1, tensor.dims[2]);  // of a stack of experts or heads
+    device.touch_weights(tensor.data, static_cast<int64_t>(n_matrices), tensor.bytes / n_matrices);
     done += tensor.bytes;
     if (options.on_progress && (done - reported >= kReport || done == total)) {
       options.on_progress(done, total);
       reported = done;
     }
   }
-  volatile unsigned keep = sum;  // the loads must happen
-  (void)keep;
 }
 
 // What is wrong with a file is said with its path.
@@ -73,10 +71,10 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
   const uint32_t n_threads = options.n_threads != 0 ? options.n_threads : kernels::usable_cores().default_threads();
   auto state = std::make_unique<State>(
       State{options, n_threads, std::move(file), std::move(tokenizer), std::move(spec), std::move(weights), nullptr});
-  state->context =
-      std::make_unique<ForwardContext>(make_cpu_device(n_threads, options.activations == ActivationPrecision::Int8),
-                                       state->spec, state->weights, options.latent_attention);
-  warm_pages(state->file, options);
+  state->context = std::make_unique<ForwardContext>(
+      make_cpu_device(n_threads, options.pin_threads, options.activations == ActivationPrecision::Int8), state->spec,
+      state->weights, options.latent_attention);
+  warm_pages(state->context->device, state->file, options);
   return std::shared_ptr<const Model>(new Model(std::move(state)));
 }
 
