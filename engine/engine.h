@@ -83,6 +83,9 @@ class Session {
   struct Progress {
     std::function<void(size_t done_tokens, size_t total_tokens)> on_tokens;  // after each batch
     std::function<bool()> cancelled;  // asked before each layer of a batch; a cancelled batch leaves nothing behind
+    // Where it is given, the logits of every token are computed, and handed out after each batch: one row of
+    // vocabulary_size for each token of it. They are finite.
+    std::function<void(std::span<const float> logits)> on_logits;
   };
 
   // Evaluates further tokens; logits() is then of the last one. Returns false when cancelled (whole batches stay).

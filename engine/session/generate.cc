@@ -103,7 +103,8 @@ Generation generate(Session& session, std::span<const TokenId> prompt, const Gen
   Statistics& statistics = result.statistics;
   statistics.prompt_tokens = prompt.size();
 
-  statistics.cached_tokens = session.rewrite(prompt, {callbacks.on_prefill, callbacks.cancelled});
+  statistics.cached_tokens =
+      session.rewrite(prompt, {callbacks.on_prefill, callbacks.cancelled, {}});
   statistics.prefill_seconds = seconds_between(start, Clock::now());
   if (session.tokens().size() < prompt.size()) {
     result.stop = StopReason::Cancelled;
@@ -151,7 +152,7 @@ Generation generate(Session& session, std::span<const TokenId> prompt, const Gen
       result.stop = StopReason::Context;
       break;
     }
-    if (!session.append(std::span(&token, 1), {{}, callbacks.cancelled})) {
+    if (!session.append(std::span(&token, 1), {{}, callbacks.cancelled, {}})) {
       result.stop = StopReason::Cancelled;
       break;
     }

@@ -20,7 +20,7 @@ namespace {
 
 // How long a waiting thread spins before it sleeps: longer than the gap between two operations of a forward pass,
 // shorter than anybody notices, and little beside the milliseconds for which a scheduler takes a thread away.
-constexpr std::chrono::microseconds kSpin{20};
+constexpr std::chrono::microseconds kSpin{50};
 
 // Sleepers that a thread wakes at once. Each that wakes for a new run wakes as many again, so that nobody has to make a
 // system call for every core of a large machine.

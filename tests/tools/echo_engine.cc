@@ -146,7 +146,7 @@ Generation generate(Session& session, std::span<const TokenId> prompt, const Gen
     return std::chrono::duration<double>(Clock::now() - start).count();
   };
   const tokenizer::Tokenizer& tokenizer = session.model().tokenizer();
-  size_t cached = session.rewrite(prompt, {callbacks.on_prefill, callbacks.cancelled});
+  size_t cached = session.rewrite(prompt, {callbacks.on_prefill, callbacks.cancelled, {}});
   std::span<const TokenId> fresh = prompt.subspan(cached);
   std::vector<TokenId> answer;
   for (TokenId token : fresh) {
