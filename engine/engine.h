@@ -27,7 +27,8 @@ struct ModelSpec;      // engine/model/spec.h: layer specifications as values
 class ForwardContext;  // engine/forward/forward.h
 
 struct ModelOptions {
-  uint32_t n_threads = 0;  // 0: the cores this process may use
+  uint32_t n_threads = 0;    // 0: one a physical core, as far as affinity and control groups allow
+  bool pin_threads = false;  // bind each thread but the caller's to a core of its own, spread over the memory nodes
   ActivationPrecision activations = ActivationPrecision::Int8;
   LatentAttention latent_attention = LatentAttention::Automatic;
   Residency residency = Residency::Automatic;
@@ -83,10 +84,13 @@ class Session {
 
   struct Progress {
     std::function<void(size_t done_tokens, size_t total_tokens)> on_tokens;  // after each batch
-    std::function<bool()> cancelled;                                         // asked before each batch
+    std::function<bool()> cancelled;  // asked before each layer of a batch; a cancelled batch leaves nothing behind
+    // Where it is given, the logits of every token are computed, and handed out after each batch: one row of
+    // vocabulary_size for each token of it. They are finite.
+    std::function<void(std::span<const float> logits)> on_logits;
   };
 
-  // Evaluates further tokens; logits() is then of the last one. Returns false when cancelled (what was done stays).
+  // Evaluates further tokens; logits() is then of the last one. Returns false when cancelled (whole batches stay).
   // Throws Error(Usage) when the context is too short, before anything is evaluated.
   bool append(std::span<const TokenId> tokens, const Progress& progress = {});
 
@@ -143,7 +147,7 @@ struct GenerateOptions {
 struct GenerateCallbacks {
   std::function<void(std::string_view utf8)> on_text;  // whole characters, stop strings held back
   std::function<void(size_t done_tokens, size_t total_tokens)> on_prefill;
-  std::function<bool()> cancelled;  // asked before every token
+  std::function<bool()> cancelled;  // asked before every token and every layer
 };
 
 // What happened, with times of the monotonic clock.

@@ -64,11 +64,13 @@ typedef int32_t sluice_token;
 
 typedef struct sluice_model_options {
   uint32_t struct_size;
-  uint32_t n_threads;        /* 0: as many as the cores that this process may use */
+  uint32_t n_threads;        /* 0: one a physical core, as far as affinity mask and control groups allow */
   const char* pre_tokenizer; /* used instead of the one that the file names; NULL obeys the file */
   /* Called on the opening thread as loading goes on; may be NULL. Must return, by no exception and no longjmp. */
   void (*on_progress)(void* user, uint64_t done_bytes, uint64_t total_bytes);
-  void* user; /* passed to on_progress */
+  void* user;           /* passed to on_progress */
+  uint32_t pin_threads; /* not 0: bind each thread of the engine but the caller's to a core of its own */
+  uint32_t reserved;    /* 0 */
 } sluice_model_options;
 
 typedef struct sluice_model_info {
@@ -95,7 +97,7 @@ typedef enum sluice_cache_type { SLUICE_CACHE_F16 = 0, SLUICE_CACHE_F32 = 1 } sl
 typedef struct sluice_session_options {
   uint32_t struct_size;
   uint32_t n_context; /* tokens; 0: the trained context, at most 4096 */
-  uint32_t n_batch;   /* tokens that one pass evaluates at most, and so how often cancelling is looked at; 0: 512 */
+  uint32_t n_batch;   /* tokens that one pass evaluates at most; 0: 512 */
   uint32_t cache;     /* a sluice_cache_type: the number format of keys and values */
 } sluice_session_options;
 
@@ -170,7 +172,7 @@ typedef const sluice_api* (*sluice_get_api_function)(uint32_t version);
 /* Options with every field at its default. */
 
 static inline sluice_model_options sluice_default_model_options(void) {
-  sluice_model_options options = {(uint32_t)sizeof(sluice_model_options), 0, NULL, NULL, NULL};
+  sluice_model_options options = {(uint32_t)sizeof(sluice_model_options), 0, NULL, NULL, NULL, 0, 0};
   return options;
 }
 
@@ -288,7 +290,7 @@ static inline sluice_result sluice_session_describe(const sluice_session* sessio
 
 /* Appends tokens to the sequence and runs the model over them, n_batch at a time; the logits are then those that follow
  * the last one. No tokens: nothing happens. SLUICE_ERROR_USAGE: the context has no room for all, or an id is not in the
- * vocabulary; nothing was evaluated. SLUICE_CANCELLED: the batches done before stay in the sequence
+ * vocabulary; nothing was evaluated. SLUICE_CANCELLED: batches that were done stay in the sequence
  * (sluice_session_describe() tells); there are no logits. */
 static inline sluice_result sluice_session_evaluate(sluice_session* session, const sluice_token* tokens,
                                                     size_t n_tokens, sluice_error* error) {
@@ -311,8 +313,8 @@ static inline sluice_result sluice_session_logits(const sluice_session* session,
   return api == NULL ? sluice_api_missing(error) : api->session_logits(session, logits, error);
 }
 
-/* Stops the evaluation under way at its next batch, and every later one at once, until sluice_session_resume(). Only
- * sets a flag: may be called from any thread and from a signal handler. */
+/* Stops the evaluation under way at the next layer of its batch, which then leaves nothing behind, and every later one at
+ * once, until sluice_session_resume(). Only sets a flag: may be called from any thread and from a signal handler. */
 static inline void sluice_session_cancel(sluice_session* session) {
   const sluice_api* api = sluice_get_api(SLUICE_API_VERSION);
   if (api != NULL) api->session_cancel(session);

@@ -18,5 +18,6 @@ Action prepare_inspect(CLI::App& app);
 Action prepare_tokenize(CLI::App& app);
 Action prepare_bench(CLI::App& app);
 Action prepare_synth(CLI::App& app);
+Action prepare_logits(CLI::App& app);
 
 }  // namespace sluice::tools

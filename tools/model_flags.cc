@@ -25,9 +25,11 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
   auto threads = [&flags](const std::string& text) {
     flags.model.n_threads = static_cast<uint32_t>(parse_integer("--threads", text, 0, kMostThreads));
   };
-  add_flag_with_value(app, "-t,--threads", "N", threads, "CPU threads; 0: all cores that this process may use")
+  add_flag_with_value(app, "-t,--threads", "N", threads,
+                      "CPU threads; 0: one a physical core that this process may use")
       ->group("Model")
       ->default_str("0");
+  app.add_flag("--pin", flags.model.pin_threads, "Bind each thread but the first to a core of its own")->group("Model");
   auto batch = [&flags](const std::string& text) {
     flags.session.n_batch = static_cast<uint32_t>(parse_integer("--batch-size", text, 1, kMostBatch));
   };

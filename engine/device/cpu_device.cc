@@ -7,12 +7,15 @@
 #include <map>
 #include <new>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "engine/error.h"
 #include "kernels/cpu/activations.h"
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/cores.h"
 #include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/first_touch.h"
 #include "kernels/cpu/multiply.h"
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/rates.h"
@@ -62,7 +65,8 @@ kernels::Matrix matrix_of(const Linear& w) {
 
 class CpuDevice : public Device {
  public:
-  CpuDevice(uint32_t n_threads, bool eight_bit) : pool_(n_threads), eight_bit_(eight_bit) {}
+  CpuDevice(uint32_t n_threads, std::span<const kernels::Core> bind_to, bool eight_bit)
+      : pool_(n_threads, bind_to), eight_bit_(eight_bit) {}
 
   std::string_view name() const override { return "cpu"; }
 
@@ -125,6 +129,10 @@ class CpuDevice : public Device {
     stack.first.data = to;
     stack.stride_bytes = matrix_bytes;
     return buffer;
+  }
+
+  void touch_weights(const std::byte* matrices, int64_t n_matrices, uint64_t matrix_bytes) override {
+    kernels::touch_pages(pool_, matrices, n_matrices, matrix_bytes);
   }
 
   void embed(Stream&, const Linear& table, std::span<const int32_t> ids, Rows out) override {
@@ -250,8 +258,14 @@ class CpuDevice : public Device {
 
 }  // namespace
 
-std::unique_ptr<Device> make_cpu_device(uint32_t n_threads, bool eight_bit_activations) {
-  return std::make_unique<CpuDevice>(n_threads, eight_bit_activations);
+std::unique_ptr<Device> make_cpu_device(uint32_t n_threads, bool pin_threads, bool eight_bit_activations) {
+  const std::vector<kernels::Core> cores = pin_threads ? kernels::usable_cores().cores : std::vector<kernels::Core>();
+  try {
+    return std::make_unique<CpuDevice>(n_threads, cores, eight_bit_activations);
+  } catch (const std::system_error& error) {
+    throw Error(Error::Kind::Device, "The system does not give this process " + std::to_string(n_threads) +
+                                         " threads (" + error.code().message() + "); ask for fewer (-t).");
+  }
 }
 
 }  // namespace sluice::engine

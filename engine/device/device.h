@@ -117,6 +117,9 @@ class Device {
   // the blocks are done. Throws Error(OutOfMemory).
   virtual std::unique_ptr<Buffer> make_resident(Stream& stream, LinearStack& stack,
                                                 const std::function<void(uint64_t done)>& on_bytes) = 0;
+  // Brings weights of a mapped file into memory, where the device's threads will read them: n_matrices equal ones, one
+  // behind the other.
+  virtual void touch_weights(const std::byte* matrices, int64_t n_matrices, uint64_t matrix_bytes) = 0;
 
   // Row i of out = row ids[i] of the table, dequantised. ids in host memory.
   virtual void embed(Stream& stream, const Linear& table, std::span<const int32_t> ids, Rows out) = 0;

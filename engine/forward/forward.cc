@@ -90,13 +90,15 @@ static void feed_forward(ForwardContext& context, uint32_t layer, Rows x, Rows o
   }
 }
 
-static void run_layers(ForwardContext& context, const Batch& batch, Rows x) {
+// Returns false when cancelled.
+static bool run_layers(ForwardContext& context, const Batch& batch, Rows x, const std::function<bool()>& cancelled) {
   Device& device = context.device;
   Stream& stream = *context.stream;
   const float epsilon = context.spec.norm_epsilon;
   const Rows normed = context.workspace.rows(x.n_rows, x.n_cols);
   const Rows change = context.workspace.rows(x.n_rows, x.n_cols);
   for (uint32_t layer = 0; layer < context.spec.layers.size(); ++layer) {
+    if (cancelled && cancelled()) return false;
     const LayerWeights& weights = context.weights.layers[layer];
     device.rms_norm(stream, x, weights.attention_norm, epsilon, normed);
     attention(context, batch, layer, normed, change);
@@ -105,6 +107,7 @@ static void run_layers(ForwardContext& context, const Batch& batch, Rows x) {
     feed_forward(context, layer, normed, change);
     device.add(stream, x, change);
   }
+  return true;
 }
 
 static void compute_logits(ForwardContext& context, const Batch& batch, Rows x, float* logits) {
@@ -122,9 +125,9 @@ static void compute_logits(ForwardContext& context, const Batch& batch, Rows x, 
     device.copy_to_host(stream, logits + i * out.n_cols, out.row(i), static_cast<uint64_t>(out.n_cols) * sizeof(float));
 }
 
-void forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
-             float* logits) {
-  if (rows.empty()) return;
+bool forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
+             float* logits, const std::function<bool()>& cancelled) {
+  if (rows.empty()) return true;
   Batch batch = arrange(rows, sequences);
   for (const BatchSequence& sequence : batch.sequences) sequence.state->reserve(*context.stream, sequence.n_rows);
   context.workspace.reset();
@@ -133,10 +136,15 @@ void forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<
   context.device.rope_angles(*context.stream, context.rope, batch.positions, batch.cosines, batch.sines);
   const Rows x = context.workspace.rows(batch.n_rows(), context.spec.n_embedding);
   context.device.embed(*context.stream, context.weights.token_embedding, batch.tokens, x);
-  run_layers(context, batch, x);
+  if (!run_layers(context, batch, x, cancelled)) {
+    context.device.synchronize(*context.stream);
+    for (const BatchSequence& sequence : batch.sequences) sequence.state->truncate(sequence.first_position);
+    return false;
+  }
   compute_logits(context, batch, x, logits);
   context.device.synchronize(*context.stream);
   for (const BatchSequence& sequence : batch.sequences) sequence.state->advance(sequence.n_rows);
+  return true;
 }
 
 }  // namespace sluice::engine

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -43,8 +44,9 @@ struct BatchRow {
 
 // Evaluates the rows and appends them to their sequences. Rows of one sequence come in order, and are consecutive in
 // the batch; the first of them takes the position after the sequence's last. logits: host memory, one row of
-// n_vocabulary for each row that wants them. When it throws, no sequence has grown.
-void forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
-             float* logits);
+// n_vocabulary for each row that wants them. `cancelled` is asked before every layer, unless it is empty; when it says
+// yes, forward() returns false. When it does, or throws, no sequence has grown.
+bool forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
+             float* logits, const std::function<bool()>& cancelled = {});
 
 }  // namespace sluice::engine

@@ -16,10 +16,6 @@ double seconds_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
 
-double rate(double count, double seconds) {
-  return seconds > 0 ? count / seconds : 0;
-}
-
 // Text on its way to the caller: held back while its end could be the beginning of a stop string.
 class TextGate {
  public:
@@ -98,42 +94,6 @@ class ThinkingWatch {
 
 }  // namespace
 
-double Statistics::prefill_tokens_per_second() const {
-  return rate(static_cast<double>(prompt_tokens - cached_tokens), prefill_seconds);
-}
-
-double Statistics::decode_tokens_per_second() const {
-  return generated_tokens > 1 ? rate(static_cast<double>(generated_tokens - 1), decode_seconds) : 0;
-}
-
-static double generation_seconds(const Statistics& s) {
-  return s.time_to_first_token_seconds - s.prefill_seconds + s.decode_seconds;
-}
-
-double Statistics::characters_per_second() const {
-  return rate(static_cast<double>(characters), generation_seconds(*this));
-}
-
-double Statistics::cjk_characters_per_second() const {
-  return rate(static_cast<double>(cjk_characters), generation_seconds(*this));
-}
-
-std::string_view stop_reason_name(StopReason reason) {
-  switch (reason) {
-    case StopReason::EndOfText:
-      return "eos";
-    case StopReason::Length:
-      return "length";
-    case StopReason::Context:
-      return "context";
-    case StopReason::StopString:
-      return "stop";
-    case StopReason::Cancelled:
-      return "cancelled";
-  }
-  return "unknown";
-}
-
 Generation generate(Session& session, std::span<const TokenId> prompt, const GenerateOptions& options,
                     const GenerateCallbacks& callbacks) {
   const tokenizer::Tokenizer& tokenizer = session.model().tokenizer();
@@ -143,7 +103,8 @@ Generation generate(Session& session, std::span<const TokenId> prompt, const Gen
   Statistics& statistics = result.statistics;
   statistics.prompt_tokens = prompt.size();
 
-  statistics.cached_tokens = session.rewrite(prompt, {callbacks.on_prefill, callbacks.cancelled});
+  statistics.cached_tokens =
+      session.rewrite(prompt, {callbacks.on_prefill, callbacks.cancelled, {}});
   statistics.prefill_seconds = seconds_between(start, Clock::now());
   if (session.tokens().size() < prompt.size()) {
     result.stop = StopReason::Cancelled;
@@ -191,7 +152,10 @@ Generation generate(Session& session, std::span<const TokenId> prompt, const Gen
       result.stop = StopReason::Context;
       break;
     }
-    session.append(std::span(&token, 1));
+    if (!session.append(std::span(&token, 1), {{}, callbacks.cancelled, {}})) {
+      result.stop = StopReason::Cancelled;
+      break;
+    }
   }
   if (result.stop != StopReason::StopString) {
     gate.push(characters.flush());

@@ -9,7 +9,7 @@
 #include "engine/model/architecture.h"
 #include "engine/placement/memory.h"
 #include "engine/placement/residency.h"
-#include "kernels/cpu/thread_pool.h"
+#include "kernels/cpu/cores.h"
 
 namespace sluice::engine {
 
@@ -51,20 +51,17 @@ uint64_t tensor_bytes(const gguf::File& file) {
 // Touches every page of the mapping that is still read, so that reading the file is seen as loading and not as a slow
 // first token. Only for models that the machine can hold beside what else it runs; a larger one is left to the page
 // cache.
-void warm_pages(const gguf::File& file, const ResidentWeights& resident, LoadProgress& progress) {
+void warm_pages(Device& device, const gguf::File& file, const ResidentWeights& resident, LoadProgress& progress) {
   const uint64_t total = tensor_bytes(file);
   uint64_t done = resident.file_bytes;
   if (total - done > available_memory_bytes() / 10 * 9) return;
-  constexpr uint64_t kPage = 4096;
-  unsigned sum = 0;
   for (const gguf::Tensor& tensor : file.tensors()) {
     if (resident.moved.contains(tensor.data)) continue;
-    for (uint64_t at = 0; at < tensor.bytes; at += kPage) sum += static_cast<unsigned>(tensor.data[at]);
+    const uint64_t n_matrices = std::max<uint64_t>(1, tensor.dims[2]);  // of a stack of experts or heads
+    device.touch_weights(tensor.data, static_cast<int64_t>(n_matrices), tensor.bytes / n_matrices);
     done += tensor.bytes;
     progress.done(done);
   }
-  volatile unsigned keep = sum;  // the loads must happen
-  (void)keep;
 }
 
 // What is wrong with a file is said with its path.
@@ -92,10 +89,11 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
     throw Error(Error::Kind::BadFile, path.string() + ": The vocabulary has " + std::to_string(tokenizer.size()) +
                                           " tokens but the embedding only " + std::to_string(spec.n_vocabulary) +
                                           " rows; the file is damaged or was put together wrongly.");
-  const uint32_t n_threads = options.n_threads != 0 ? options.n_threads : kernels::usable_cores();
+  const uint32_t n_threads = options.n_threads != 0 ? options.n_threads : kernels::usable_cores().default_threads();
   auto state = std::make_unique<State>(State{options, n_threads, std::move(file), std::move(tokenizer), std::move(spec),
                                              std::move(weights), ResidentWeights{}, nullptr});
-  std::unique_ptr<Device> device = make_cpu_device(n_threads, options.activations == ActivationPrecision::Int8);
+  std::unique_ptr<Device> device =
+      make_cpu_device(n_threads, options.pin_threads, options.activations == ActivationPrecision::Int8);
   LoadProgress progress(state->options, tensor_bytes(state->file));
   // A tenth of what is free stays so, for the sequence state, the workspace and others.
   state->resident =
@@ -103,7 +101,7 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
                     available_memory_bytes() / 10 * 9, [&](uint64_t done, uint64_t) { progress.done(done); });
   state->context =
       std::make_unique<ForwardContext>(std::move(device), state->spec, state->weights, options.latent_attention);
-  warm_pages(state->file, state->resident, progress);
+  warm_pages(state->context->device, state->file, state->resident, progress);
   return std::shared_ptr<const Model>(new Model(std::move(state)));
 }
 

@@ -80,19 +80,29 @@ bool Session::append(std::span<const TokenId> tokens, const Progress& progress) 
   check_tokens(model(), tokens);
   check_room(state_->tokens.size() + tokens.size(), n_context());
   SequenceState* const sequences[] = {&state_->sequence};
-  std::vector<float> logits(model().vocabulary_size());
+  const size_t n_vocabulary = model().vocabulary_size();
+  const bool of_all = progress.on_logits != nullptr;
+  std::vector<float> logits(n_vocabulary * (of_all ? std::min<size_t>(state_->options.n_batch, tokens.size()) : 1));
   for (size_t at = 0; at < tokens.size();) {
-    if (progress.cancelled && progress.cancelled()) return false;
     const size_t n = std::min<size_t>(state_->options.n_batch, tokens.size() - at);
     std::vector<BatchRow> rows(n);
-    for (size_t i = 0; i < n; ++i) rows[i] = {tokens[at + i], 0, at + i + 1 == tokens.size()};
-    forward(model().forward_context(), rows, sequences, logits.data());
+    for (size_t i = 0; i < n; ++i) rows[i] = {tokens[at + i], 0, of_all || at + i + 1 == tokens.size()};
+    if (!forward(model().forward_context(), rows, sequences, logits.data(), progress.cancelled)) {
+      if (at > 0) state_->logits.clear();  // they are of a token that is no longer the last
+      return false;
+    }
     state_->tokens.insert(state_->tokens.end(), tokens.begin() + static_cast<std::ptrdiff_t>(at),
                           tokens.begin() + static_cast<std::ptrdiff_t>(at + n));
     at += n;
+    if (of_all) {
+      logits.resize(n * n_vocabulary);
+      check_logits(logits);
+      progress.on_logits(logits);
+    }
     if (progress.on_tokens) progress.on_tokens(at, tokens.size());
   }
   if (!tokens.empty()) {
+    logits.erase(logits.begin(), logits.end() - static_cast<std::ptrdiff_t>(n_vocabulary));
     check_logits(logits);
     state_->logits = std::move(logits);
   }

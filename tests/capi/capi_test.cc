@@ -168,6 +168,22 @@ TEST_CASE("progress is told while a model opens") {
   CHECK(seen.total > 0);
 }
 
+TEST_CASE("threads may be bound to cores, and what is reserved must stay zero") {
+  sluice_model_options options = sluice_default_model_options();
+  options.n_threads = 3;
+  options.pin_threads = 1;
+  sluice_model* opened = nullptr;
+  REQUIRE(sluice_model_open(kModel.c_str(), &options, &opened, nullptr) == SLUICE_OK);
+  const ModelHandle model(opened);
+  const ModelHandle unbound = open_model();
+  const SamplerHandle greedy = create_sampler(0);
+  const SessionHandle a = create_session(model.get()), b = create_session(unbound.get());
+  CHECK(generate(model.get(), a.get(), greedy.get(), "Once", 8) ==
+        generate(unbound.get(), b.get(), greedy.get(), "Once", 8));
+  options.reserved = 1;
+  CHECK(sluice_model_open(kModel.c_str(), &options, &opened, nullptr) == SLUICE_ERROR_USAGE);
+}
+
 TEST_CASE("text goes to tokens and back") {
   const ModelHandle model = open_model();
   const std::string text = "Once upon a time, caf\xC3\xA9";

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "engine/model/spec.h"
 #include "tests/engine/fixtures.h"
 
 using namespace sluice;
@@ -68,11 +69,15 @@ TEST_CASE("a generation stops for the reason it says") {
   }
   SUBCASE("cancelled during decode, and before the prefill") {
     GenerateCallbacks callbacks;
-    int asked = 0;
-    callbacks.cancelled = [&] { return ++asked > 4; };
-    const Generation result = run("llama", warm(-1), callbacks);
-    CHECK(result.stop == StopReason::Cancelled);
-    CHECK(result.tokens.size() == 3);
+    const size_t n_layers = tests::open_fixture("llama")->spec().layers.size();
+    const size_t n_prefill = n_layers, n_step = 1 + n_layers;  // questions: before a token, and before every layer
+    for (const size_t last_no : {n_prefill + 3 * n_step, n_prefill + 3 * n_step - 1}) {
+      size_t asked = 0;
+      callbacks.cancelled = [&] { return ++asked > last_no; };
+      const Generation result = run("llama", warm(-1), callbacks);
+      CHECK(result.stop == StopReason::Cancelled);
+      CHECK(result.tokens.size() == 3);
+    }
     callbacks.cancelled = [] { return true; };
     CHECK(run("llama", warm(-1), callbacks).stop == StopReason::Cancelled);
   }

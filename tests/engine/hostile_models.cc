@@ -96,15 +96,16 @@ TEST_CASE("a model that its metadata or tensors contradict is refused by name") 
   }
 }
 
-TEST_CASE("weights that are not numbers are found, not spoken") {
-  const gguf::File file = gguf::File::open(tests::fixture_path("llama"));
+// Writes a copy of a fixture with the first float of a tensor of floats replaced.
+std::filesystem::path write_poisoned(const std::string& fixture, const char* tensor_name, float value) {
+  const gguf::File file = gguf::File::open(tests::fixture_path(fixture));
   gguf::Writer writer;
   for (const auto& entry : file.metadata().entries()) writer.metadata().add(entry.key, entry.value);
-  const gguf::Tensor* poisoned = file.find_tensor("blk.1.ffn_down.weight");
+  const gguf::Tensor* poisoned = file.find_tensor(tensor_name);
   REQUIRE(poisoned != nullptr);
+  REQUIRE(poisoned->type == gguf::TensorType::F32);
   std::vector<std::byte> bytes(poisoned->data, poisoned->data + poisoned->bytes);
-  const float nan = std::nanf("");
-  std::memcpy(bytes.data(), &nan, sizeof nan);
+  std::memcpy(bytes.data(), &value, sizeof value);
   for (const gguf::Tensor& tensor : file.tensors()) {
     std::vector<uint64_t> dims(tensor.dims.begin(), tensor.dims.begin() + tensor.n_dims);
     writer.add_tensor(tensor.name, tensor.type, dims, [&, is_poisoned = &tensor == poisoned] {
@@ -113,7 +114,42 @@ TEST_CASE("weights that are not numbers are found, not spoken") {
   }
   const auto path = std::filesystem::temp_directory_path() / "sluice-poisoned-model.gguf";
   writer.write(path);
-  engine::Session session(engine::Model::open(path, {}), {});
+  return path;
+}
+
+TEST_CASE("weights that are not numbers are found, not spoken") {
+  engine::Session session(engine::Model::open(write_poisoned("llama", "blk.1.ffn_down.weight", std::nanf("")), {}), {});
   const engine::TokenId prompt[] = {1, 70};
   CHECK_THROWS_AS(session.append(prompt), engine::Error);
+}
+
+TEST_CASE("an activation that becomes infinite is refused with its sentence, for one token and for many") {
+  struct Case {
+    const char *fixture, *tensor;
+    engine::ActivationPrecision activations;
+    const char* sentence;
+  };
+  const auto int8 = engine::ActivationPrecision::Int8, f32 = engine::ActivationPrecision::Float32;
+  for (const Case& c : {Case{"llama-q8_0", "blk.1.attn_norm.weight", int8, "an activation that is not a finite number"},
+                        Case{"llama-q8_0", "blk.1.ffn_norm.weight", int8, "an activation that is not a finite number"},
+                        Case{"deepseek2-v3-q8_0", "blk.1.attn_norm.weight", int8, "not a finite number"},
+                        Case{"llama-q8_0", "blk.1.ffn_norm.weight", f32, "a result that is not a finite number"}}) {
+    CAPTURE(std::string(c.fixture));
+    CAPTURE(std::string(c.tensor));
+    engine::ModelOptions options;
+    options.activations = c.activations;
+    engine::Session session(engine::Model::open(write_poisoned(c.fixture, c.tensor, INFINITY), options), {});
+    for (const std::vector<engine::TokenId>& prompt :
+         {std::vector<engine::TokenId>{70}, std::vector<engine::TokenId>(9, 80)}) {
+      std::string message;
+      try {
+        session.append(prompt);
+      } catch (const engine::Error& error) {
+        message = error.what();
+        CHECK(error.kind() == engine::Error::Kind::BadFile);
+      }
+      CHECK_MESSAGE(message.find(c.sentence) != std::string::npos, message);
+      CHECK(session.logits().empty());
+    }
+  }
 }

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "engine/model/spec.h"
 #include "tests/engine/fixtures.h"
 
 using namespace sluice;
@@ -207,12 +208,38 @@ TEST_CASE("a cancelled evaluation keeps what was done and can go on") {
   SessionOptions options;
   options.n_batch = 2;
   Session session(model, options);
-  int asked = 0;
+  const size_t n_layers = model->spec().layers.size();
+  size_t asked = 0;
   Session::Progress progress;
-  progress.cancelled = [&] { return ++asked > 2; };
+  progress.cancelled = [&] { return ++asked > 2 * n_layers; };
   CHECK_FALSE(session.append(kStart, progress));
   CHECK(session.tokens().size() == 4);
+  CHECK(session.logits().empty());
   session.append(std::span(kStart).subspan(4));
   CHECK(std::ranges::equal(session.tokens(), kStart));
   CHECK(tests::relative_difference(logits_of(session), evaluate(model, {kStart})) < 3e-2);
+}
+
+TEST_CASE("a batch cancelled at any of its layers leaves nothing behind") {
+  for (const char* name : kKinds) {
+    const auto model = tests::open_fixture(name);
+    const size_t n_layers = model->spec().layers.size();
+    Session session(model, {});
+    session.append(kStart);
+    const std::vector<float> before = logits_of(session);
+    const uint64_t bytes = session.state_bytes();
+    const std::vector<TokenId> long_prompt(200, 77);  // needs pages that the sequence does not have yet
+    for (size_t layer = 0; layer < n_layers; ++layer) {
+      size_t asked = 0;
+      Session::Progress progress;
+      progress.cancelled = [&] { return asked++ == layer; };
+      CHECK_FALSE(session.append(long_prompt, progress));
+      CHECK(asked == layer + 1);
+      CHECK(std::ranges::equal(session.tokens(), kStart));
+      CHECK(logits_of(session) == before);
+      CHECK(session.state_bytes() == bytes);
+    }
+    session.append(kOne);
+    CHECK_MESSAGE((logits_of(session) == evaluate(model, {kStart, kOne})), name);
+  }
 }

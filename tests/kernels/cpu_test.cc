@@ -1,15 +1,11 @@
-// What runs on the CPU against the reference: threads, loops, products, attention, rotation.
+// What runs on the CPU against the reference: loops, products, attention, rotation.
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <random>
-#include <stdexcept>
-#include <thread>
 #include <vector>
 
 #include "kernels/cpu/attention.h"
@@ -47,47 +43,6 @@ double largest_relative_difference(const std::vector<float>& a, const std::vecto
 }
 
 }  // namespace
-
-TEST_CASE("a pool of any size runs every task once, many times in a row") {
-  for (const uint32_t n_threads : {1u, 2u, 3u, 8u}) {
-    ThreadPool pool(n_threads);
-    CHECK(pool.n_threads() == n_threads);
-    for (const int64_t n_tasks : {0, 1, 2, 7, 1000}) {
-      for (int round = 0; round < 50; ++round) {
-        std::vector<std::atomic<int>> runs(static_cast<size_t>(n_tasks));
-        pool.run(n_tasks, [&](int64_t i) { runs[static_cast<size_t>(i)].fetch_add(1); });
-        REQUIRE(std::ranges::all_of(runs, [](const auto& r) { return r.load() == 1; }));
-      }
-    }
-  }
-  CHECK(kernels::usable_cores() >= 1);
-}
-
-TEST_CASE("what a task throws comes out of run, and the pool goes on working") {
-  for (const uint32_t n_threads : {1u, 4u}) {
-    ThreadPool pool(n_threads);
-    for (int round = 0; round < 20; ++round) {
-      CHECK_THROWS_WITH_AS(pool.run(100,
-                                    [](int64_t i) {
-                                      if (i % 10 == 3) throw std::runtime_error("a task failed");
-                                    }),
-                           "a task failed", std::runtime_error);
-      std::atomic<int> done{0};
-      pool.run(50, [&](int64_t) { done.fetch_add(1); });
-      REQUIRE(done.load() == 50);
-    }
-  }
-}
-
-TEST_CASE("a pool that has gone to sleep wakes up") {
-  ThreadPool pool(3);
-  std::atomic<int> done{0};
-  for (int i = 0; i < 3; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));  // far longer than workers spin
-    pool.run(10, [&](int64_t) { done.fetch_add(1); });
-  }
-  CHECK(done.load() == 30);
-}
 
 #if defined(__x86_64__)
 TEST_CASE("the vector loops give the same bits for every instruction set, at every length") {

@@ -39,9 +39,9 @@ TEST_CASE("run completes a prompt with every kind of model, the same for the sam
   for (const char* name : {"llama", "llama-mixtral", "deepseek2-v2-lite", "deepseek2-v3-split", "deepseek2-v3-q8_0"}) {
     CAPTURE(std::string(name));
     const std::string model = kModels + name + ".gguf";
-    const auto text = [&](const char* threads, const char* seed) {
-      const Outcome outcome = call(
-          {"run", model, "-p", "hello", "-n", "12", "--ignore-eos", "-s", seed, "-t", threads, "--json", "-c", "64"});
+    const auto text = [&](const char* threads, const char* seed, const char* more = "--ignore-eos") {
+      const Outcome outcome = call({"run", model, "-p", "hello", "-n", "12", "--ignore-eos", "-s", seed, "-t", threads,
+                                    "--json", "-c", "64", more});
       REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
       const auto report = nlohmann::json::parse(outcome.out);
       CHECK(report["generated_tokens"] == 12);
@@ -51,6 +51,7 @@ TEST_CASE("run completes a prompt with every kind of model, the same for the sam
     };
     const std::string one = text("1", "3");
     CHECK(one == text("2", "3"));
+    CHECK(one == text("3", "3", "--pin"));
     CHECK(one != text("2", "4"));
   }
 }

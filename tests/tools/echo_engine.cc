@@ -115,38 +115,6 @@ void Session::truncate(size_t n_tokens) {
   if (n_tokens < state_->tokens.size()) state_->tokens.resize(n_tokens);
 }
 
-std::string_view stop_reason_name(StopReason reason) {
-  switch (reason) {
-    case StopReason::EndOfText:
-      return "eos";
-    case StopReason::Length:
-      return "length";
-    case StopReason::Context:
-      return "context";
-    case StopReason::StopString:
-      return "stop";
-    case StopReason::Cancelled:
-      return "cancelled";
-  }
-  return "";
-}
-
-static double rate(double count, double seconds) {
-  return seconds > 0 ? count / seconds : 0;
-}
-double Statistics::prefill_tokens_per_second() const {
-  return rate(static_cast<double>(prompt_tokens - cached_tokens), prefill_seconds);
-}
-double Statistics::decode_tokens_per_second() const {
-  return generated_tokens < 2 ? 0 : rate(static_cast<double>(generated_tokens - 1), decode_seconds);
-}
-double Statistics::characters_per_second() const {
-  return rate(static_cast<double>(characters), decode_seconds);
-}
-double Statistics::cjk_characters_per_second() const {
-  return rate(static_cast<double>(cjk_characters), decode_seconds);
-}
-
 static std::string settings_text(const GenerateOptions& options) {
   const SamplerOptions& s = options.sampling;
   char text[400];
@@ -178,7 +146,7 @@ Generation generate(Session& session, std::span<const TokenId> prompt, const Gen
     return std::chrono::duration<double>(Clock::now() - start).count();
   };
   const tokenizer::Tokenizer& tokenizer = session.model().tokenizer();
-  size_t cached = session.rewrite(prompt, {callbacks.on_prefill, callbacks.cancelled});
+  size_t cached = session.rewrite(prompt, {callbacks.on_prefill, callbacks.cancelled, {}});
   std::span<const TokenId> fresh = prompt.subspan(cached);
   std::vector<TokenId> answer;
   for (TokenId token : fresh) {
