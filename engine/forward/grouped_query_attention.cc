@@ -13,9 +13,9 @@ static std::vector<CacheView> make_views(const Batch& batch, uint32_t layer, con
     view.key_pages = state.caches[0].pages().data();
     view.value_pages = state.caches[1].pages().data();
     view.page_positions = kPagePositions;
-    view.half = state.caches[0].half();
-    view.key_stride = state.caches[0].row_elements();
-    view.value_stride = state.caches[1].row_elements();
+    view.type = state.caches[0].type();
+    view.key_row_bytes = state.caches[0].row_bytes();
+    view.value_row_bytes = state.caches[1].row_bytes();
     view.key_head_stride = spec.key_size;
     view.value_head_stride = spec.value_size;
     views.push_back(view);

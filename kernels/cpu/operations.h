@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/cache_type.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/reference/rope.h"
 #include "kernels/reference/router.h"
@@ -32,9 +33,9 @@ void swiglu(ThreadPool& pool, FloatRows gate, FloatRows up);  // gate = silu(gat
 void add(ThreadPool& pool, FloatRows x, FloatRows y);         // x += y
 void copy_rows(ThreadPool& pool, FloatRows from, FloatRows to);
 
-// To and from float16 or float32 rows that lie to_stride (from_stride) elements apart.
-void store_rows(ThreadPool& pool, FloatRows x, void* to, bool half, int64_t to_stride);
-void load_rows(ThreadPool& pool, const void* from, bool half, int64_t from_stride, FloatRows x);
+// To and from rows of a KV cache (kernels/cache_type.h), row_bytes apart.
+void store_rows(ThreadPool& pool, FloatRows x, CacheType type, void* to, int64_t row_bytes);
+void load_rows(ThreadPool& pool, CacheType type, const void* from, int64_t row_bytes, FloatRows x);
 
 // Each row of logits to n_chosen ids and weights.
 void route(ThreadPool& pool, const reference::RouterRule& rule, FloatRows logits, const float* bias, int32_t* ids,

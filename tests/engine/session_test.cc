@@ -104,7 +104,7 @@ TEST_CASE("a snapshot brings a sequence back, and damaged or foreign ones are re
     wrong_magic[0] ^= std::byte{1};
     CHECK_THROWS_AS(restored.restore(wrong_magic), engine::Error);
     std::vector<std::byte> wrong_token = snapshot;
-    wrong_token[32 + 3] = std::byte{0x7F};
+    wrong_token[40 + 3] = std::byte{0x7F};
     CHECK_THROWS_AS(restored.restore(wrong_token), engine::Error);
     SessionOptions other_cache;
     other_cache.cache = engine::CacheType::F32;
