@@ -5,12 +5,11 @@
 
 namespace sluice::kernels {
 
-// How a row of keys, values or latents lies in a cache (kernels/reference/cache_rows.h has the arithmetic):
+// How a row (the key or the value of one head, or a latent) lies in a cache; kernels/reference/cache_rows.h has the
+// arithmetic:
 //
 //   F16    2 bytes a value      BF16   2 bytes a value, float32's exponent      F32    4 bytes a value
 //   Q8_0   34 bytes for 32 values: | scale f16 | q i8 x 32 |, GGUF's block; the last block of a row is padded with zeros
-//
-// Blocks are cut along the whole row, across heads, so a head may begin inside one.
 enum class CacheType : uint8_t { F16, F32, BF16, Q8_0 };
 
 // Bytes of a row of n_columns values.

@@ -114,8 +114,9 @@ class CpuDevice : public Device {
   void swiglu(Stream&, Rows gate, Rows up) override { kernels::swiglu(pool_, float_rows(gate), float_rows(up)); }
   void copy_rows(Stream&, Rows from, Rows to) override { kernels::copy_rows(pool_, float_rows(from), float_rows(to)); }
   void add(Stream&, Rows x, Rows y) override { kernels::add(pool_, float_rows(x), float_rows(y)); }
-  void store(Stream&, Rows x, kernels::CacheType type, void* to, int64_t row_bytes) override {
-    kernels::store_rows(pool_, float_rows(x), type, to, row_bytes);
+  void store(Stream&, Rows x, int64_t n_heads, kernels::CacheType type, void* to, int64_t row_bytes,
+             int64_t head_bytes) override {
+    kernels::store_rows(pool_, float_rows(x), n_heads, type, to, row_bytes, head_bytes);
   }
   void load(Stream&, kernels::CacheType type, const void* from, int64_t row_bytes, Rows x) override {
     kernels::load_rows(pool_, type, from, row_bytes, float_rows(x));
@@ -130,7 +131,7 @@ class CpuDevice : public Device {
       const CacheView& view = *caches[i];
       if (i == 0 || caches[i] != caches[i - 1])
         contexts.push_back({view.key_pages, view.value_pages, view.page_positions, view.type, view.key_row_bytes,
-                            view.value_row_bytes, view.key_head_stride, view.value_head_stride});
+                            view.value_row_bytes, view.key_head_bytes, view.value_head_bytes});
       const auto row = static_cast<int64_t>(i);
       rows.push_back({q.row(row), &contexts.back(), n_visible[i], out.row(row)});
     }

@@ -149,26 +149,28 @@ void attend_expanded(const LatentCall& call, const BatchSequence& sequence, Rows
   const Rows cached = call.workspace().rows(n_positions, call.cached_size());
   const RowCache& cache = sequence.state->layer(call.layer).caches[0];
   for (int64_t at = 0; at < n_positions; at += kPagePositions)
-    call.device().load(call.stream(), cache.type(), cache.position(at), cache.row_bytes(),
+    call.device().load(call.stream(), cache.type(), cache.position(at, 0), cache.row_bytes(),
                        cached.rows(at, std::min(kPagePositions, n_positions - at)));
 
   const Rows c = cached.columns(0, spec.latent_rank);
   const Rows kr = cached.columns(spec.latent_rank, spec.rope_size);
-  const Rows keys = call.workspace().rows(n_positions, spec.n_heads * call.query_size());
-  const Rows values = call.workspace().rows(n_positions, spec.n_heads * spec.value_size);
+  // One head after another, so that attention reads rows that lie together.
+  const Rows keys = gapless_rows(call.workspace(), spec.n_heads * n_positions, call.query_size());
+  const Rows values = gapless_rows(call.workspace(), spec.n_heads * n_positions, spec.value_size);
   const auto input = call.device().prepare(call.stream(), c);
   std::vector<Product> products;
   std::vector<TransposedProduct> transposed;
   for (int64_t h = 0; h < spec.n_heads; ++h) {
     const Linear& key_up = call.weights.key_up[static_cast<size_t>(h)];
-    const Rows nope = keys.columns(h * call.query_size(), spec.nope_size);
+    const Rows head_keys = keys.rows(h * n_positions, n_positions);
+    const Rows nope = head_keys.columns(0, spec.nope_size);
     if (spec.split_up_projection)
       transposed.push_back({&key_up, c, nope});
     else
       products.push_back({&key_up, input.get(), nullptr, nope});
     products.push_back({&call.weights.value_up[static_cast<size_t>(h)], input.get(), nullptr,
-                        values.columns(h * spec.value_size, spec.value_size)});
-    call.device().copy_rows(call.stream(), kr, keys.columns(h * call.query_size() + spec.nope_size, spec.rope_size));
+                        values.rows(h * n_positions, n_positions)});
+    call.device().copy_rows(call.stream(), kr, head_keys.columns(spec.nope_size, spec.rope_size));
   }
   call.device().multiply(call.stream(), products);
   if (!transposed.empty()) call.device().multiply_transposed(call.stream(), transposed);
@@ -182,8 +184,8 @@ void attend_expanded(const LatentCall& call, const BatchSequence& sequence, Rows
                        kernels::CacheType::F32,
                        keys.stride * kFloatBytes,
                        values.stride * kFloatBytes,
-                       call.query_size(),
-                       spec.value_size};
+                       keys.stride * kFloatBytes * n_positions,
+                       values.stride * kFloatBytes * n_positions};
   const std::vector<const CacheView*> row_views(static_cast<size_t>(sequence.n_rows), &view);
   const auto n_visible = std::span(call.batch.n_visible)
                              .subspan(static_cast<size_t>(sequence.first_row), static_cast<size_t>(sequence.n_rows));

@@ -11,12 +11,12 @@
 namespace sluice::kernels {
 namespace {
 
-// Columns [first, first + size) of n rows from position `at`, as floats `stride` apart.
-void load_piece(const KeysAndValues& context, const void* const* pages, int64_t row_bytes, int64_t at, int64_t n,
-                int64_t first, int64_t size, int64_t stride, float* to) {
-  const auto* page = static_cast<const char*>(pages[at / context.page_positions]);
+// n rows of a head from position `at`, as floats `stride` apart.
+void load_piece(const KeysAndValues& context, const void* const* pages, int64_t head_begin, int64_t row_bytes,
+                int64_t at, int64_t n, int64_t size, int64_t stride, float* to) {
+  const auto* page = static_cast<const char*>(pages[at / context.page_positions]) + head_begin;
   for (int64_t i = 0; i < n; ++i)
-    reference::load_cache_row(context.type, page + (at % context.page_positions + i) * row_bytes, first, size,
+    reference::load_cache_row(context.type, page + (at % context.page_positions + i) * row_bytes, size,
                               to + i * stride);
 }
 
@@ -35,9 +35,9 @@ void attend_tile_baseline(const AttentionTile& tile) {
 
   for (int64_t at = tile.begin; at < tile.end; at += kContextPiece) {
     const int64_t n = std::min(kContextPiece, tile.end - at);
-    load_piece(context, context.key_pages, context.key_row_bytes, at, n, tile.kv_head * context.key_head_stride,
+    load_piece(context, context.key_pages, tile.kv_head * context.key_head_bytes, context.key_row_bytes, at, n,
                tile.key_size, key_stride, keys);
-    load_piece(context, context.value_pages, context.value_row_bytes, at, n, tile.kv_head * context.value_head_stride,
+    load_piece(context, context.value_pages, tile.kv_head * context.value_head_bytes, context.value_row_bytes, at, n,
                tile.value_size, value_stride, values);
     for (int64_t q = 0; q < tile.n_queries; ++q) {
       const int64_t n_seen = std::min(n, tile.n_visible[q] - at);

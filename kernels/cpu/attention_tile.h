@@ -8,18 +8,18 @@
 
 namespace sluice::kernels {
 
-// Keys and values of one sequence, in pages of page_positions rows; see CacheView of the engine. Head h of the keys is
-// columns [h * key_head_stride, h * key_head_stride + key_size) of a key row, and so for the values. In a latent cache
+// Keys and values of one sequence, in pages of page_positions positions; see CacheView of the engine. In a page the key
+// of position i and head h lies at byte h * key_head_bytes + i * key_row_bytes, and so for the values. In a latent cache
 // key and value are the same row: then the page lists are the same pointer and the value is the row's first columns.
 struct KeysAndValues {
   const void* const* key_pages = nullptr;
   const void* const* value_pages = nullptr;
   int64_t page_positions = 0;  // a multiple of kContextPiece, or no less than the positions in use
   CacheType type = CacheType::F32;
-  int64_t key_row_bytes = 0;  // from one position's row to the next
+  int64_t key_row_bytes = 0;
   int64_t value_row_bytes = 0;
-  int64_t key_head_stride = 0;  // columns
-  int64_t value_head_stride = 0;
+  int64_t key_head_bytes = 0;
+  int64_t value_head_bytes = 0;
 };
 
 // Positions whose scores are computed, and whose maximum is taken, at a time. Divides the pages of the engine.
@@ -57,9 +57,9 @@ struct AttentionTile {
   float* scratch = nullptr;  // tile_scratch_floats(key_size, value_size), at a multiple of 64 bytes
 };
 
-// Keys, values and scores of a piece.
+// Keys, values and scores of a piece, with room to write past it in whole registers.
 constexpr int64_t tile_scratch_floats(int64_t key_size, int64_t value_size) {
-  return kContextPiece * (tile_stride(key_size) + tile_stride(value_size) + kTileQueries);
+  return (kContextPiece + 16) * (tile_stride(key_size) + tile_stride(value_size) + kTileQueries);
 }
 
 // The result of a query depends on its vector, the stretch and what it sees alone, not on its neighbours in the tile.

@@ -51,15 +51,19 @@ void copy_rows(ThreadPool& pool, FloatRows from, FloatRows to) {
   for_each_row(pool, from, 8, [&](int64_t i) { std::copy_n(from.row(i), from.n_columns, to.row(i)); });
 }
 
-void store_rows(ThreadPool& pool, FloatRows x, CacheType type, void* to, int64_t row_bytes) {
+void store_rows(ThreadPool& pool, FloatRows x, int64_t n_heads, CacheType type, void* to, int64_t row_bytes,
+                int64_t head_bytes) {
+  const int64_t head_columns = x.n_columns / n_heads;
   for_each_row(pool, x, 8, [&](int64_t i) {
-    row_operations().store_cache_row(type, x.row(i), x.n_columns, static_cast<char*>(to) + i * row_bytes);
+    for (int64_t h = 0; h < n_heads; ++h)
+      row_operations().store_cache_row(type, x.row(i) + h * head_columns, head_columns,
+                                       static_cast<char*>(to) + h * head_bytes + i * row_bytes);
   });
 }
 
 void load_rows(ThreadPool& pool, CacheType type, const void* from, int64_t row_bytes, FloatRows x) {
   for_each_row(pool, x, 8, [&](int64_t i) {
-    row_operations().load_cache_row(type, static_cast<const char*>(from) + i * row_bytes, 0, x.n_columns, x.row(i));
+    row_operations().load_cache_row(type, static_cast<const char*>(from) + i * row_bytes, x.n_columns, x.row(i));
   });
 }
 

@@ -33,8 +33,11 @@ void swiglu(ThreadPool& pool, FloatRows gate, FloatRows up);  // gate = silu(gat
 void add(ThreadPool& pool, FloatRows x, FloatRows y);         // x += y
 void copy_rows(ThreadPool& pool, FloatRows from, FloatRows to);
 
-// To and from rows of a KV cache (kernels/cache_type.h), row_bytes apart.
-void store_rows(ThreadPool& pool, FloatRows x, CacheType type, void* to, int64_t row_bytes);
+// To rows of a KV cache (kernels/cache_type.h): the columns of x are those of n_heads heads side by side, and head h of
+// row i goes to byte h * head_bytes + i * row_bytes.
+void store_rows(ThreadPool& pool, FloatRows x, int64_t n_heads, CacheType type, void* to, int64_t row_bytes,
+                int64_t head_bytes);
+// And back, for one head.
 void load_rows(ThreadPool& pool, CacheType type, const void* from, int64_t row_bytes, FloatRows x);
 
 // Each row of logits to n_chosen ids and weights.

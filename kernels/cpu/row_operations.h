@@ -15,7 +15,7 @@ namespace sluice::kernels {
 struct RowOperations {
   // Rows of a KV cache (kernels/reference/cache_rows.h).
   void (*store_cache_row)(CacheType type, const float* values, int64_t n_columns, void* row);
-  void (*load_cache_row)(CacheType type, const void* row, int64_t first, int64_t n_columns, float* values);
+  void (*load_cache_row)(CacheType type, const void* row, int64_t n_columns, float* values);
 
   // The 8-bit forms (kernels/reference/activations.h).
   bool (*quantize_per32)(const float* values, int64_t n_values, reference::Activation32* blocks);

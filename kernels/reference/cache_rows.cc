@@ -55,26 +55,25 @@ void store_cache_row(CacheType type, const float* values, int64_t n_columns, voi
   }
 }
 
-void load_cache_row(CacheType type, const void* row, int64_t first, int64_t n_columns, float* values) {
+void load_cache_row(CacheType type, const void* row, int64_t n_columns, float* values) {
   switch (type) {
     case CacheType::F32:
-      std::memcpy(values, static_cast<const float*>(row) + first, static_cast<size_t>(n_columns) * sizeof(float));
+      std::memcpy(values, row, static_cast<size_t>(n_columns) * sizeof(float));
       return;
     case CacheType::F16:
-      for (int64_t i = 0; i < n_columns; ++i) values[i] = f16_to_f32(static_cast<const uint16_t*>(row)[first + i]);
+      for (int64_t i = 0; i < n_columns; ++i) values[i] = f16_to_f32(static_cast<const uint16_t*>(row)[i]);
       return;
     case CacheType::BF16:
-      for (int64_t i = 0; i < n_columns; ++i) values[i] = bf16_to_f32(static_cast<const uint16_t*>(row)[first + i]);
+      for (int64_t i = 0; i < n_columns; ++i) values[i] = bf16_to_f32(static_cast<const uint16_t*>(row)[i]);
       return;
     case CacheType::Q8_0:
       break;
   }
   for (int64_t i = 0; i < n_columns; ++i) {
-    const int64_t column = first + i;
     Block block;
-    std::memcpy(&block, static_cast<const char*>(row) + column / kBlockValues * static_cast<int64_t>(sizeof block),
+    std::memcpy(&block, static_cast<const char*>(row) + i / kBlockValues * static_cast<int64_t>(sizeof block),
                 sizeof block);
-    values[i] = f16_to_f32(block.scale) * static_cast<float>(block.q[column % kBlockValues]);
+    values[i] = f16_to_f32(block.scale) * static_cast<float>(block.q[i % kBlockValues]);
   }
 }
 

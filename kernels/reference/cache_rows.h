@@ -15,10 +15,8 @@
 
 namespace sluice::kernels::reference {
 
-// Writes a whole row of n_columns values.
+// A row of n_columns values, written and read back.
 void store_cache_row(CacheType type, const float* values, int64_t n_columns, void* row);
-
-// Reads columns [first, first + n_columns) of a row.
-void load_cache_row(CacheType type, const void* row, int64_t first, int64_t n_columns, float* values);
+void load_cache_row(CacheType type, const void* row, int64_t n_columns, float* values);
 
 }  // namespace sluice::kernels::reference

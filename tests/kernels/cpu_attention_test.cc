@@ -36,22 +36,25 @@ class Cache {
  public:
   static constexpr int64_t kPage = 128;
 
-  Cache(CacheType type, int64_t n_positions, int64_t n_columns, uint32_t seed)
+  Cache(CacheType type, int64_t n_positions, int64_t n_heads, int64_t n_columns, uint32_t seed)
       : row_bytes_(kernels::cache_row_bytes(type, n_columns)),
-        values_(random_values(static_cast<size_t>(n_positions * n_columns), seed)) {
+        values_(random_values(static_cast<size_t>(n_positions * n_heads * n_columns), seed)) {
     for (int64_t at = 0; at < n_positions; at += kPage)
-      pages_.emplace_back(static_cast<size_t>(kPage * row_bytes_), char{0x7F});  // what nobody wrote is no number
-    for (int64_t i = 0; i < n_positions; ++i) {
-      char* row = pages_[static_cast<size_t>(i / kPage)].data() + i % kPage * row_bytes_;
+      pages_.emplace_back(static_cast<size_t>(n_heads * head_bytes()), char{0x7F});  // what nobody wrote is no number
+    for (int64_t i = 0; i < n_positions * n_heads; ++i) {
+      const int64_t position = i / n_heads, head = i % n_heads;
+      char* page = pages_[static_cast<size_t>(position / kPage)].data();
+      char* row = page + head * head_bytes() + position % kPage * row_bytes_;
       float* values = values_.data() + i * n_columns;
       kernels::reference::store_cache_row(type, values, n_columns, row);
-      kernels::reference::load_cache_row(type, row, 0, n_columns, values);
+      kernels::reference::load_cache_row(type, row, n_columns, values);
     }
     for (const auto& page : pages_) pointers_.push_back(page.data());
   }
 
   int64_t row_bytes() const { return row_bytes_; }
-  const float* values() const { return values_.data(); }
+  int64_t head_bytes() const { return row_bytes_ * kPage; }
+  const float* values() const { return values_.data(); }  // [n_positions, n_heads, n_columns]
   const void* const* pages() const { return pointers_.data(); }
 
  private:
@@ -93,10 +96,11 @@ TEST_CASE("attention over pages agrees with the reference for every cache type, 
                             Shape{16, 1, 128, 128}, Shape{7, 1, 32, 48}, Shape{40, 1, 72, 64}, Shape{2, 2, 192, 128}})
     for (const CacheType type : kTypes)
       for (const int64_t n_positions : {1, 63, 64, 65, 129, 511, 513, 1000}) {
-        const Cache keys(type, n_positions, shape.n_kv_heads * shape.key_size, 6);
-        const Cache values(type, n_positions, shape.n_kv_heads * shape.value_size, 7);
-        const kernels::KeysAndValues context{keys.pages(),     values.pages(),     Cache::kPage,   type,
-                                             keys.row_bytes(), values.row_bytes(), shape.key_size, shape.value_size};
+        const Cache keys(type, n_positions, shape.n_kv_heads, shape.key_size, 6);
+        const Cache values(type, n_positions, shape.n_kv_heads, shape.value_size, 7);
+        const kernels::KeysAndValues context{
+            keys.pages(),     values.pages(),     Cache::kPage,      type,
+            keys.row_bytes(), values.row_bytes(), keys.head_bytes(), values.head_bytes()};
         // Ascending as in a prefill, and not.
         std::vector<int64_t> n_visible = {(n_positions + 1) / 2, n_positions, 1};
         for (int64_t back = std::min<int64_t>(n_positions, 11); back-- > 0;) n_visible.push_back(n_positions - back);
@@ -118,7 +122,7 @@ TEST_CASE("attention to latent rows, which are key and value both, agrees with t
   for (const Shape shape : {Shape{16, 1, 576, 512}, Shape{5, 1, 56, 40}, Shape{4, 1, 112, 96}})
     for (const CacheType type : kTypes)
       for (const int64_t n_positions : {1, 200, 650}) {
-        const Cache latents(type, n_positions, shape.key_size, 9);
+        const Cache latents(type, n_positions, 1, shape.key_size, 9);
         const kernels::KeysAndValues context{
             latents.pages(), latents.pages(), Cache::kPage, type, latents.row_bytes(), latents.row_bytes(), 0, 0};
         const std::vector<int64_t> n_visible = {n_positions, (n_positions + 1) / 2};
@@ -140,10 +144,10 @@ TEST_CASE("attention to latent rows, which are key and value both, agrees with t
 TEST_CASE("neither the number of threads nor the rows of the pass change a bit of attention") {
   for (const Shape shape : {Shape{12, 1, 48, 32}, Shape{9, 3, 64, 64}, Shape{40, 1, 64, 64}}) {
     const int64_t n_positions = 1700;  // several stretches
-    const Cache keys(CacheType::F16, n_positions, shape.n_kv_heads * shape.key_size, 11);
-    const Cache values(CacheType::F16, n_positions, shape.n_kv_heads * shape.value_size, 12);
-    const kernels::KeysAndValues context{keys.pages(),     values.pages(),     Cache::kPage,   CacheType::F16,
-                                         keys.row_bytes(), values.row_bytes(), shape.key_size, shape.value_size};
+    const Cache keys(CacheType::F16, n_positions, shape.n_kv_heads, shape.key_size, 11);
+    const Cache values(CacheType::F16, n_positions, shape.n_kv_heads, shape.value_size, 12);
+    const kernels::KeysAndValues context{keys.pages(),     values.pages(),     Cache::kPage,      CacheType::F16,
+                                         keys.row_bytes(), values.row_bytes(), keys.head_bytes(), values.head_bytes()};
     const std::vector<int64_t> n_visible = {1690, 1691, 700, 64, 1700, 512, 513, 1536, 3};
     const auto q = random_values(n_visible.size() * static_cast<size_t>(shape.n_heads * shape.key_size), 13);
     ThreadPool one(1);

@@ -69,24 +69,20 @@ TEST_CASE("cache rows have the reference's bits in every type, at every length, 
         CAPTURE(static_cast<int>(type));
         CAPTURE(n);
         CHECK(row == expected);
-        for (const int64_t first : {int64_t{0}, n / 3, n / 2}) {
-          const auto size = static_cast<size_t>(n - first);
-          std::vector<float> read(size + 1, 7), expected_read(size + 1, 7);
-          reference::load_cache_row(type, expected.data(), first, n - first, expected_read.data());
-          set->load_cache_row(type, expected.data(), first, n - first, read.data());
-          CHECK(std::memcmp(read.data(), expected_read.data(), read.size() * sizeof(float)) == 0);
-        }
+        std::vector<float> read(static_cast<size_t>(n) + 1, 7), expected_read(read);
+        reference::load_cache_row(type, expected.data(), n, expected_read.data());
+        set->load_cache_row(type, expected.data(), n, read.data());
+        CHECK(std::memcmp(read.data(), expected_read.data(), read.size() * sizeof(float)) == 0);
       }
 }
 
-TEST_CASE(
-    "a row of q8_0 keeps every value within half a step of its block, and stays near f16's rounding of the scale") {
+TEST_CASE("a row of q8_0 keeps every value within half a step and the rounding of the scale") {
   const auto values = normal_values(576, 3);
   std::vector<char> row(static_cast<size_t>(cache_row_bytes(CacheType::Q8_0, 576)));
   CHECK(row.size() == 18 * 34);
   reference::store_cache_row(CacheType::Q8_0, values.data(), 576, row.data());
   std::vector<float> read(576);
-  reference::load_cache_row(CacheType::Q8_0, row.data(), 0, 576, read.data());
+  reference::load_cache_row(CacheType::Q8_0, row.data(), 576, read.data());
   for (size_t b = 0; b < 18; ++b) {
     float amax = 0;
     for (size_t i = b * 32; i < b * 32 + 32; ++i) amax = std::max(amax, std::fabs(values[i]));

@@ -2,13 +2,16 @@
 //
 // A piece of the context is made floats once and used by all query vectors of the tile:
 //
-//   scores [queries, positions]  = queries [queries, key_size] x keys [positions, key_size]^T    4 x 2 dot products a time
+//   scores [queries, positions]  = queries [queries, key_size] x keys [positions, key_size]^T    4 x 3 dot products a time
 //   weights                      = exp(scale * scores - maximum), the maximum a running one
-//   weighted [queries, columns] += weights [queries, positions] x values [positions, columns]     4 x 16 sums a time
+//   weighted [queries, columns] += weights [queries, positions] x values [positions, columns]     4 x 24 sums a time
 //
-// Other shapes of register tiles (2 x 4, 1 x 8) serve what is left over. Each dot product has one accumulator of eight
-// lanes and each sum one in the order of positions, whatever the shape, so a query's result does not depend on its
-// neighbours.
+// Twelve registers of sums hide the latency of a multiply-add and need seven loads for twelve of them. Other shapes of
+// register tiles (3 x 4, 2 x 4, 1 x 8) serve what is left over. Each dot product has one accumulator of eight lanes and
+// each sum one in the order of positions, whatever the shape, so a query's result does not depend on its neighbours.
+//
+// While a piece is computed with, the next one is called into the caches: a head's rows lie too far apart, and the
+// pauses between pieces are too long, for the machine to do that by itself.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -23,12 +26,29 @@ namespace {
 
 #define SLUICE_INLINE inline __attribute__((always_inline))
 
-// What stays the same for all pieces of a tile.
+// Rows of keys or values that will be wanted next.
+struct Ahead {
+  const char* row = nullptr;
+  int64_t row_bytes = 0;
+  int64_t bytes = 0;  // of a row, what is wanted
+  int64_t n_rows = 0;
+
+  SLUICE_INLINE void fetch_row() {
+    if (n_rows <= 0) return;
+    for (int64_t at = 0; at < bytes; at += 64) _mm_prefetch(row + at, _MM_HINT_T0);
+    row += row_bytes;
+    --n_rows;
+  }
+};
+
+constexpr int64_t kWeightStride = kContextPiece + 16;  // scores of whole register tiles
+
 struct Piece {
   int64_t key_stride, value_stride, row_values_stride;  // floats; the last of `values`
-  float* keys;
+  float* keys;                                          // rows past the context are zeros
   float* values;
-  float* weights;  // [n_queries, kContextPiece]: first the scores
+  float* weights;  // [n_queries, kWeightStride]: first the scores
+  Ahead next_keys, next_values;
 };
 
 SLUICE_INLINE int64_t least(int64_t a, int64_t b) {
@@ -50,33 +70,42 @@ SLUICE_INLINE __m256 sum_each(const __m256* a) {
   return _mm256_add_ps(_mm256_permute2f128_ps(s0123, s4567, 0x20), _mm256_permute2f128_ps(s0123, s4567, 0x31));
 }
 
-// Scores of Q queries (1, 2 or 4) with 8 / Q positions at a time. n_positions is a multiple of 8; rows past the context
-// are zeros.
-template <int Q>
-SLUICE_INLINE void score(const float* queries, const Piece& piece, int64_t n_positions, float* scores) {
-  constexpr int P = 8 / Q;
+// Scores of Q queries with P positions at a time, up to the multiple of P that holds n_positions. A query has places
+// for four (or eight) sums in the registers that are added up; what is written past P is overwritten or never read.
+template <int Q, int P>
+SLUICE_INLINE void score(const float* queries, Piece& piece, int64_t n_positions, float* scores) {
+  constexpr int kPlaces = P > 4 ? 8 : 4;
+  constexpr int kSums = (Q * kPlaces + 7) / 8 * 8;
   const int64_t stride = piece.key_stride;
   for (int64_t i = 0; i < n_positions; i += P) {
     const float* keys = piece.keys + i * stride;
-    __m256 sums[8];
-    for (int k = 0; k < 8; ++k) sums[k] = _mm256_setzero_ps();
+    __m256 sums[kSums];
+    for (int k = 0; k < kSums; ++k) sums[k] = _mm256_setzero_ps();
     for (int64_t c = 0; c < stride; c += 8) {
       __m256 key[P];
       for (int p = 0; p < P; ++p) key[p] = _mm256_load_ps(keys + p * stride + c);
       for (int q = 0; q < Q; ++q) {
         const __m256 query = _mm256_loadu_ps(queries + q * stride + c);
-        for (int p = 0; p < P; ++p) sums[q * P + p] = _mm256_fmadd_ps(query, key[p], sums[q * P + p]);
+        for (int p = 0; p < P; ++p) sums[q * kPlaces + p] = _mm256_fmadd_ps(query, key[p], sums[q * kPlaces + p]);
       }
     }
-    float all[8];
-    _mm256_storeu_ps(all, sum_each(sums));
-    for (int q = 0; q < Q; ++q) std::memcpy(scores + q * kContextPiece + i, all + q * P, P * sizeof(float));
+    for (int p = 0; p < P; ++p) piece.next_keys.fetch_row();
+    if constexpr (kPlaces == 8) {
+      for (int q = 0; q < Q; ++q) _mm256_storeu_ps(scores + q * kWeightStride + i, sum_each(sums + 8 * q));
+    } else {
+      for (int q = 0; q < Q; q += 2) {
+        const __m256 two = sum_each(sums + 4 * q);
+        _mm_storeu_ps(scores + q * kWeightStride + i, _mm256_castps256_ps128(two));
+        if (q + 1 < Q) _mm_storeu_ps(scores + (q + 1) * kWeightStride + i, _mm256_extractf128_ps(two, 1));
+      }
+    }
   }
 }
 
-// Adds the weighted values of n positions to Q queries, Q * V = 8 registers of sums at a time.
+// Adds the weighted values of n positions to Q queries, Q * V registers of sums at a time, from `column` on. Returns
+// the first column that is left.
 template <int Q, int V>
-SLUICE_INLINE int64_t add_values(const float* weights, const Piece& piece, int64_t n, int64_t column, float* weighted) {
+SLUICE_INLINE int64_t add_values(const float* weights, Piece& piece, int64_t n, int64_t column, float* weighted) {
   for (; column + 8 * V <= piece.value_stride; column += 8 * V) {
     __m256 sums[Q][V];
     for (int q = 0; q < Q; ++q)
@@ -86,9 +115,10 @@ SLUICE_INLINE int64_t add_values(const float* weights, const Piece& piece, int64
       __m256 value[V];
       for (int v = 0; v < V; ++v) value[v] = _mm256_load_ps(values + 8 * v);
       for (int q = 0; q < Q; ++q) {
-        const __m256 weight = _mm256_broadcast_ss(weights + q * kContextPiece + i);
+        const __m256 weight = _mm256_broadcast_ss(weights + q * kWeightStride + i);
         for (int v = 0; v < V; ++v) sums[q][v] = _mm256_fmadd_ps(weight, value[v], sums[q][v]);
       }
+      if (i % 4 == 0) piece.next_values.fetch_row();
     }
     for (int q = 0; q < Q; ++q)
       for (int v = 0; v < V; ++v) _mm256_storeu_ps(weighted + q * piece.value_stride + column + 8 * v, sums[q][v]);
@@ -98,7 +128,7 @@ SLUICE_INLINE int64_t add_values(const float* weights, const Piece& piece, int64
 
 // Scores to weights for one query that sees n_seen > 0 of n positions: later ones get weight 0.
 void weigh(const AttentionTile& tile, const Piece& piece, int64_t q, int64_t n_seen, int64_t n) {
-  float* weights = piece.weights + q * kContextPiece;
+  float* weights = piece.weights + q * kWeightStride;
   const __m256 scale = _mm256_set1_ps(tile.scale);
   const __m256 nothing = _mm256_set1_ps(-__builtin_inff());
   const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -137,37 +167,59 @@ void weigh(const AttentionTile& tile, const Piece& piece, int64_t q, int64_t n_s
     _mm256_storeu_ps(weighted + c, _mm256_mul_ps(_mm256_loadu_ps(weighted + c), _mm256_set1_ps(shrink)));
 }
 
-template <int Q>
-SLUICE_INLINE void attend_queries(const AttentionTile& tile, const Piece& piece, int64_t first, int64_t at, int64_t n) {
+// P positions and V registers of columns at a time.
+template <int Q, int P, int V>
+SLUICE_INLINE void attend_queries(const AttentionTile& tile, Piece& piece, int64_t first, int64_t at, int64_t n) {
   int64_t n_seen[Q], most = 0;
   for (int q = 0; q < Q; ++q) {
     n_seen[q] = least(n, tile.n_visible[first + q] - at);
     most = n_seen[q] > most ? n_seen[q] : most;
   }
   if (most <= 0) return;
-  const int64_t in_vectors = (n + 7) / 8 * 8;
-  float* weights = piece.weights + first * kContextPiece;
+  float* weights = piece.weights + first * kWeightStride;
   float* weighted = tile.weighted + first * piece.value_stride;
-  score<Q>(tile.queries + first * piece.key_stride, piece, in_vectors, weights);
+  score<Q, P>(tile.queries + first * piece.key_stride, piece, most, weights);
   for (int q = 0; q < Q; ++q) {
     if (n_seen[q] > 0)
-      weigh(tile, piece, first + q, n_seen[q], in_vectors);
+      weigh(tile, piece, first + q, n_seen[q], (most + 7) / 8 * 8);
     else
-      std::memset(weights + q * kContextPiece, 0, kContextPiece * sizeof(float));
+      std::memset(weights + q * kWeightStride, 0, kWeightStride * sizeof(float));
   }
-  const int64_t done = add_values<Q, 8 / Q>(weights, piece, most, 0, weighted);
-  add_values<Q, 2>(weights, piece, most, done, weighted);
+  int64_t column = add_values<Q, V>(weights, piece, most, 0, weighted);
+  if constexpr (V > 2) column = add_values<Q, 2>(weights, piece, most, column, weighted);
+  add_values<Q, 1>(weights, piece, most, column, weighted);
 }
 
-// n rows from position `at`: columns [first, first + size) as floats, the rest of the stride zeros.
-void load_rows(const KeysAndValues& context, const void* const* pages, int64_t row_bytes, int64_t at, int64_t n,
-               int64_t first, int64_t size, int64_t stride, float* to) {
-  const char* row =
-      static_cast<const char*>(pages[at / context.page_positions]) + at % context.page_positions * row_bytes;
-  for (int64_t i = 0; i < n; ++i, row += row_bytes, to += stride) {
-    avx2::load_cache_row(context.type, row, first, size, to);
-    if (size < stride) std::memset(to + size, 0, static_cast<size_t>(stride - size) * sizeof(float));
+// Where the keys or the values of the tile's head lie.
+struct Source {
+  const KeysAndValues& context;
+  const void* const* pages;
+  int64_t head_begin;  // bytes into a page
+  int64_t row_bytes;
+  int64_t size;    // columns
+  int64_t stride;  // floats, in a piece
+
+  SLUICE_INLINE const char* position(int64_t at) const {
+    return static_cast<const char*>(pages[at / context.page_positions]) + head_begin +
+           at % context.page_positions * row_bytes;
   }
+};
+
+// n rows from position `at` as floats, the rest of the stride zeros.
+void load_rows(const Source& source, int64_t at, int64_t n, float* to) {
+  const char* row = source.position(at);
+  for (int64_t i = 0; i < n; ++i, row += source.row_bytes, to += source.stride) {
+    avx2::load_cache_row(source.context.type, row, source.size, to);
+    if (source.size < source.stride)
+      std::memset(to + source.size, 0, static_cast<size_t>(source.stride - source.size) * sizeof(float));
+  }
+}
+
+Ahead rows_ahead(const Source& source, int64_t at, int64_t n) {
+  int64_t bytes = source.size * 2;
+  if (source.context.type == CacheType::F32) bytes = source.size * 4;
+  if (source.context.type == CacheType::Q8_0) bytes = (source.size + 31) / 32 * 34;
+  return {source.position(at), source.row_bytes, bytes, n};
 }
 
 }  // namespace
@@ -177,14 +229,21 @@ void attend_tile_avx2(const AttentionTile& tile) {
   Piece piece;
   piece.key_stride = (tile.key_size + 15) / 16 * 16;  // tile_stride(), which other files share
   piece.value_stride = (tile.value_size + 15) / 16 * 16;
+  const Source keys{context,       context.key_pages, tile.kv_head * context.key_head_bytes, context.key_row_bytes,
+                    tile.key_size, piece.key_stride};
+  const Source values{
+      context,         context.value_pages, tile.kv_head * context.value_head_bytes, context.value_row_bytes,
+      tile.value_size, piece.value_stride};
+  const bool values_are_keys = keys.pages == values.pages && keys.head_begin == values.head_begin &&
+                               values.stride <= keys.stride && tile.value_size % 16 == 0;
   piece.keys = tile.scratch;
-  const int64_t key_column = tile.kv_head * context.key_head_stride;
-  const int64_t value_column = tile.kv_head * context.value_head_stride;
-  const bool values_are_keys = context.key_pages == context.value_pages && key_column == value_column &&
-                               piece.value_stride <= piece.key_stride && tile.value_size % 16 == 0;
-  piece.values = values_are_keys ? piece.keys : piece.keys + kContextPiece * piece.key_stride;
-  piece.row_values_stride = values_are_keys ? piece.key_stride : piece.value_stride;
-  piece.weights = piece.keys + kContextPiece * (piece.key_stride + piece.value_stride);
+  piece.values = piece.keys + (kContextPiece + 8) * piece.key_stride;
+  piece.weights = piece.values + kContextPiece * piece.value_stride;
+  piece.row_values_stride = piece.value_stride;
+  if (values_are_keys) {
+    piece.values = piece.keys;
+    piece.row_values_stride = piece.key_stride;
+  }
   for (int64_t q = 0; q < tile.n_queries; ++q) {
     tile.maxima[q] = -__builtin_inff();
     tile.sums[q] = 0;
@@ -192,18 +251,28 @@ void attend_tile_avx2(const AttentionTile& tile) {
   std::memset(tile.weighted, 0, static_cast<size_t>(tile.n_queries * piece.value_stride) * sizeof(float));
 
   for (int64_t at = tile.begin; at < tile.end; at += kContextPiece) {
-    const int64_t n = least(kContextPiece, tile.end - at);
-    load_rows(context, context.key_pages, context.key_row_bytes, at, n, key_column, tile.key_size, piece.key_stride,
-              piece.keys);
-    for (int64_t i = n; i % 8 != 0; ++i)
-      std::memset(piece.keys + i * piece.key_stride, 0, static_cast<size_t>(piece.key_stride) * sizeof(float));
-    if (!values_are_keys)
-      load_rows(context, context.value_pages, context.value_row_bytes, at, n, value_column, tile.value_size,
-                piece.value_stride, piece.values);
+    const int64_t n = least(kContextPiece, tile.end - at), n_next = least(kContextPiece, tile.end - at - n);
+    load_rows(keys, at, n, piece.keys);
+    if (at == tile.begin || n < kContextPiece)
+      std::memset(piece.keys + n * piece.key_stride, 0, static_cast<size_t>(8 * piece.key_stride) * sizeof(float));
+    if (!values_are_keys) load_rows(values, at, n, piece.values);
+    if (n_next > 0) {
+      piece.next_keys = rows_ahead(keys, at + n, n_next);
+      if (!values_are_keys) piece.next_values = rows_ahead(values, at + n, n_next);
+    }
     int64_t q = 0;
-    for (; q + 4 <= tile.n_queries; q += 4) attend_queries<4>(tile, piece, q, at, n);
-    for (; q + 2 <= tile.n_queries; q += 2) attend_queries<2>(tile, piece, q, at, n);
-    for (; q < tile.n_queries; ++q) attend_queries<1>(tile, piece, q, at, n);
+    for (; q + 4 <= tile.n_queries; q += 4) attend_queries<4, 3, 3>(tile, piece, q, at, n);
+    switch (tile.n_queries - q) {
+      case 3:
+        attend_queries<3, 4, 4>(tile, piece, q, at, n);
+        break;
+      case 2:
+        attend_queries<2, 4, 4>(tile, piece, q, at, n);
+        break;
+      case 1:
+        attend_queries<1, 8, 8>(tile, piece, q, at, n);
+        break;
+    }
   }
 }
 

@@ -115,14 +115,11 @@ SLUICE_INLINE float block_scale(const char* block) {
   return _cvtsh_ss(bits);
 }
 
-void load_q8_0(const char* row, int64_t first, int64_t n, float* values) {
-  const char* block = row + first / kBlockValues * kBlockBytes;
-  int64_t in_block = first % kBlockValues;
-  while (n > 0) {
+void load_q8_0(const char* block, int64_t n, float* values) {
+  for (; n > 0; n -= kBlockValues, block += kBlockBytes) {
     const float scale = block_scale(block);
-    const char* q = block + 2 + in_block;
-    int64_t here = kBlockValues - in_block;
-    here = here < n ? here : n;
+    const char* q = block + 2;
+    const int64_t here = n < kBlockValues ? n : kBlockValues;
     int64_t i = 0;
     for (; i + 8 <= here; i += 8) {
       const __m256i whole = _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(q + i)));
@@ -130,9 +127,6 @@ void load_q8_0(const char* row, int64_t first, int64_t n, float* values) {
     }
     for (; i < here; ++i) values[i] = scale * static_cast<float>(static_cast<int8_t>(q[i]));
     values += here;
-    n -= here;
-    block += kBlockBytes;
-    in_block = 0;
   }
 }
 
@@ -152,17 +146,17 @@ void store_cache_row(CacheType type, const float* values, int64_t n_columns, voi
   }
 }
 
-void load_cache_row(CacheType type, const void* row, int64_t first, int64_t n_columns, float* values) {
+void load_cache_row(CacheType type, const void* row, int64_t n_columns, float* values) {
   switch (type) {
     case CacheType::F32:
-      std::memcpy(values, static_cast<const float*>(row) + first, static_cast<size_t>(n_columns) * sizeof(float));
+      std::memcpy(values, row, static_cast<size_t>(n_columns) * sizeof(float));
       return;
     case CacheType::F16:
-      return load_f16(static_cast<const uint16_t*>(row) + first, n_columns, values);
+      return load_f16(static_cast<const uint16_t*>(row), n_columns, values);
     case CacheType::BF16:
-      return load_bf16(static_cast<const uint16_t*>(row) + first, n_columns, values);
+      return load_bf16(static_cast<const uint16_t*>(row), n_columns, values);
     case CacheType::Q8_0:
-      return load_q8_0(static_cast<const char*>(row), first, n_columns, values);
+      return load_q8_0(static_cast<const char*>(row), n_columns, values);
   }
 }
 

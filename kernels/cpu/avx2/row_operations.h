@@ -7,7 +7,7 @@ namespace sluice::kernels::avx2 {
 
 // cache_rows.cc
 void store_cache_row(CacheType type, const float* values, int64_t n_columns, void* row);
-void load_cache_row(CacheType type, const void* row, int64_t first, int64_t n_columns, float* values);
+void load_cache_row(CacheType type, const void* row, int64_t n_columns, float* values);
 
 // activations.cc
 bool quantize_per32(const float* values, int64_t n_values, reference::Activation32* blocks);
