@@ -37,6 +37,11 @@ struct RowOperations {
   // out = sum over k, in order, of weights[k] * rows[k]
   void (*weighted_sum)(const float* const* rows, const float* weights, int64_t n_rows, int64_t n, float* out);
 
+  // out[q, c] += sum over i, in order, of weights[q, i] * rows[i, c], for n_queries rows of weights and n_rows rows of
+  // n_columns. Strides are floats. Each step of a sum rounds once or twice.
+  void (*add_weighted_rows)(const float* weights, int64_t weight_stride, int64_t n_queries, const float* rows,
+                            int64_t row_stride, int64_t n_rows, int64_t n_columns, float* out, int64_t out_stride);
+
   // Computed in double and rounded once, as the reference does: the router chooses by them. Within some 1e-15 in double,
   // so one result in a million may differ in its last bit.
   void (*sigmoid)(const float* x, int64_t n, float* out);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cpu/row_operations.h"
+#include "kernels/cpu/vector_loops.h"
 #include "kernels/reference/cache_rows.h"
 #include "kernels/reference/rms_norm.h"
 #include "kernels/reference/softmax.h"
@@ -38,6 +39,13 @@ void weighted_sum(const float* const* rows, const float* weights, int64_t n_rows
     for (int64_t i = 0; i < n; ++i) out[i] += weights[k] * rows[k][i];
 }
 
+void add_weighted_rows(const float* weights, int64_t weight_stride, int64_t n_queries, const float* rows,
+                       int64_t row_stride, int64_t n_rows, int64_t n_columns, float* out, int64_t out_stride) {
+  for (int64_t q = 0; q < n_queries; ++q)
+    for (int64_t i = 0; i < n_rows; ++i)
+      vector_loops().add_scaled(weights[q * weight_stride + i], rows + i * row_stride, out + q * out_stride, n_columns);
+}
+
 void sigmoid(const float* x, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = reference::sigmoid(x[i]);
 }
@@ -53,6 +61,7 @@ const RowOperations kRowOperationsBaseline = {reference::store_cache_row,
                                               swiglu,
                                               add,
                                               weighted_sum,
+                                              add_weighted_rows,
                                               sigmoid,
                                               reference::softmax};
 

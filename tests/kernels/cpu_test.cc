@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/cpu/dequantize.h"
 #include "kernels/cpu/multiply.h"
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/thread_pool.h"
@@ -165,27 +166,53 @@ TEST_CASE("products agree with the reference for every type, gathered rows and o
   }
 }
 
-TEST_CASE("transposed products agree with the reference for every type") {
-  ThreadPool pool(2);
+TEST_CASE("transposed products agree with the reference for every type, whatever the rows, columns and inputs") {
   for (const kernels::Format& format : kernels::all_formats()) {
     if (format.activation == ActivationFormat::None) continue;
     CAPTURE(std::string(format.layout->name));
-    const int64_t n_columns = 2 * std::max<int64_t>(32, format.layout->block_values), n_rows = 19, n_inputs = 2;
-    const auto bytes = random_blocks(format, static_cast<size_t>(n_rows * n_columns / format.layout->block_values), 4);
-    const auto x = random_values(static_cast<size_t>(n_inputs * n_rows), 5);
-    std::vector<float> out(static_cast<size_t>(n_inputs * n_columns)), expected(out.size());
-    const kernels::TransposedMatrixProduct product{
-        {format.type, bytes.data(), n_rows, n_columns, bytes.size() / static_cast<size_t>(n_rows)},
-        x.data(),
-        n_rows,
-        n_inputs,
-        out.data(),
-        n_columns};
-    kernels::multiply_transposed(pool, std::span(&product, 1));
-    for (int64_t i = 0; i < n_inputs; ++i)
-      kernels::reference::multiply_transposed(format.type, bytes.data(), n_rows, n_columns, x.data() + i * n_rows,
-                                              expected.data() + i * n_columns);
-    CHECK(largest_relative_difference(out, expected) < 3e-6);
+    const int64_t block = format.layout->block_values;
+    for (const int64_t n_columns :
+         {block == 1 ? 13 : block, 2 * std::max<int64_t>(32, block), 256 + std::max<int64_t>(block, 32)})
+      for (const int64_t n_rows : {1, 19, 70}) {
+        const int64_t n_inputs = 7;
+        const auto bytes = random_blocks(format, static_cast<size_t>(n_rows * n_columns / block), 4);
+        const auto x = random_values(static_cast<size_t>(n_inputs * n_rows), 5);
+        std::vector<float> expected(static_cast<size_t>(n_inputs * n_columns)), first;
+        for (int64_t i = 0; i < n_inputs; ++i)
+          kernels::reference::multiply_transposed(format.type, bytes.data(), n_rows, n_columns, x.data() + i * n_rows,
+                                                  expected.data() + i * n_columns);
+        for (const uint32_t n_threads : {1u, 3u})
+          for (const int64_t n_together : {int64_t{1}, int64_t{2}, n_inputs}) {
+            ThreadPool pool(n_threads);
+            std::vector<float> out(expected.size());
+            const uint64_t row_bytes = bytes.size() / static_cast<size_t>(n_rows);
+            for (int64_t i = 0; i < n_inputs; i += n_together) {
+              const kernels::TransposedMatrixProduct product{{format.type, bytes.data(), n_rows, n_columns, row_bytes},
+                                                             x.data() + i * n_rows,
+                                                             n_rows,
+                                                             std::min(n_together, n_inputs - i),
+                                                             out.data() + i * n_columns,
+                                                             n_columns};
+              kernels::multiply_transposed(pool, std::span(&product, 1));
+            }
+            CHECK(largest_relative_difference(out, expected) < 3e-6);
+            if (first.empty()) first = out;
+            CHECK(out == first);
+          }
+      }
+  }
+}
+
+TEST_CASE("fast dequantising gives the reference's bits for every type") {
+  for (const kernels::Format& format : kernels::all_formats()) {
+    if (format.activation == ActivationFormat::None) continue;
+    CAPTURE(std::string(format.layout->name));
+    const auto bytes = random_blocks(format, 37, 6);
+    const int64_t n_values = 37 * static_cast<int64_t>(format.layout->block_values);
+    std::vector<float> values(static_cast<size_t>(n_values) + 1, 7), expected(values);
+    format.dequantize(bytes.data(), n_values, expected.data());
+    kernels::fast_dequantize(format.type)(bytes.data(), n_values, values.data());
+    CHECK(std::memcmp(values.data(), expected.data(), values.size() * sizeof(float)) == 0);
   }
 }
 

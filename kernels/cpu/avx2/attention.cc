@@ -19,6 +19,7 @@
 
 #include "kernels/cpu/attention_tile.h"
 #include "kernels/cpu/avx2/exponential.h"
+#include "kernels/cpu/avx2/panel_product.h"
 #include "kernels/cpu/avx2/row_operations.h"
 
 namespace sluice::kernels {
@@ -102,30 +103,6 @@ SLUICE_INLINE void score(const float* queries, Piece& piece, int64_t n_positions
   }
 }
 
-// Adds the weighted values of n positions to Q queries, Q * V registers of sums at a time, from `column` on. Returns
-// the first column that is left.
-template <int Q, int V>
-SLUICE_INLINE int64_t add_values(const float* weights, Piece& piece, int64_t n, int64_t column, float* weighted) {
-  for (; column + 8 * V <= piece.value_stride; column += 8 * V) {
-    __m256 sums[Q][V];
-    for (int q = 0; q < Q; ++q)
-      for (int v = 0; v < V; ++v) sums[q][v] = _mm256_loadu_ps(weighted + q * piece.value_stride + column + 8 * v);
-    const float* values = piece.values + column;
-    for (int64_t i = 0; i < n; ++i, values += piece.row_values_stride) {
-      __m256 value[V];
-      for (int v = 0; v < V; ++v) value[v] = _mm256_load_ps(values + 8 * v);
-      for (int q = 0; q < Q; ++q) {
-        const __m256 weight = _mm256_broadcast_ss(weights + q * kWeightStride + i);
-        for (int v = 0; v < V; ++v) sums[q][v] = _mm256_fmadd_ps(weight, value[v], sums[q][v]);
-      }
-      if (i % 4 == 0) piece.next_values.fetch_row();
-    }
-    for (int q = 0; q < Q; ++q)
-      for (int v = 0; v < V; ++v) _mm256_storeu_ps(weighted + q * piece.value_stride + column + 8 * v, sums[q][v]);
-  }
-  return column;
-}
-
 // Scores to weights for one query that sees n_seen > 0 of n positions: later ones get weight 0.
 void weigh(const AttentionTile& tile, const Piece& piece, int64_t q, int64_t n_seen, int64_t n) {
   float* weights = piece.weights + q * kWeightStride;
@@ -185,9 +162,14 @@ SLUICE_INLINE void attend_queries(const AttentionTile& tile, Piece& piece, int64
     else
       std::memset(weights + q * kWeightStride, 0, kWeightStride * sizeof(float));
   }
-  int64_t column = add_values<Q, V>(weights, piece, most, 0, weighted);
-  if constexpr (V > 2) column = add_values<Q, 2>(weights, piece, most, column, weighted);
-  add_values<Q, 1>(weights, piece, most, column, weighted);
+  const avx2::PanelProduct values{weights, kWeightStride,      piece.values, piece.row_values_stride,
+                                  most,    piece.value_stride, weighted,     piece.value_stride};
+  const auto fetch = [&](int64_t i) __attribute__((always_inline)) {
+    if (i % 4 == 0) piece.next_values.fetch_row();
+  };
+  int64_t column = avx2::add_panel<Q, V>(values, 0, fetch);
+  if constexpr (V > 2) column = avx2::add_panel<Q, 2>(values, column, fetch);
+  avx2::add_panel<Q, 1>(values, column, fetch);
 }
 
 // Where the keys or the values of the tile's head lie.

@@ -195,10 +195,12 @@ void softmax(const float* x, int64_t n, float* out) {
 
 }  // namespace avx2
 
-const RowOperations kRowOperationsAvx2 = {
-    avx2::store_cache_row, avx2::load_cache_row, avx2::quantize_per32, avx2::quantize_per256,
-    avx2::rms_norm,        avx2::rope,           avx2::swiglu,         avx2::add,
-    avx2::weighted_sum,    avx2::sigmoid,        avx2::softmax};
+const RowOperations kRowOperationsAvx2 = {avx2::store_cache_row, avx2::load_cache_row,
+                                          avx2::quantize_per32,  avx2::quantize_per256,
+                                          avx2::rms_norm,        avx2::rope,
+                                          avx2::swiglu,          avx2::add,
+                                          avx2::weighted_sum,    avx2::add_weighted_rows,
+                                          avx2::sigmoid,         avx2::softmax};
 
 }  // namespace sluice::kernels
 #endif

@@ -22,4 +22,8 @@ void weighted_sum(const float* const* rows, const float* weights, int64_t n_rows
 void sigmoid(const float* x, int64_t n, float* out);
 void softmax(const float* x, int64_t n, float* out);
 
+// panel_product.cc
+void add_weighted_rows(const float* weights, int64_t weight_stride, int64_t n_queries, const float* rows,
+                       int64_t row_stride, int64_t n_rows, int64_t n_columns, float* out, int64_t out_stride);
+
 }  // namespace sluice::kernels::avx2
