@@ -1,6 +1,8 @@
 // Choices that the door (engine/engine.h) and the rooms behind it share.
 #pragma once
 
+#include "kernels/cache_type.h"
+
 namespace sluice::engine {
 
 // The precision of the inputs of quantised matrices. Int8 is the numeric contract that every fast kernel keeps; Float32
@@ -8,7 +10,7 @@ namespace sluice::engine {
 enum class ActivationPrecision { Int8, Float32 };
 
 // The element type of keys and values.
-enum class CacheType { F16, F32 };
+using kernels::CacheType;
 
 // How multi-head latent attention reads its cache: through expanded keys and values, or with the key and value parts
 // absorbed into the query and the output. Equal up to rounding. Automatic takes the cheaper one for the number of rows.

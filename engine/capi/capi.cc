@@ -165,6 +165,23 @@ int token_ends_generation(const sluice_model* model, sluice_token token) {
   }
 }
 
+engine::CacheType cache_type_of(uint32_t number) {
+  switch (number) {
+    case SLUICE_CACHE_F16:
+      return engine::CacheType::F16;
+    case SLUICE_CACHE_F32:
+      return engine::CacheType::F32;
+    case SLUICE_CACHE_BF16:
+      return engine::CacheType::BF16;
+    case SLUICE_CACHE_Q8_0:
+      return engine::CacheType::Q8_0;
+    default:
+      fail_usage("sluice_session_options.cache is " + std::to_string(number) +
+                 ", expected a sluice_cache_type; use SLUICE_CACHE_F16, SLUICE_CACHE_BF16, SLUICE_CACHE_Q8_0 or "
+                 "SLUICE_CACHE_F32.");
+  }
+}
+
 sluice_result session_create(const sluice_model* model, const sluice_session_options* given, sluice_session** session,
                              sluice_error* error) {
   if (session != nullptr) *session = nullptr;
@@ -175,10 +192,7 @@ sluice_result session_create(const sluice_model* model, const sluice_session_opt
     engine::SessionOptions options;
     options.n_context = c.n_context;
     if (c.n_batch != 0) options.n_batch = c.n_batch;
-    if (c.cache != SLUICE_CACHE_F16 && c.cache != SLUICE_CACHE_F32)
-      fail_usage("sluice_session_options.cache is " + std::to_string(c.cache) +
-                 ", expected a sluice_cache_type; use SLUICE_CACHE_F16 or SLUICE_CACHE_F32.");
-    options.cache = c.cache == SLUICE_CACHE_F32 ? engine::CacheType::F32 : engine::CacheType::F16;
+    options.cache = cache_type_of(c.cache);
     *session = new sluice_session{shared, engine::Session(shared->model, options)};
     return SLUICE_OK;
   });

@@ -182,11 +182,12 @@ class CpuDevice : public Device {
   void swiglu(Stream&, Rows gate, Rows up) override { kernels::swiglu(pool_, float_rows(gate), float_rows(up)); }
   void copy_rows(Stream&, Rows from, Rows to) override { kernels::copy_rows(pool_, float_rows(from), float_rows(to)); }
   void add(Stream&, Rows x, Rows y) override { kernels::add(pool_, float_rows(x), float_rows(y)); }
-  void store(Stream&, Rows x, void* to, bool half, int64_t stride) override {
-    kernels::store_rows(pool_, float_rows(x), to, half, stride);
+  void store(Stream&, Rows x, int64_t n_heads, kernels::CacheType type, void* to, int64_t row_bytes,
+             int64_t head_bytes) override {
+    kernels::store_rows(pool_, float_rows(x), n_heads, type, to, row_bytes, head_bytes);
   }
-  void load(Stream&, const void* from, bool half, int64_t stride, Rows x) override {
-    kernels::load_rows(pool_, from, half, stride, float_rows(x));
+  void load(Stream&, kernels::CacheType type, const void* from, int64_t row_bytes, Rows x) override {
+    kernels::load_rows(pool_, type, from, row_bytes, float_rows(x));
   }
 
   void attention(Stream&, const AttentionShape& shape, Rows q, std::span<const CacheView* const> caches,
@@ -197,8 +198,8 @@ class CpuDevice : public Device {
     for (size_t i = 0; i < caches.size(); ++i) {
       const CacheView& view = *caches[i];
       if (i == 0 || caches[i] != caches[i - 1])
-        contexts.push_back({view.key_pages, view.value_pages, view.page_positions, view.half, view.key_stride,
-                            view.value_stride, view.key_head_stride, view.value_head_stride});
+        contexts.push_back({view.key_pages, view.value_pages, view.page_positions, view.type, view.key_row_bytes,
+                            view.value_row_bytes, view.key_head_bytes, view.value_head_bytes});
       const auto row = static_cast<int64_t>(i);
       rows.push_back({q.row(row), &contexts.back(), n_visible[i], out.row(row)});
     }

@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "engine/device/linear.h"
+#include "kernels/cache_type.h"
 #include "kernels/reference/rope.h"
 #include "kernels/reference/router.h"
 
@@ -67,18 +68,17 @@ struct TransposedProduct {
   Rows output;
 };
 
-// Where the keys and values of one sequence lie: pages of `page_positions` positions. A key row holds all key-value
-// heads side by side; head h of the keys begins at column h * key_head_stride, of the values at value_offset + h *
-// value_head_stride. In a latent cache one row is both key and value, so both page lists are the same.
+// Where the keys and values of one sequence lie: pages of `page_positions` positions. In a page the key of position i
+// and key-value head h lies at byte h * key_head_bytes + i * key_row_bytes, and so for the values. In a latent cache one row is both key and value: then both page lists are the same pointer.
 struct CacheView {
   const void* const* key_pages = nullptr;    // host array of device pointers
   const void* const* value_pages = nullptr;  // host array of device pointers
   int64_t page_positions = 0;
-  bool half = false;       // float16 elements, else float32
-  int64_t key_stride = 0;  // elements from one position's key row to the next
-  int64_t value_stride = 0;
-  int64_t key_head_stride = 0;
-  int64_t value_head_stride = 0;
+  kernels::CacheType type = kernels::CacheType::F32;
+  int64_t key_row_bytes = 0;
+  int64_t value_row_bytes = 0;
+  int64_t key_head_bytes = 0;
+  int64_t value_head_bytes = 0;
 };
 
 struct AttentionShape {
@@ -150,10 +150,12 @@ class Device {
   virtual void copy_rows(Stream& stream, Rows from, Rows to) = 0;
   // x += y
   virtual void add(Stream& stream, Rows x, Rows y) = 0;
-  // Writes rows into a cache page as float32 or float16: to is the first row's place.
-  virtual void store(Stream& stream, Rows x, void* to, bool half, int64_t stride) = 0;
-  // And back.
-  virtual void load(Stream& stream, const void* from, bool half, int64_t stride, Rows x) = 0;
+  // Writes rows into a cache page in its element type. The columns of x are those of n_heads heads side by side; head h
+  // of row i goes to byte h * head_bytes + i * row_bytes from `to`.
+  virtual void store(Stream& stream, Rows x, int64_t n_heads, kernels::CacheType type, void* to, int64_t row_bytes,
+                     int64_t head_bytes) = 0;
+  // And back, for one head.
+  virtual void load(Stream& stream, kernels::CacheType type, const void* from, int64_t row_bytes, Rows x) = 0;
 
   // For each row i of q ([n_heads * key_size] columns): softmax-weighted values of the positions [0, n_visible[i]) of
   // the cache caches[i]. out has n_heads * value_size columns. Positions are summed in fixed pieces, so the result does

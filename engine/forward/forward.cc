@@ -52,8 +52,8 @@ void store_rows(ForwardContext& context, const Batch& batch, uint32_t layer, siz
       const int64_t position = sequence.first_position + i;
       const int64_t left_in_page = kPagePositions - position % kPagePositions;
       const int64_t n = std::min(left_in_page, sequence.n_rows - i);
-      context.device.store(*context.stream, x.rows(sequence.first_row + i, n), cache.position(position), cache.half(),
-                           cache.row_elements());
+      context.device.store(*context.stream, x.rows(sequence.first_row + i, n), cache.n_heads(), cache.type(),
+                           cache.position(position, 0), cache.row_bytes(), cache.head_bytes());
       i += n;
     }
   }

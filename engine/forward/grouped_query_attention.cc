@@ -5,7 +5,7 @@
 namespace sluice::engine {
 
 // How the attention operation reads the caches of each row's sequence.
-static std::vector<CacheView> make_views(const Batch& batch, uint32_t layer, const GroupedQuerySpec& spec) {
+static std::vector<CacheView> make_views(const Batch& batch, uint32_t layer) {
   std::vector<CacheView> views;
   for (const BatchSequence& sequence : batch.sequences) {
     const LayerState& state = sequence.state->layer(layer);
@@ -13,11 +13,11 @@ static std::vector<CacheView> make_views(const Batch& batch, uint32_t layer, con
     view.key_pages = state.caches[0].pages().data();
     view.value_pages = state.caches[1].pages().data();
     view.page_positions = kPagePositions;
-    view.half = state.caches[0].half();
-    view.key_stride = state.caches[0].row_elements();
-    view.value_stride = state.caches[1].row_elements();
-    view.key_head_stride = spec.key_size;
-    view.value_head_stride = spec.value_size;
+    view.type = state.caches[0].type();
+    view.key_row_bytes = state.caches[0].row_bytes();
+    view.value_row_bytes = state.caches[1].row_bytes();
+    view.key_head_bytes = state.caches[0].head_bytes();
+    view.value_head_bytes = state.caches[1].head_bytes();
     views.push_back(view);
   }
   return views;
@@ -44,7 +44,7 @@ void grouped_query_attention(ForwardContext& context, const Batch& batch, uint32
   store_rows(context, batch, layer, 0, key);
   store_rows(context, batch, layer, 1, value);
 
-  const std::vector<CacheView> views = make_views(batch, layer, spec);
+  const std::vector<CacheView> views = make_views(batch, layer);
   std::vector<const CacheView*> row_views;
   for (size_t s = 0; s < views.size(); ++s)
     row_views.insert(row_views.end(), static_cast<size_t>(batch.sequences[s].n_rows), &views[s]);

@@ -30,6 +30,25 @@ struct LatentCall {
   Stream& stream() const { return *context.stream; }
 };
 
+// Rows without a gap between them, so that they can also be seen one head a row.
+Rows gapless_rows(Workspace& workspace, int64_t n_rows, int64_t n_cols) {
+  return {workspace.rows(1, n_rows * n_cols).data, n_rows, n_cols, n_cols};
+}
+
+// The same memory as [n_rows * n_heads, columns of a head]: head h of row i is row i * n_heads + h.
+Rows one_head_a_row(Rows x, int64_t n_heads) {
+  return {x.data, x.n_rows * n_heads, x.n_cols / n_heads, x.n_cols / n_heads};
+}
+
+// The rows of each head in the order of one_head_a_row(), [n_heads, n_rows].
+std::vector<int32_t> rows_by_head(int64_t n_rows, int64_t n_heads) {
+  std::vector<int32_t> rows;
+  rows.reserve(static_cast<size_t>(n_rows * n_heads));
+  for (int64_t h = 0; h < n_heads; ++h)
+    for (int64_t i = 0; i < n_rows; ++i) rows.push_back(static_cast<int32_t>(i * n_heads + h));
+  return rows;
+}
+
 // [n_rows, n_heads * (nope_size + rope_size)], rotated.
 Rows make_query(const LatentCall& call, const Input& input, Rows query) {
   if (call.spec.query_rank > 0) {
@@ -64,56 +83,62 @@ void append_latents(const LatentCall& call, const Input& input, int64_t n_rows) 
   store_rows(call.context, call.batch, call.layer, 0, latent);
 }
 
-// heads = W_uv of each head times its part of `latents` [n_rows, n_heads * latent_rank].
-void project_values(const LatentCall& call, Rows latents, Rows heads) {
-  std::vector<std::unique_ptr<Input>> inputs;
+// heads = W_uv of each head times its part of `latents` [n_rows, n_heads * latent_rank], which has no gaps.
+void project_values(const LatentCall& call, std::span<const int32_t> head_rows, Rows latents, Rows heads) {
+  const auto input = call.device().prepare(call.stream(), one_head_a_row(latents, call.spec.n_heads));
   std::vector<Product> products;
-  for (int64_t h = 0; h < call.spec.n_heads; ++h) {
-    inputs.push_back(
-        call.device().prepare(call.stream(), latents.columns(h * call.spec.latent_rank, call.spec.latent_rank)));
-    products.push_back({&call.weights.value_up[static_cast<size_t>(h)], inputs.back().get(), nullptr,
+  for (int64_t h = 0; h < call.spec.n_heads; ++h)
+    products.push_back({&call.weights.value_up[static_cast<size_t>(h)], input.get(),
+                        head_rows.data() + h * latents.n_rows,
                         heads.columns(h * call.spec.value_size, call.spec.value_size)});
-  }
   call.device().multiply(call.stream(), products);
+}
+
+// absorbed = [W_uk^T q_nope | q_rope] of each head: a query that the cache rows themselves are the keys of. Both without
+// gaps.
+void absorb_keys(const LatentCall& call, std::span<const int32_t> head_rows, Rows query, Rows absorbed) {
+  const LatentSpec& spec = call.spec;
+  const Rows query_heads = one_head_a_row(query, spec.n_heads), absorbed_heads = one_head_a_row(absorbed, spec.n_heads);
+  call.device().copy_rows(call.stream(), query_heads.columns(spec.nope_size, spec.rope_size),
+                          absorbed_heads.columns(spec.latent_rank, spec.rope_size));
+  const auto target = [&](int64_t h) { return absorbed.columns(h * call.cached_size(), spec.latent_rank); };
+  if (spec.split_up_projection) {  // stored as W_uk^T
+    const auto input = call.device().prepare(call.stream(), query_heads.columns(0, spec.nope_size));
+    std::vector<Product> products;
+    for (int64_t h = 0; h < spec.n_heads; ++h)
+      products.push_back(
+          {&call.weights.key_up[static_cast<size_t>(h)], input.get(), head_rows.data() + h * query.n_rows, target(h)});
+    call.device().multiply(call.stream(), products);
+  } else {
+    std::vector<TransposedProduct> products;
+    for (int64_t h = 0; h < spec.n_heads; ++h)
+      products.push_back({&call.weights.key_up[static_cast<size_t>(h)],
+                          query.columns(h * call.query_size(), spec.nope_size), target(h)});
+    call.device().multiply_transposed(call.stream(), products);
+  }
 }
 
 void attend_absorbed(const LatentCall& call, Rows query, Rows heads) {
   const LatentSpec& spec = call.spec;
   WorkspaceScope scope(call.workspace());
-  const Rows absorbed = call.workspace().rows(query.n_rows, spec.n_heads * call.cached_size());
-  std::vector<std::unique_ptr<Input>> inputs;
-  std::vector<Product> products;
-  std::vector<TransposedProduct> transposed;
-  for (int64_t h = 0; h < spec.n_heads; ++h) {
-    const Linear& key_up = call.weights.key_up[static_cast<size_t>(h)];
-    const Rows nope = query.columns(h * call.query_size(), spec.nope_size);
-    const Rows target = absorbed.columns(h * call.cached_size(), spec.latent_rank);
-    if (spec.split_up_projection) {  // stored as W_uk^T
-      inputs.push_back(call.device().prepare(call.stream(), nope));
-      products.push_back({&key_up, inputs.back().get(), nullptr, target});
-    } else {
-      transposed.push_back({&key_up, nope, target});
-    }
-    call.device().copy_rows(call.stream(), query.columns(h * call.query_size() + spec.nope_size, spec.rope_size),
-                            absorbed.columns(h * call.cached_size() + spec.latent_rank, spec.rope_size));
-  }
-  if (!products.empty()) call.device().multiply(call.stream(), products);
-  if (!transposed.empty()) call.device().multiply_transposed(call.stream(), transposed);
+  const std::vector<int32_t> head_rows = rows_by_head(query.n_rows, spec.n_heads);
+  const Rows absorbed = gapless_rows(call.workspace(), query.n_rows, spec.n_heads * call.cached_size());
+  absorb_keys(call, head_rows, query, absorbed);
 
   std::vector<CacheView> views;
   for (const BatchSequence& sequence : call.batch.sequences) {
     const RowCache& cache = sequence.state->layer(call.layer).caches[0];
-    views.push_back({cache.pages().data(), cache.pages().data(), kPagePositions, cache.half(), cache.row_elements(),
-                     cache.row_elements(), 0, 0});
+    views.push_back({cache.pages().data(), cache.pages().data(), kPagePositions, cache.type(), cache.row_bytes(),
+                     cache.row_bytes(), 0, 0});
   }
   std::vector<const CacheView*> row_views;
   for (size_t s = 0; s < views.size(); ++s)
     row_views.insert(row_views.end(), static_cast<size_t>(call.batch.sequences[s].n_rows), &views[s]);
 
-  const Rows latents = call.workspace().rows(query.n_rows, spec.n_heads * spec.latent_rank);
+  const Rows latents = gapless_rows(call.workspace(), query.n_rows, spec.n_heads * spec.latent_rank);
   call.device().attention(call.stream(), {spec.n_heads, 1, call.cached_size(), spec.latent_rank, spec.scale}, absorbed,
                           row_views, call.batch.n_visible, latents);
-  project_values(call, latents, heads);
+  project_values(call, head_rows, latents, heads);
 }
 
 // One sequence at a time: its rows attend to keys and values made of its whole cache.
@@ -124,34 +149,43 @@ void attend_expanded(const LatentCall& call, const BatchSequence& sequence, Rows
   const Rows cached = call.workspace().rows(n_positions, call.cached_size());
   const RowCache& cache = sequence.state->layer(call.layer).caches[0];
   for (int64_t at = 0; at < n_positions; at += kPagePositions)
-    call.device().load(call.stream(), cache.position(at), cache.half(), cache.row_elements(),
+    call.device().load(call.stream(), cache.type(), cache.position(at, 0), cache.row_bytes(),
                        cached.rows(at, std::min(kPagePositions, n_positions - at)));
 
   const Rows c = cached.columns(0, spec.latent_rank);
   const Rows kr = cached.columns(spec.latent_rank, spec.rope_size);
-  const Rows keys = call.workspace().rows(n_positions, spec.n_heads * call.query_size());
-  const Rows values = call.workspace().rows(n_positions, spec.n_heads * spec.value_size);
+  // One head after another, so that attention reads rows that lie together.
+  const Rows keys = gapless_rows(call.workspace(), spec.n_heads * n_positions, call.query_size());
+  const Rows values = gapless_rows(call.workspace(), spec.n_heads * n_positions, spec.value_size);
   const auto input = call.device().prepare(call.stream(), c);
   std::vector<Product> products;
   std::vector<TransposedProduct> transposed;
   for (int64_t h = 0; h < spec.n_heads; ++h) {
     const Linear& key_up = call.weights.key_up[static_cast<size_t>(h)];
-    const Rows nope = keys.columns(h * call.query_size(), spec.nope_size);
+    const Rows head_keys = keys.rows(h * n_positions, n_positions);
+    const Rows nope = head_keys.columns(0, spec.nope_size);
     if (spec.split_up_projection)
       transposed.push_back({&key_up, c, nope});
     else
       products.push_back({&key_up, input.get(), nullptr, nope});
     products.push_back({&call.weights.value_up[static_cast<size_t>(h)], input.get(), nullptr,
-                        values.columns(h * spec.value_size, spec.value_size)});
-    call.device().copy_rows(call.stream(), kr, keys.columns(h * call.query_size() + spec.nope_size, spec.rope_size));
+                        values.rows(h * n_positions, n_positions)});
+    call.device().copy_rows(call.stream(), kr, head_keys.columns(spec.nope_size, spec.rope_size));
   }
   call.device().multiply(call.stream(), products);
   if (!transposed.empty()) call.device().multiply_transposed(call.stream(), transposed);
 
   const void* const key_page[] = {keys.data};
   const void* const value_page[] = {values.data};
-  const CacheView view{key_page,    value_page,    n_positions,       false,
-                       keys.stride, values.stride, call.query_size(), spec.value_size};
+  constexpr auto kFloatBytes = static_cast<int64_t>(sizeof(float));
+  const CacheView view{key_page,
+                       value_page,
+                       n_positions,
+                       kernels::CacheType::F32,
+                       keys.stride * kFloatBytes,
+                       values.stride * kFloatBytes,
+                       keys.stride * kFloatBytes * n_positions,
+                       values.stride * kFloatBytes * n_positions};
   const std::vector<const CacheView*> row_views(static_cast<size_t>(sequence.n_rows), &view);
   const auto n_visible = std::span(call.batch.n_visible)
                              .subspan(static_cast<size_t>(sequence.first_row), static_cast<size_t>(sequence.n_rows));
@@ -193,7 +227,8 @@ void latent_attention(ForwardContext& context, const Batch& batch, uint32_t laye
                         std::get<LatentWeights>(context.weights.layers[layer].attention)};
   WorkspaceScope scope(context.workspace);
   const auto input = context.device.prepare(*context.stream, x);
-  const Rows query = make_query(call, *input, context.workspace.rows(x.n_rows, call.spec.n_heads * call.query_size()));
+  const Rows query =
+      make_query(call, *input, gapless_rows(context.workspace, x.n_rows, call.spec.n_heads * call.query_size()));
   append_latents(call, *input, x.n_rows);
 
   const Rows heads = context.workspace.rows(x.n_rows, call.spec.n_heads * call.spec.value_size);

@@ -10,8 +10,8 @@ static int64_t pages_for(int64_t n_positions) {
   return (n_positions + kPagePositions - 1) / kPagePositions;
 }
 
-RowCache::RowCache(Device& device, int64_t row_elements, bool half)
-    : device_(&device), row_elements_(row_elements), half_(half) {}
+RowCache::RowCache(Device& device, int64_t n_heads, int64_t n_columns, kernels::CacheType type)
+    : device_(&device), n_heads_(n_heads), n_columns_(n_columns), type_(type) {}
 
 void RowCache::reserve(Stream& stream, int64_t first_written, int64_t n_positions) {
   const size_t n_pages = static_cast<size_t>(pages_for(n_positions));
@@ -33,25 +33,25 @@ void RowCache::truncate(int64_t n_positions) {
   page_pointers_.resize(n_pages);
 }
 
-void* RowCache::position(int64_t index) const {
+void* RowCache::position(int64_t index, int64_t head) const {
   auto* page = static_cast<std::byte*>(pages_[static_cast<size_t>(index / kPagePositions)]->data());
-  return page + static_cast<uint64_t>(index % kPagePositions) * row_bytes();
+  return page + head * head_bytes() + index % kPagePositions * row_bytes();
 }
 
-static LayerState make_layer_state(Device& device, const LayerSpec& layer, bool half) {
+static LayerState make_layer_state(Device& device, const LayerSpec& layer, kernels::CacheType type) {
   LayerState state;
   if (const auto* grouped = std::get_if<GroupedQuerySpec>(&layer.attention)) {
-    state.caches.emplace_back(device, grouped->n_kv_heads * grouped->key_size, half);
-    state.caches.emplace_back(device, grouped->n_kv_heads * grouped->value_size, half);
+    state.caches.emplace_back(device, grouped->n_kv_heads, grouped->key_size, type);
+    state.caches.emplace_back(device, grouped->n_kv_heads, grouped->value_size, type);
   } else {
     const auto& latent = std::get<LatentSpec>(layer.attention);
-    state.caches.emplace_back(device, latent.latent_rank + latent.rope_size, half);
+    state.caches.emplace_back(device, 1, latent.latent_rank + latent.rope_size, type);
   }
   return state;
 }
 
-SequenceState::SequenceState(Device& device, const ModelSpec& spec, bool half) : device_(&device) {
-  for (const LayerSpec& layer : spec.layers) layers_.push_back(make_layer_state(device, layer, half));
+SequenceState::SequenceState(Device& device, const ModelSpec& spec, kernels::CacheType type) : device_(&device) {
+  for (const LayerSpec& layer : spec.layers) layers_.push_back(make_layer_state(device, layer, type));
 }
 
 uint64_t SequenceState::bytes() const {
@@ -75,18 +75,19 @@ void SequenceState::truncate(int64_t n_positions) {
 uint64_t SequenceState::snapshot_bytes(int64_t n_positions) const {
   uint64_t total = 0;
   for (const LayerState& layer : layers_)
-    for (const RowCache& cache : layer.caches) total += cache.row_bytes() * static_cast<uint64_t>(n_positions);
+    for (const RowCache& cache : layer.caches) total += static_cast<uint64_t>(cache.position_bytes() * n_positions);
   return total;
 }
 
-// Calls visit(device pointer, bytes) for the filled part of every page, in a fixed order.
+// Calls visit(device pointer, bytes) for the filled part of every head's rows in every page, in a fixed order.
 template <typename Visit>
 static void for_each_filled_part(const std::vector<LayerState>& layers, int64_t n_positions, const Visit& visit) {
   for (const LayerState& layer : layers)
     for (const RowCache& cache : layer.caches)
       for (int64_t at = 0; at < n_positions; at += kPagePositions)
-        visit(cache.position(at),
-              cache.row_bytes() * static_cast<uint64_t>(std::min(kPagePositions, n_positions - at)));
+        for (int64_t head = 0; head < cache.n_heads(); ++head)
+          visit(cache.position(at, head),
+                static_cast<uint64_t>(cache.row_bytes() * std::min(kPagePositions, n_positions - at)));
 }
 
 std::vector<std::byte> SequenceState::snapshot(Stream& stream) const {

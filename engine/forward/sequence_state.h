@@ -12,36 +12,42 @@
 
 #include "engine/device/device.h"
 #include "engine/model/spec.h"
+#include "kernels/cache_type.h"
 
 namespace sluice::engine {
 
 // Positions a page holds. A page is also the fixed piece of context by which attention splits its sums.
 inline constexpr int64_t kPagePositions = 128;
 
-// One row a position in pages of kPagePositions; forks share pages until one of them writes.
+// For each of n_heads heads one row a position, in pages of kPagePositions; forks share pages until one of them writes.
+// A page is [n_heads, kPagePositions, row]: the rows of a head lie together, because attention reads one head at a time
+// and rows that are far apart cost it more than half of the memory's speed.
 class RowCache {
  public:
-  RowCache(Device& device, int64_t row_elements, bool half);
+  RowCache(Device& device, int64_t n_heads, int64_t n_columns, kernels::CacheType type);
 
   // Makes room for positions [0, n_positions) and makes the pages from `first_written` on our own.
   void reserve(Stream& stream, int64_t first_written, int64_t n_positions);
   // Drops the pages past the first n_positions.
   void truncate(int64_t n_positions);
 
-  bool half() const { return half_; }
-  int64_t row_elements() const { return row_elements_; }
-  uint64_t row_bytes() const { return static_cast<uint64_t>(row_elements_) * (half_ ? 2 : 4); }
+  kernels::CacheType type() const { return type_; }
+  int64_t n_heads() const { return n_heads_; }
+  int64_t row_bytes() const { return kernels::cache_row_bytes(type_, n_columns_); }  // of a head
+  int64_t head_bytes() const { return row_bytes() * kPagePositions; }                // from a head to the next
+  int64_t position_bytes() const { return row_bytes() * n_heads_; }
   uint64_t bytes() const { return pages_.size() * page_bytes(); }
   // Device pointers of the pages; valid until the next reserve() or truncate().
   std::span<const void* const> pages() const { return page_pointers_; }
-  void* position(int64_t index) const;
+  void* position(int64_t index, int64_t head) const;
 
  private:
-  uint64_t page_bytes() const { return row_bytes() * kPagePositions; }
+  uint64_t page_bytes() const { return static_cast<uint64_t>(head_bytes() * n_heads_); }
 
   Device* device_;
-  int64_t row_elements_;
-  bool half_;
+  int64_t n_heads_;
+  int64_t n_columns_;  // of a head
+  kernels::CacheType type_;
   std::vector<std::shared_ptr<Buffer>> pages_;
   std::vector<const void*> page_pointers_;
 };
@@ -55,7 +61,7 @@ struct LayerState {
 // The state of one sequence. Copying it is a fork. Not thread-safe.
 class SequenceState {
  public:
-  SequenceState(Device& device, const ModelSpec& spec, bool half);
+  SequenceState(Device& device, const ModelSpec& spec, kernels::CacheType type);
 
   int64_t length() const { return length_; }  // positions written
   LayerState& layer(size_t index) { return layers_[index]; }

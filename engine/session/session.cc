@@ -56,7 +56,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
   SessionOptions chosen = options;
   chosen.n_context = choose_context(*model, options);
   chosen.n_batch = std::max(1u, options.n_batch);
-  SequenceState sequence(model->forward_context().device, model->spec(), options.cache == CacheType::F16);
+  SequenceState sequence(model->forward_context().device, model->spec(), options.cache);
   state_ = std::make_unique<State>(State{std::move(model), chosen, std::move(sequence), {}, {}});
 }
 
@@ -139,9 +139,11 @@ struct SnapshotHeader {
   uint32_t n_logits;
   uint32_t n_layers;
   uint32_t n_vocabulary;
+  uint32_t cache_type;
+  uint32_t zero;
   uint64_t state_bytes;
 };
-static constexpr char kSnapshotMagic[8] = {'S', 'L', 'S', 'E', 'S', 'S', '0', '1'};
+static constexpr char kSnapshotMagic[8] = {'S', 'L', 'S', 'E', 'S', 'S', '0', '2'};
 
 std::vector<std::byte> Session::snapshot() const {
   const State& s = *state_;
@@ -151,6 +153,8 @@ std::vector<std::byte> Session::snapshot() const {
                         static_cast<uint32_t>(s.logits.size()),
                         static_cast<uint32_t>(model().spec().layers.size()),
                         model().vocabulary_size(),
+                        static_cast<uint32_t>(s.options.cache),
+                        0,
                         rows.size()};
   std::memcpy(header.magic, kSnapshotMagic, sizeof header.magic);
   std::vector<std::byte> bytes(sizeof header + s.tokens.size() * sizeof(TokenId) + s.logits.size() * sizeof(float) +
@@ -177,13 +181,15 @@ void Session::restore(std::span<const std::byte> snapshot) {
   if (std::memcmp(header.magic, kSnapshotMagic, sizeof header.magic) != 0) refuse("it was not written by this version");
   if (header.n_layers != model().spec().layers.size() || header.n_vocabulary != model().vocabulary_size())
     refuse("it belongs to another model");
+  if (header.cache_type != static_cast<uint32_t>(state_->options.cache) || header.zero != 0)
+    refuse("its keys and values are in another number format (cache type)");
   if (header.n_logits != 0 && header.n_logits != header.n_vocabulary) refuse("it is damaged");
   check_room(header.n_tokens, n_context());
   const uint64_t token_bytes = uint64_t{header.n_tokens} * sizeof(TokenId);
   const uint64_t logit_bytes = uint64_t{header.n_logits} * sizeof(float);
   const uint64_t state_bytes = state_->sequence.snapshot_bytes(header.n_tokens);
   if (header.state_bytes != state_bytes || snapshot.size() != sizeof header + token_bytes + logit_bytes + state_bytes)
-    refuse("its size does not fit this model and cache type");
+    refuse("its size does not fit this model");
 
   const std::byte* at = snapshot.data() + sizeof header;
   std::vector<TokenId> tokens(header.n_tokens);

@@ -2,6 +2,9 @@
 
 #include <atomic>
 
+#include "kernels/cpu/row_operations.h"
+#include "kernels/cpu/share_work.h"
+
 namespace sluice::kernels {
 namespace {
 
@@ -19,10 +22,7 @@ bool quantize_rows(ThreadPool& pool, const float* values, int64_t n_rows, int64_
     if (!quantize(values + i * stride, n_columns, blocks.data() + i * row_blocks))
       finite.store(false, std::memory_order_relaxed);
   };
-  if (n_rows == 1)
-    quantize_row(0);
-  else
-    pool.run(n_rows, quantize_row);
+  share_work(pool, n_rows, n_rows * n_columns * 5, quantize_row);
   return finite.load();
 }
 
@@ -32,7 +32,7 @@ void round_rows(ThreadPool& pool, int64_t n_rows, const std::vector<Block>& bloc
   if (!rounded.empty() || blocks.empty()) return;
   const int64_t row_blocks = static_cast<int64_t>(blocks.size()) / n_rows;
   rounded.resize(blocks.size() * kBlockValues<Block>);
-  pool.run(n_rows, [&](int64_t row) {
+  share_work(pool, n_rows, static_cast<int64_t>(rounded.size()) * 5, [&](int64_t row) {
     float* to = rounded.data() + row * row_blocks * kBlockValues<Block>;
     for (int64_t b = 0; b < row_blocks; ++b) {
       const Block& block = blocks[static_cast<size_t>(row * row_blocks + b)];
@@ -58,8 +58,8 @@ void widen_rows(ThreadPool& pool, int64_t n_rows, const std::vector<Block>& bloc
 bool Activations::prepare_blocks(ThreadPool& pool, ActivationFormat format) const {
   if (!is_eight_bit(format)) return true;
   if (format == ActivationFormat::Per32)
-    return quantize_rows(pool, values_, n_rows_, n_columns_, stride_, reference::quantize_per32, per32_);
-  return quantize_rows(pool, values_, n_rows_, n_columns_, stride_, reference::quantize_per256, per256_);
+    return quantize_rows(pool, values_, n_rows_, n_columns_, stride_, row_operations().quantize_per32, per32_);
+  return quantize_rows(pool, values_, n_rows_, n_columns_, stride_, row_operations().quantize_per256, per256_);
 }
 
 void Activations::prepare_rounded(ThreadPool& pool, ActivationFormat format) const {

@@ -3,7 +3,9 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "kernels/cpu/attention_tile.h"
 #include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/row_operations.h"
 #include "kernels/cpu/vector_loops.h"
 
 namespace sluice::kernels {
@@ -33,6 +35,20 @@ const VectorLoops& vector_loops() {
   if (chosen_isa() == Isa::Avx2) return kVectorLoopsAvx2;
 #endif
   return kVectorLoopsBaseline;
+}
+
+const RowOperations& row_operations() {
+#if defined(__x86_64__)
+  if (chosen_isa() == Isa::Avx2) return kRowOperationsAvx2;
+#endif
+  return kRowOperationsBaseline;
+}
+
+AttendTile* attend_tile() {
+#if defined(__x86_64__)
+  if (chosen_isa() == Isa::Avx2) return attend_tile_avx2;
+#endif
+  return attend_tile_baseline;
 }
 
 }  // namespace sluice::kernels

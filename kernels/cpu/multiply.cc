@@ -195,28 +195,6 @@ bool multiply(ThreadPool& pool, std::span<const MatrixProduct> products) {
   return true;
 }
 
-void multiply_transposed(ThreadPool& pool, std::span<const TransposedMatrixProduct> products) {
-  // A task is one product: heads are many, and splitting further would split the fixed order of the sum.
-  pool.run(static_cast<int64_t>(products.size()), [&](int64_t index) {
-    const TransposedMatrixProduct& product = products[static_cast<size_t>(index)];
-    const Matrix& w = product.weights;
-    const Format& format = format_of(w.type);
-    const VectorLoops& loops = vector_loops();
-    for (int64_t i = 0; i < product.n_inputs; ++i) std::fill_n(product.out + i * product.out_stride, w.n_columns, 0.0f);
-    alignas(64) float piece[kPiece];
-    for (int64_t row = 0; row < w.n_rows; ++row) {
-      const std::byte* blocks = w.data + static_cast<uint64_t>(row) * w.row_bytes;
-      for (int64_t at = 0; at < w.n_columns; at += kPiece) {
-        const int64_t n = std::min(kPiece, w.n_columns - at);
-        const uint64_t block = static_cast<uint64_t>(at / format.layout->block_values);
-        format.dequantize(blocks + block * format.layout->block_bytes, n, piece);
-        for (int64_t i = 0; i < product.n_inputs; ++i)
-          loops.add_scaled(product.x[i * product.x_stride + row], piece, product.out + i * product.out_stride + at, n);
-      }
-    }
-  });
-}
-
 void dequantize_row(const Matrix& matrix, int64_t index, float* values) {
   format_of(matrix.type)
       .dequantize(matrix.data + static_cast<uint64_t>(index) * matrix.row_bytes, matrix.n_columns, values);

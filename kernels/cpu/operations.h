@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/cache_type.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/reference/rope.h"
 #include "kernels/reference/router.h"
@@ -32,9 +33,12 @@ void swiglu(ThreadPool& pool, FloatRows gate, FloatRows up);  // gate = silu(gat
 void add(ThreadPool& pool, FloatRows x, FloatRows y);         // x += y
 void copy_rows(ThreadPool& pool, FloatRows from, FloatRows to);
 
-// To and from float16 or float32 rows that lie to_stride (from_stride) elements apart.
-void store_rows(ThreadPool& pool, FloatRows x, void* to, bool half, int64_t to_stride);
-void load_rows(ThreadPool& pool, const void* from, bool half, int64_t from_stride, FloatRows x);
+// To rows of a KV cache (kernels/cache_type.h): the columns of x are those of n_heads heads side by side, and head h of
+// row i goes to byte h * head_bytes + i * row_bytes.
+void store_rows(ThreadPool& pool, FloatRows x, int64_t n_heads, CacheType type, void* to, int64_t row_bytes,
+                int64_t head_bytes);
+// And back, for one head.
+void load_rows(ThreadPool& pool, CacheType type, const void* from, int64_t row_bytes, FloatRows x);
 
 // Each row of logits to n_chosen ids and weights.
 void route(ThreadPool& pool, const reference::RouterRule& rule, FloatRows logits, const float* bias, int32_t* ids,

@@ -105,7 +105,7 @@ TEST_CASE("a snapshot brings a sequence back, and damaged or foreign ones are re
     wrong_magic[0] ^= std::byte{1};
     CHECK_THROWS_AS(restored.restore(wrong_magic), engine::Error);
     std::vector<std::byte> wrong_token = snapshot;
-    wrong_token[32 + 3] = std::byte{0x7F};
+    wrong_token[40 + 3] = std::byte{0x7F};
     CHECK_THROWS_AS(restored.restore(wrong_token), engine::Error);
     SessionOptions other_cache;
     other_cache.cache = engine::CacheType::F32;
@@ -124,6 +124,61 @@ TEST_CASE("rewriting keeps the common beginning and evaluates at least one token
   CHECK(session.rewrite(kStart) == kStart.size() - 1);
   CHECK(std::ranges::equal(session.tokens(), kStart));
   CHECK_THROWS_AS(session.rewrite({}), engine::Error);
+}
+
+TEST_CASE("truncate, fork and snapshot keep every bit in every cache type") {
+  std::vector<TokenId> prompt;
+  for (int i = 0; i < 150; ++i) prompt.push_back(60 + i * 7 % 200);  // more than a page
+  for (const engine::CacheType cache :
+       {engine::CacheType::F16, engine::CacheType::BF16, engine::CacheType::Q8_0, engine::CacheType::F32})
+    for (const char* name : {"llama", "deepseek2-v3-split"}) {
+      SessionOptions options;
+      options.cache = cache;
+      options.n_context = 400;
+      const auto model = tests::open_fixture(name);
+      Session session(model, options);
+      session.append(prompt);
+      session.append(kOne);
+      const std::vector<float> expected = logits_of(session);
+      CAPTURE(std::string(name));
+      CAPTURE(static_cast<int>(cache));
+
+      Session fork = session.fork();
+      session.truncate(prompt.size());
+      fork.truncate(100);
+      fork.append(kOther);
+      session.append(kOne);
+      CHECK(logits_of(session) == expected);
+
+      session.truncate(prompt.size());
+      const std::vector<std::byte> snapshot = session.snapshot();
+      Session restored(model, options);
+      restored.restore(snapshot);
+      restored.append(kOne);
+      CHECK(logits_of(restored) == expected);
+
+      for (const engine::CacheType other :
+           {engine::CacheType::F16, engine::CacheType::BF16, engine::CacheType::Q8_0, engine::CacheType::F32}) {
+        if (other == cache) continue;
+        options.cache = other;  // two of them have rows of the same size
+        Session foreign(model, options);
+        CHECK_THROWS_AS(foreign.restore(snapshot), engine::Error);
+      }
+    }
+}
+
+TEST_CASE("a cache of q8_0 takes 17/32 of the memory of one in f16") {
+  const auto model =
+      tests::open_fixture("deepseek2-v3-q8_0");  // latent rows of 96 + 16 values, three and a half blocks
+  uint64_t bytes[2];
+  for (const size_t i : {size_t{0}, size_t{1}}) {
+    SessionOptions options;
+    options.cache = i == 0 ? engine::CacheType::F16 : engine::CacheType::Q8_0;
+    Session session(model, options);
+    session.append(kStart);
+    bytes[i] = session.state_bytes();
+  }
+  CHECK(bytes[1] * (112 * 2) == bytes[0] * (4 * 34));
 }
 
 TEST_CASE("several sequences in one batch give what each gives alone, at different lengths and with the same pages") {

@@ -8,14 +8,12 @@
 #include <random>
 #include <vector>
 
-#include "kernels/cpu/attention.h"
+#include "kernels/cpu/dequantize.h"
 #include "kernels/cpu/multiply.h"
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/cpu/vector_loops.h"
-#include "kernels/reference/attention.h"
 #include "kernels/reference/dequantize.h"
-#include "kernels/reference/half.h"
 #include "kernels/reference/multiply.h"
 #include "tests/kernels/random_blocks.h"
 
@@ -123,27 +121,53 @@ TEST_CASE("products agree with the reference for every type, gathered rows and o
   }
 }
 
-TEST_CASE("transposed products agree with the reference for every type") {
-  ThreadPool pool(2);
+TEST_CASE("transposed products agree with the reference for every type, whatever the rows, columns and inputs") {
   for (const kernels::Format& format : kernels::all_formats()) {
     if (format.activation == ActivationFormat::None) continue;
     CAPTURE(std::string(format.layout->name));
-    const int64_t n_columns = 2 * std::max<int64_t>(32, format.layout->block_values), n_rows = 19, n_inputs = 2;
-    const auto bytes = random_blocks(format, static_cast<size_t>(n_rows * n_columns / format.layout->block_values), 4);
-    const auto x = random_values(static_cast<size_t>(n_inputs * n_rows), 5);
-    std::vector<float> out(static_cast<size_t>(n_inputs * n_columns)), expected(out.size());
-    const kernels::TransposedMatrixProduct product{
-        {format.type, bytes.data(), n_rows, n_columns, bytes.size() / static_cast<size_t>(n_rows)},
-        x.data(),
-        n_rows,
-        n_inputs,
-        out.data(),
-        n_columns};
-    kernels::multiply_transposed(pool, std::span(&product, 1));
-    for (int64_t i = 0; i < n_inputs; ++i)
-      kernels::reference::multiply_transposed(format.type, bytes.data(), n_rows, n_columns, x.data() + i * n_rows,
-                                              expected.data() + i * n_columns);
-    CHECK(largest_relative_difference(out, expected) < 3e-6);
+    const int64_t block = format.layout->block_values;
+    for (const int64_t n_columns :
+         {block == 1 ? 13 : block, 2 * std::max<int64_t>(32, block), 256 + std::max<int64_t>(block, 32)})
+      for (const int64_t n_rows : {1, 19, 70}) {
+        const int64_t n_inputs = 7;
+        const auto bytes = random_blocks(format, static_cast<size_t>(n_rows * n_columns / block), 4);
+        const auto x = random_values(static_cast<size_t>(n_inputs * n_rows), 5);
+        std::vector<float> expected(static_cast<size_t>(n_inputs * n_columns)), first;
+        for (int64_t i = 0; i < n_inputs; ++i)
+          kernels::reference::multiply_transposed(format.type, bytes.data(), n_rows, n_columns, x.data() + i * n_rows,
+                                                  expected.data() + i * n_columns);
+        for (const uint32_t n_threads : {1u, 3u})
+          for (const int64_t n_together : {int64_t{1}, int64_t{2}, n_inputs}) {
+            ThreadPool pool(n_threads);
+            std::vector<float> out(expected.size());
+            const uint64_t row_bytes = bytes.size() / static_cast<size_t>(n_rows);
+            for (int64_t i = 0; i < n_inputs; i += n_together) {
+              const kernels::TransposedMatrixProduct product{{format.type, bytes.data(), n_rows, n_columns, row_bytes},
+                                                             x.data() + i * n_rows,
+                                                             n_rows,
+                                                             std::min(n_together, n_inputs - i),
+                                                             out.data() + i * n_columns,
+                                                             n_columns};
+              kernels::multiply_transposed(pool, std::span(&product, 1));
+            }
+            CHECK(largest_relative_difference(out, expected) < 3e-6);
+            if (first.empty()) first = out;
+            CHECK(out == first);
+          }
+      }
+  }
+}
+
+TEST_CASE("fast dequantising gives the reference's bits for every type") {
+  for (const kernels::Format& format : kernels::all_formats()) {
+    if (format.activation == ActivationFormat::None) continue;
+    CAPTURE(std::string(format.layout->name));
+    const auto bytes = random_blocks(format, 37, 6);
+    const int64_t n_values = 37 * static_cast<int64_t>(format.layout->block_values);
+    std::vector<float> values(static_cast<size_t>(n_values) + 1, 7), expected(values);
+    format.dequantize(bytes.data(), n_values, expected.data());
+    kernels::fast_dequantize(format.type)(bytes.data(), n_values, values.data());
+    CHECK(std::memcmp(values.data(), expected.data(), values.size() * sizeof(float)) == 0);
   }
 }
 
@@ -156,54 +180,6 @@ TEST_CASE("activations that are not finite are refused where they must be rounde
     CHECK(kernels::Activations(x.data(), 1, 256, 256, true).prepare_blocks(pool, format));
     CHECK(kernels::Activations(x.data(), 1, 512, 512, false).prepare_blocks(pool, format));
   }
-}
-
-TEST_CASE("attention over pages agrees with the reference, in both element types, for shared heads and odd lengths") {
-  ThreadPool pool(2);
-  struct Shape {
-    int64_t n_heads, n_kv_heads, key_size, value_size;
-  };
-  for (const Shape shape : {Shape{4, 2, 16, 16}, Shape{3, 3, 20, 12}, Shape{6, 1, 40, 32}})
-    for (const int64_t n_positions : {1, 127, 128, 129, 400})
-      for (const bool half : {false, true}) {
-        constexpr int64_t kPage = 128;
-        const int64_t key_columns = shape.n_kv_heads * shape.key_size,
-                      value_columns = shape.n_kv_heads * shape.value_size;
-        auto k = random_values(static_cast<size_t>(n_positions * key_columns), 6);
-        auto v = random_values(static_cast<size_t>(n_positions * value_columns), 7);
-        const auto q = random_values(static_cast<size_t>(2 * shape.n_heads * shape.key_size), 8);
-        const int64_t element = half ? 2 : 4, n_pages = (n_positions + kPage - 1) / kPage;
-        std::vector<std::vector<char>> pages;
-        std::vector<const void*> key_pages, value_pages;
-        const auto fill = [&](std::vector<float>& values, int64_t columns, std::vector<const void*>& pointers) {
-          for (int64_t p = 0; p < n_pages; ++p) pages.emplace_back(static_cast<size_t>(kPage * columns * element));
-          for (int64_t i = 0; i < n_positions * columns; ++i) {
-            char* page = pages[pages.size() - static_cast<size_t>(n_pages - i / columns / kPage)].data();
-            char* to = page + (i % (kPage * columns)) * element;
-            const uint16_t narrow = kernels::reference::f32_to_f16(values[static_cast<size_t>(i)]);
-            if (half) values[static_cast<size_t>(i)] = kernels::reference::f16_to_f32(narrow);
-            if (half)
-              std::memcpy(to, &narrow, 2);
-            else
-              std::memcpy(to, &values[static_cast<size_t>(i)], 4);
-          }
-          for (int64_t p = n_pages; p > 0; --p) pointers.push_back(pages[pages.size() - static_cast<size_t>(p)].data());
-        };
-        pages.reserve(static_cast<size_t>(2 * n_pages));
-        fill(k, key_columns, key_pages);
-        fill(v, value_columns, value_pages);
-        const kernels::KeysAndValues context{key_pages.data(), value_pages.data(), kPage,          half,
-                                             key_columns,      value_columns,      shape.key_size, shape.value_size};
-        const int64_t n_visible[] = {n_positions, (n_positions + 1) / 2};
-        std::vector<float> out(static_cast<size_t>(2 * shape.n_heads * shape.value_size)), expected(out.size());
-        const kernels::AttentionRow rows[] = {{q.data(), &context, n_visible[0], out.data()},
-                                              {q.data() + shape.n_heads * shape.key_size, &context, n_visible[1],
-                                               out.data() + shape.n_heads * shape.value_size}};
-        kernels::attend(pool, {shape.n_heads, shape.n_kv_heads, shape.key_size, shape.value_size, 0.7f}, rows, 2);
-        kernels::reference::attention({shape.n_heads, shape.n_kv_heads, shape.key_size, shape.value_size, 0.7f},
-                                      q.data(), k.data(), v.data(), n_visible, 2, expected.data());
-        CHECK(largest_relative_difference(out, expected) < 5e-6);
-      }
 }
 
 TEST_CASE("rotation from a table of angles equals the reference for both pairings") {
