@@ -155,7 +155,8 @@ def run(name, command, read):
         return read(done.stdout)
     lines = done.stderr.strip().splitlines()
     causes = [line for line in lines if "error" in line.lower() or "assert" in line.lower()] or lines or ["no message"]
-    say(f"{name} failed (exit status {done.returncode}): {causes[-1]}")
+    how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
+    say(f"{name} failed ({how}): {causes[-1]}")
     return {}
 
 
