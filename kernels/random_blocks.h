@@ -15,8 +15,9 @@ bool has_random_blocks(gguf::TensorType type);
 
 // Fills `blocks`, a whole number of them, with weights that are finite and have a standard deviation of about
 // `deviation` and a mean near zero. The codes are uniform over all that the format allows, and the scales of blocks
-// differ. The same seed gives the same bytes on every machine. `deviation` must be a normal f16 number or zero. Throws
-// std::invalid_argument for a type that has none, or a size that is no whole number of blocks.
+// differ. The same seed gives the same bytes on every machine. `deviation` is positive and so large that the format's
+// scales can hold it (1e-4 is). Throws std::invalid_argument for a type that has no random weights, or a size that is
+// no whole number of blocks.
 void fill_random_blocks(gguf::TensorType type, float deviation, uint64_t seed, std::span<std::byte> blocks);
 
 }  // namespace sluice::kernels

@@ -15,19 +15,21 @@
 namespace sluice::engine::synthetic {
 namespace {
 
-constexpr uint64_t kPoolBytes = 16 << 20;
+constexpr uint64_t kMostPoolBytes = 16 << 20;
 constexpr uint64_t kPieceBytes = 4 << 20;
 
 // Random weights without end.
 class Weights {
  public:
-  explicit Weights(uint64_t seed) : random_(seed) {}
+  // Pools need be no larger than the largest tensor.
+  Weights(uint64_t seed, uint64_t largest_bytes)
+      : random_(seed), pool_bytes_(std::min(largest_bytes, kMostPoolBytes)) {}
 
   // The next piece of a tensor of which `bytes` are still missing, in whole blocks; valid until the next call.
   std::span<const std::byte> next(const TensorPlan& tensor, uint64_t bytes) {
     const uint64_t block_bytes = gguf::type_layout(tensor.type).block_bytes;
     const std::vector<std::byte>& pool = pool_of(tensor);
-    const uint64_t n_bytes = std::min(bytes, kPieceBytes / block_bytes * block_bytes);
+    const uint64_t n_bytes = std::min({bytes, kPieceBytes / block_bytes * block_bytes, pool.size()});
     const uint64_t first = random_() % ((pool.size() - n_bytes) / block_bytes + 1);
     return std::span(pool).subspan(first * block_bytes, n_bytes);
   }
@@ -37,7 +39,7 @@ class Weights {
     std::vector<std::byte>& pool = pools_[{tensor.type, tensor.mean, tensor.deviation}];
     if (!pool.empty()) return pool;
     const uint64_t block_bytes = gguf::type_layout(tensor.type).block_bytes;
-    pool.resize(kPoolBytes / block_bytes * block_bytes);
+    pool.resize(std::max<uint64_t>(pool_bytes_ / block_bytes, 1) * block_bytes);
     kernels::fill_random_blocks(tensor.type, tensor.deviation, random_(), pool);
     if (tensor.mean != 0) add_mean(pool, tensor.mean);
     return pool;
@@ -53,6 +55,7 @@ class Weights {
   }
 
   std::mt19937_64 random_;
+  uint64_t pool_bytes_;
   std::map<std::tuple<gguf::TensorType, float, float>, std::vector<std::byte>> pools_;
 };
 
@@ -137,7 +140,9 @@ void write_model(const Shape& shape, const std::vector<TensorPlan>& tensors, uin
                  const std::filesystem::path& path, const WriteProgress& progress) {
   gguf::Writer writer;
   add_metadata(shape, writer.metadata());
-  Weights weights(seed);
+  uint64_t largest_bytes = 0;
+  for (const TensorPlan& tensor : tensors) largest_bytes = std::max(largest_bytes, tensor.bytes);
+  Weights weights(seed, largest_bytes);
   uint64_t bytes_before = 0;  // of the tensors before this one
   for (const TensorPlan& tensor : tensors) {
     writer.add_tensor_in_pieces(tensor.name, tensor.type, tensor.dims, [&, bytes_before](uint64_t offset) {

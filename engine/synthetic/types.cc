@@ -114,15 +114,14 @@ std::string describe_roles() {
   std::string text = "  all          embd, output, attn, ffn, experts and shared\n";
   for (const Role& role : roles()) {
     std::string line = "  " + std::string(role.name);
-    line.resize(15, ' ');
+    line.resize(14, ' ');
     for (const std::string_view tensor : role.tensors) {
-      if (line.size() + tensor.size() > 100) {
+      if (line.size() + 1 + tensor.size() > 100) {
         text += line + "\n";
-        line = std::string(15, ' ');
+        line = std::string(14, ' ');
       }
-      line += std::string(tensor) + " ";
+      line += " " + std::string(tensor);
     }
-    line.pop_back();
     text += line + "\n";
   }
   return text;

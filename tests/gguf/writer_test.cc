@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "gguf/file.h"
@@ -46,6 +47,32 @@ TEST_CASE("The target is replaced only by a whole file") {
   second.add_tensor("good", TensorType::F32, {8}, zeros(32));
   CHECK(refusal_of(second, folder / "m.gguf") == "");
   CHECK(File::open(folder / "m.gguf").tensors().size() == 1);
+  CHECK(count_files(folder) == 1);
+}
+
+TEST_CASE("A tensor that comes in pieces is written whole, and refused when the pieces are not its bytes") {
+  TestFolder folder;
+  const std::vector<std::byte> data(64, std::byte{7});
+  const auto in_pieces_of = [&](size_t bytes, uint64_t last) {
+    return [&data, bytes, last](uint64_t offset) {
+      return offset < last ? std::span(data).subspan(offset, bytes) : std::span<const std::byte>();
+    };
+  };
+  Writer writer;
+  writer.add_tensor_in_pieces("w", TensorType::I8, {64}, in_pieces_of(16, 64));
+  writer.write(folder / "m.gguf");
+  const File file = File::open(folder / "m.gguf");
+  CHECK(std::ranges::equal(std::span(file.tensors()[0].data, 64), data));
+
+  Writer short_one;
+  short_one.add_tensor_in_pieces("w", TensorType::I8, {64}, in_pieces_of(16, 48));
+  CHECK(refusal_of(short_one, folder / "n.gguf").find("was given 48 bytes of data, but its shape has 64.") !=
+        std::string::npos);
+  Writer long_one;
+  long_one.add_tensor_in_pieces("w", TensorType::I8, {63}, in_pieces_of(16, 64));
+  CHECK(refusal_of(long_one, folder / "n.gguf").find("was given 64 bytes of data, but its shape has 63.") !=
+        std::string::npos);
+  CHECK_THROWS_AS(short_one.add_tensor_in_pieces("x", TensorType::I8, {64}, {}), Error);
   CHECK(count_files(folder) == 1);
 }
 

@@ -25,7 +25,8 @@ TEST_CASE("help and version go to stdout with status 0") {
                                                                               {"chat", "-h"},
                                                                               {"inspect", "--help"},
                                                                               {"tokenize", "--help"},
-                                                                              {"bench", "--help"}}) {
+                                                                              {"bench", "--help"},
+                                                                              {"synth", "--help"}}) {
     CAPTURE(words.back());
     Outcome outcome = call(words);
     CHECK(outcome.exit_code == 0);

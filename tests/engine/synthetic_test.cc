@@ -1,0 +1,182 @@
+// Made-up models: the shapes of the presets, and what comes out of models of every type.
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <numeric>
+
+#include "engine/synthetic/model.h"
+#include "engine/synthetic/shape.h"
+#include "engine/synthetic/tensors.h"
+#include "engine/synthetic/types.h"
+#include "kernels/random_blocks.h"
+#include "tests/engine/fixtures.h"
+
+using namespace sluice;
+using namespace sluice::engine::synthetic;
+
+namespace {
+
+double count_weights(const std::vector<TensorPlan>& tensors) {
+  double n_weights = 0;
+  for (const TensorPlan& tensor : tensors) {
+    double n = 1;
+    for (const uint64_t length : tensor.dims) n *= static_cast<double>(length);
+    n_weights += n;
+  }
+  return n_weights;
+}
+
+TypeRules rules(const std::vector<std::string_view>& texts) {
+  TypeRules types;
+  for (const std::string_view text : texts) types.add(text);
+  return types;
+}
+
+// Small enough to write and run in a moment, with columns that are whole blocks of every type.
+Shape tiny(std::string_view preset) {
+  Shape shape = find_preset(preset)->shape;
+  shape.n_vocabulary = 320;
+  shape.n_embedding = 256;
+  shape.n_layers = 2;
+  shape.n_heads = 4;
+  shape.n_hidden = shape.n_expert_hidden = 256;
+  if (shape.n_kv_heads > 0) {
+    shape.n_kv_heads = 2;
+    shape.head_size = 64;
+  }
+  if (shape.query_rank > 0) shape.query_rank = 256;
+  if (shape.latent_rank > 0) shape.latent_rank = 256;
+  if (shape.n_experts > 0) {
+    shape.n_experts = 4;
+    shape.n_experts_used = 2;
+  }
+  return shape;
+}
+
+// Writes the model, lets it read eight tokens, and returns the deviation of its logits; NaN when one is not finite.
+double logits_deviation(const Shape& shape, const TypeRules& types) {
+  const auto path =
+      std::filesystem::temp_directory_path() / ("sluice-synthetic-" + std::to_string(::getpid()) + ".gguf");
+  write_model(shape, plan_tensors(shape, types), 5, path, [](uint64_t) {});
+  std::vector<float> logits;
+  {
+    engine::ModelOptions options;
+    options.n_threads = 2;
+    engine::SessionOptions session_options;
+    session_options.n_context = 16;
+    engine::Session session(engine::Model::open(path, options), session_options);
+    logits = tests::logits_of_every_position(session, {1, 260, 5, 319, 77, 280, 280, 3});
+  }
+  std::filesystem::remove(path);
+  REQUIRE(logits.size() == 8 * 320);
+  const auto n = static_cast<double>(logits.size());
+  const double mean = std::accumulate(logits.begin(), logits.end(), 0.0) / n;
+  double squares = 0;
+  for (const float logit : logits) squares += (logit - mean) * (logit - mean);
+  return std::sqrt(squares / n);
+}
+
+}  // namespace
+
+TEST_CASE("presets have as many weights as the models they are named after") {
+  const std::map<std::string_view, double> kBillions = {{"llama-1b", 1.10},     {"llama-8b", 8.03},
+                                                        {"mixtral-8x7b", 46.7}, {"v2-lite", 15.7},
+                                                        {"r1-slice", 671.0},    {"qwen3-30b-a3b", 30.5}};
+  CHECK(presets().size() == kBillions.size());
+  for (const Preset& preset : presets()) {
+    CAPTURE(preset.name);
+    Shape shape = preset.shape;
+    if (preset.name == "r1-slice") {
+      shape.n_layers = 61;
+      shape.n_dense_layers = 3;
+      shape.n_experts = 256;
+    }
+    check_shape(shape);
+    const double billions = count_weights(plan_tensors(shape, rules(preset.types))) * 1e-9;
+    CHECK(billions == doctest::Approx(kBillions.at(preset.name)).epsilon(0.005));
+  }
+}
+
+TEST_CASE("the tensors of a slice of R1 have R1's shapes") {
+  const Preset& preset = *find_preset("r1-slice");
+  std::map<std::string, TensorPlan> tensors;
+  Shape shape = preset.shape;
+  for (TensorPlan& tensor : plan_tensors(shape, rules(preset.types))) tensors[tensor.name] = tensor;
+  const auto dims = [&](const char* name) { return tensors.at(name).dims; };
+  using Dims = std::vector<uint64_t>;
+  CHECK(dims("token_embd.weight") == Dims{7168, 129280});
+  CHECK(dims("blk.0.attn_q_b.weight") == Dims{1536, 24576});
+  CHECK(dims("blk.0.attn_kv_a_mqa.weight") == Dims{7168, 576});
+  CHECK(dims("blk.0.attn_kv_b.weight") == Dims{512, 32768});
+  CHECK(dims("blk.0.attn_output.weight") == Dims{16384, 7168});
+  CHECK(dims("blk.0.ffn_down.weight") == Dims{18432, 7168});
+  CHECK(dims("blk.4.ffn_down_exps.weight") == Dims{2048, 7168, 64});
+  CHECK(dims("blk.4.ffn_gate_shexp.weight") == Dims{7168, 2048});
+  CHECK(dims("blk.4.exp_probs_b.bias") == Dims{64});
+  CHECK(tensors.at("blk.4.ffn_down_exps.weight").type == gguf::TensorType::IQ1_S);
+  CHECK(tensors.at("blk.4.ffn_down_exps.weight").bytes == uint64_t{2048} * 7168 * 64 / 256 * 50);
+  CHECK(tensors.at("blk.4.ffn_down_shexp.weight").type == gguf::TensorType::Q4_K);
+  CHECK(tensors.at("blk.4.ffn_gate_inp.weight").type == gguf::TensorType::F32);
+  CHECK_FALSE(tensors.contains("blk.0.ffn_gate_exps.weight"));
+  CHECK_FALSE(tensors.contains("blk.1.ffn_gate.weight"));
+
+  shape.split_up_projection = true;
+  tensors.clear();
+  for (TensorPlan& tensor : plan_tensors(shape, rules(preset.types))) tensors[tensor.name] = tensor;
+  CHECK(dims("blk.0.attn_k_b.weight") == Dims{128, 512, 128});
+  CHECK(dims("blk.0.attn_v_b.weight") == Dims{512, 128, 128});
+  CHECK_FALSE(tensors.contains("blk.0.attn_kv_b.weight"));
+  // Rows of 128 are no whole blocks of Q4_K.
+  CHECK(tensors.at("blk.0.attn_k_b.weight").type == gguf::TensorType::Q5_0);
+  CHECK(tensors.at("blk.0.attn_k_b.weight").wanted_type == gguf::TensorType::Q4_K);
+}
+
+TEST_CASE("the last rule that names a tensor gives its type") {
+  const TypeRules types = rules({"all=Q4_K", "experts=IQ1_S", "expert_down=iq2_xxs", "attn_q_b=Q8_0", "output=Q6_K"});
+  using enum gguf::TensorType;
+  const std::map<const char*, gguf::TensorType> kExpected = {
+      {"token_embd", Q4_K},     {"output", Q6_K},         {"attn_q", Q4_K},
+      {"attn_q_b", Q8_0},       {"ffn_gate_exps", IQ1_S}, {"ffn_down_exps", IQ2_XXS},
+      {"ffn_down_shexp", Q4_K}, {"ffn_up", Q4_K},         {"ffn_gate_inp", F32}};
+  for (const auto& [tensor, type] : kExpected) {
+    CAPTURE(tensor);
+    CHECK(types.type_of(tensor) == type);
+  }
+  CHECK(rules({"output=Q6_K", "all=IQ1_S"}).type_of("output") == IQ1_S);
+  CHECK(rules({"router=F16"}).type_of("ffn_gate_inp") == F16);
+  CHECK(type_for_columns(IQ1_S, 2048) == IQ1_S);
+  CHECK(type_for_columns(IQ1_S, 1408) == IQ4_NL);
+  CHECK(type_for_columns(Q6_K, 1408) == Q8_0);
+  CHECK(type_for_columns(Q4_K, 100) == F16);
+}
+
+TEST_CASE("models of every type give finite logits of a reasonable spread") {
+  for (const gguf::TypeLayout& layout : gguf::all_type_layouts()) {
+    if (!kernels::has_random_blocks(layout.type)) continue;
+    CAPTURE(layout.name);
+    TypeRules types;
+    types.add("all=" + std::string(layout.name));
+    for (const char* preset : {"llama-1b", "r1-slice"}) {
+      CAPTURE(std::string(preset));
+      const double deviation = logits_deviation(tiny(preset), types);
+      CHECK(deviation > 1);
+      CHECK(deviation < 4);
+    }
+  }
+}
+
+TEST_CASE("models of every shape give finite logits of a reasonable spread") {
+  for (const char* preset : {"v2-lite", "mixtral-8x7b", "llama-8b", "r1-slice"})
+    for (const bool split : {false, true}) {
+      CAPTURE(std::string(preset));
+      Shape shape = tiny(preset);
+      shape.split_up_projection = split;
+      const double deviation = logits_deviation(shape, rules({"all=Q4_K"}));
+      CHECK(deviation > 1);
+      CHECK(deviation < 4);
+    }
+}
