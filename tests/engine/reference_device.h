@@ -2,7 +2,7 @@
 // rounded to 8 bits.
 //
 // Rounding to 8 bits is not continuous. Where a value lies within float rounding of the middle between two codes, a fast
-// kernel and the reference may take different ones; that is one code in some ten thousand, but it moves a layer's
+// kernel and the reference may take different ones; that is one code in some hundred thousand, but it moves a layer's
 // result by a seventh of what all its rounding does, so a few layers on every code is another draw, and two correct
 // computations are as far apart as either is from one without rounding. So that a comparison measures the kernels and
 // not this, the reference takes the fast device's code where both are right: where its own value lies within kTie of
