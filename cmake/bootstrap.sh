@@ -116,7 +116,8 @@ show_build() {
   if [[ $counting == yes ]]; then printf '\r\033[K' >&2; fi
 }
 
-# configure PRESET [-DNAME=VALUE...]: only when that has not been done; the build looks itself for changes of CMakeLists.txt.
+# configure PRESET [-DNAME=VALUE...]: only when that has not been done with these presets and arguments; the build looks itself
+# for changes of CMakeLists.txt. A preset's value replaces what the folder remembers, as it does when `cmake --preset` is typed.
 configure() {
   local preset=$1 log
   shift
@@ -126,13 +127,18 @@ configure() {
     say "build/$preset was made for another folder: starting it anew"
     rm -rf "$root/build/$preset"
   fi
-  if [[ -e $root/build/$preset/CMakeCache.txt && -e $root/build/$preset/build.ninja ]]; then return; fi
+  local made_with=$root/build/$preset/.configured-with wanted
+  wanted=$(cksum <"$root/CMakePresets.json") || exit 1
+  wanted+=" $*"
+  if [[ -e $root/build/$preset/CMakeCache.txt && -e $root/build/$preset/build.ninja &&
+    -e $made_with && $(<"$made_with") == "$wanted" ]]; then return; fi
   say "Configuring build/$preset"
   if ! log=$(cd "$root" && cmake --preset "$preset" "$@" 2>&1 </dev/null); then
     say "$log"
     say "error: CMake could not configure build/$preset, see above"
     exit 1
   fi
+  printf '%s\n' "$wanted" >"$made_with"
   # CMake's own small talk is of no interest; what the build has to say of this machine is.
   grep '^-- CUDA: ' <<<"$log" >&2 || true
 }

@@ -1,7 +1,9 @@
 // A device that hands everything on to another one. Tests derive from it to watch or replace an operation.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "engine/device/device.h"
@@ -27,6 +29,13 @@ class DeviceDecorator : public engine::Device {
   }
   void copy(Stream& stream, void* to, const void* from, uint64_t bytes) override {
     inner_->copy(stream, to, from, bytes);
+  }
+  std::optional<engine::ResidentOffer> offer_resident(const engine::LinearStack& stack, bool measured) override {
+    return inner_->offer_resident(stack, measured);
+  }
+  std::unique_ptr<engine::Buffer> make_resident(Stream& stream, engine::LinearStack& stack,
+                                                const std::function<void(uint64_t done)>& on_bytes) override {
+    return inner_->make_resident(stream, stack, on_bytes);
   }
   void touch_weights(const std::byte* matrices, int64_t n_matrices, uint64_t matrix_bytes) override {
     inner_->touch_weights(matrices, n_matrices, matrix_bytes);
@@ -55,11 +64,12 @@ class DeviceDecorator : public engine::Device {
   void swiglu(Stream& stream, Rows gate, Rows up) override { inner_->swiglu(stream, gate, up); }
   void copy_rows(Stream& stream, Rows from, Rows to) override { inner_->copy_rows(stream, from, to); }
   void add(Stream& stream, Rows x, Rows y) override { inner_->add(stream, x, y); }
-  void store(Stream& stream, Rows x, void* to, bool half, int64_t stride) override {
-    inner_->store(stream, x, to, half, stride);
+  void store(Stream& stream, Rows x, int64_t n_heads, kernels::CacheType type, void* to, int64_t row_bytes,
+             int64_t head_bytes) override {
+    inner_->store(stream, x, n_heads, type, to, row_bytes, head_bytes);
   }
-  void load(Stream& stream, const void* from, bool half, int64_t stride, Rows x) override {
-    inner_->load(stream, from, half, stride, x);
+  void load(Stream& stream, kernels::CacheType type, const void* from, int64_t row_bytes, Rows x) override {
+    inner_->load(stream, type, from, row_bytes, x);
   }
   void attention(Stream& stream, const engine::AttentionShape& shape, Rows q,
                  std::span<const engine::CacheView* const> caches, std::span<const int32_t> n_visible,

@@ -67,7 +67,7 @@ Opened open(const std::filesystem::path& path, const std::string& golden = "") {
 // The logits of every token: the first three quarters in one pass, the others one by one.
 std::vector<float> evaluate(const Opened& model, std::unique_ptr<engine::Device> device) {
   engine::ForwardContext context(std::move(device), model.spec, model.weights, engine::LatentAttention::Automatic);
-  engine::SequenceState state(context.device, model.spec, false);
+  engine::SequenceState state(context.device, model.spec, kernels::CacheType::F32);
   engine::SequenceState* const sequences[] = {&state};
   const size_t n_tokens = model.tokens.size(), n_vocabulary = static_cast<size_t>(model.spec.n_vocabulary);
   std::vector<float> logits(n_tokens * n_vocabulary);
@@ -159,6 +159,7 @@ TEST_CASE("logits are those of the reference with the same activations of 8 bits
   const Exactness result = measure(open(path));
   check(result, "SmolLM2");
   report(result, "SmolLM2");
+  CHECK(result.f32.mean_kl <= 5e-3);  // its outliers make blocks of 32 coarse: any engine's 8 bits cost it 3e-3
 }
 
 TEST_CASE("a wrong weight in a thousand is seen") {

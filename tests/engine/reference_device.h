@@ -2,7 +2,7 @@
 // rounded to 8 bits.
 //
 // Rounding to 8 bits is not continuous. Where a value lies within float rounding of the middle between two codes, a fast
-// kernel and the reference may take different ones; that is one code in some ten thousand, but it moves a layer's
+// kernel and the reference may take different ones; that is one code in some hundred thousand, but it moves a layer's
 // result by a seventh of what all its rounding does, so a few layers on every code is another draw, and two correct
 // computations are as far apart as either is from one without rounding. So that a comparison measures the kernels and
 // not this, the reference takes the fast device's code where both are right: where its own value lies within kTie of
@@ -21,7 +21,6 @@
 #include "kernels/format.h"
 #include "kernels/reference/activations.h"
 #include "kernels/reference/attention.h"
-#include "kernels/reference/half.h"
 #include "kernels/reference/multiply.h"
 #include "kernels/reference/rms_norm.h"
 #include "kernels/reference/router.h"
@@ -129,15 +128,17 @@ class ReferenceDevice : public DeviceDecorator {
       kernels::reference::swiglu(gate.row(i), up.row(i), gate.n_cols, gate.row(i));
   }
 
-  void attention(Stream&, const engine::AttentionShape& shape, Rows q, std::span<const engine::CacheView* const> caches,
-                 std::span<const int32_t> n_visible, Rows out) override {
+  void attention(Stream& stream, const engine::AttentionShape& shape, Rows q,
+                 std::span<const engine::CacheView* const> caches, std::span<const int32_t> n_visible,
+                 Rows out) override {
     for (int64_t i = 0; i < q.n_rows; ++i) {
       const auto at = static_cast<size_t>(i);
       const engine::CacheView& c = *caches[at];
-      const auto keys = gather(c, c.key_pages, c.key_stride, c.key_head_stride, shape.key_size, shape, n_visible[at]);
-      const auto values =
-          gather(c, c.value_pages, c.value_stride, c.value_head_stride, shape.value_size, shape, n_visible[at]);
       const int64_t visible = n_visible[at];
+      const auto keys = gather(stream, c, c.key_pages, c.key_row_bytes, c.key_head_bytes,
+                               {shape.n_kv_heads, shape.key_size}, visible);
+      const auto values = gather(stream, c, c.value_pages, c.value_row_bytes, c.value_head_bytes,
+                                 {shape.n_kv_heads, shape.value_size}, visible);
       kernels::reference::attention({shape.n_heads, shape.n_kv_heads, shape.key_size, shape.value_size, shape.scale},
                                     q.row(i), keys.data(), values.data(), &visible, 1, out.row(i));
     }
@@ -215,19 +216,20 @@ class ReferenceDevice : public DeviceDecorator {
     if (!w.adapters.empty()) throw std::logic_error("the reference device knows no adapters");
   }
 
-  // [n_visible, n_kv_heads, head_size] of a cache as floats.
-  static std::vector<float> gather(const engine::CacheView& cache, const void* const* pages, int64_t stride,
-                                   int64_t head_stride, int64_t head_size, const engine::AttentionShape& shape,
-                                   int64_t n_visible) {
-    std::vector<float> all;
-    for (int64_t position = 0; position < n_visible; ++position)
-      for (int64_t head = 0; head < shape.n_kv_heads; ++head) {
-        const void* const page = pages[position / cache.page_positions];
-        const int64_t first = position % cache.page_positions * stride + head * head_stride;
-        for (int64_t i = 0; i < head_size; ++i)
-          all.push_back(cache.half ? kernels::reference::f16_to_f32(static_cast<const uint16_t*>(page)[first + i])
-                                   : static_cast<const float*>(page)[first + i]);
-      }
+  // [n_visible, heads, head size] of a cache as floats.
+  struct Heads {
+    int64_t n_heads, head_size;
+  };
+  std::vector<float> gather(Stream& stream, const engine::CacheView& cache, const void* const* pages, int64_t row_bytes,
+                            int64_t head_bytes, Heads heads, int64_t n_visible) {
+    const int64_t row_floats = heads.n_heads * heads.head_size;
+    std::vector<float> all(static_cast<size_t>(n_visible * row_floats));
+    for (int64_t first = 0; first < n_visible; first += cache.page_positions)
+      for (int64_t head = 0; head < heads.n_heads; ++head)
+        load(stream, cache.type, static_cast<const std::byte*>(pages[first / cache.page_positions]) + head * head_bytes,
+             row_bytes,
+             {all.data() + first * row_floats + head * heads.head_size,
+              std::min(cache.page_positions, n_visible - first), heads.head_size, row_floats});
     return all;
   }
 
