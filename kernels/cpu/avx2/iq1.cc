@@ -70,6 +70,7 @@ struct KernelIQ1S {
     const int64_t n_blocks = n_columns / 256;
     unpack_indices(row, load_high(row), both_indices[0]);
     for (int64_t b = 0; b < n_blocks; ++b, row += 50) {
+      prefetch_ahead<50>(row);
       const float scale = load_half(row) * 0.125f;
       const __m128i high = load_high(row), s = scales(high);
       const uint16_t* indices = both_indices[b % 2];
@@ -140,6 +141,7 @@ struct KernelIQ1M {
     const int64_t n_blocks = n_columns / 256;
     unpack_indices(row, both_indices[0]);
     for (int64_t b = 0; b < n_blocks; ++b, row += 56) {
+      prefetch_ahead<56>(row);
       const uint16_t* indices = both_indices[b % 2];
       if (b + 1 < n_blocks) unpack_indices(row + 56, both_indices[(b + 1) % 2]);
       const __m256i s = scales(row);

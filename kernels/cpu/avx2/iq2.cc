@@ -74,6 +74,7 @@ struct Kernel {
                                  __m128* sums) {
     const IqTables& tables = iq_tables();
     for (int64_t b = 0; b < n_columns / 256; ++b, row += Layout::kBlockBytes) {
+      prefetch_ahead<Layout::kBlockBytes>(row);
       const float scale = load_half(row) * 0.125f;
       const SixteenScales scales = spread_sixteen(Layout::unpack_scales(row));
       __m256i dots[N];

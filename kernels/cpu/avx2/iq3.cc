@@ -55,6 +55,7 @@ struct KernelIQ3 {
                                  __m128* sums) {
     const IqTables& tables = iq_tables();
     for (int64_t b = 0; b < n_columns / 256; ++b, row += kBlockBytes) {
+      prefetch_ahead<kBlockBytes>(row);
       __m256i dots[N];
       for (int i = 0; i < N; ++i) dots[i] = _mm256_setzero_si256();
       for (int g = 0; g < 8; ++g) {

@@ -47,6 +47,7 @@ struct KernelIQ4XS {
   SLUICE_AVX2_STEP void multiply(const std::byte* row, int64_t n_columns, const reference::Activation256* const* x,
                                  __m128* sums) {
     for (int64_t b = 0; b < n_columns / 256; ++b, row += 136) {
+      prefetch_ahead<136>(row);
       const float scale = load_half(row);
       const __m256i scales = spread_eight(unpack_scales(row));
       __m256i dots[N];

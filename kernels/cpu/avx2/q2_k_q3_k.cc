@@ -37,6 +37,7 @@ struct KernelQ2K {
   SLUICE_AVX2_STEP void multiply(const std::byte* row, int64_t n_columns, const reference::Activation256* const* x,
                                  __m128* sums) {
     for (int64_t b = 0; b < n_columns / 256; ++b, row += 84) {
+      prefetch_ahead<84>(row);
       const float scale = load_half(row + 80), min = load_half(row + 82);
       const __m256i mins = unpack_nibbles_to_16_bits(row, 4);
       const SixteenScales spread = spread_sixteen(unpack_nibbles_to_16_bits(row, 0));
@@ -92,6 +93,7 @@ struct KernelQ3K {
   SLUICE_AVX2_STEP void multiply(const std::byte* row, int64_t n_columns, const reference::Activation256* const* x,
                                  __m128* sums) {
     for (int64_t b = 0; b < n_columns / 256; ++b, row += 110) {
+      prefetch_ahead<110>(row);
       const float scale = load_half(row + 108);
       const __m256i scales = unpack_scales(row);
       const SixteenScales spread = spread_sixteen(scales);

@@ -53,6 +53,7 @@ struct KernelQ4KQ5K {
   SLUICE_AVX2_STEP void multiply(const std::byte* row, int64_t n_columns, const reference::Activation256* const* x,
                                  __m128* sums) {
     for (int64_t b = 0; b < n_columns / 256; ++b, row += kBlockBytes) {
+      prefetch_ahead<kBlockBytes>(row);
       const float scale = load_half(row), min = load_half(row + 2);
       const __m256i scales_and_mins = unpack_scales(row + 4);
       const __m128i mins = _mm256_extracti128_si256(scales_and_mins, 1);

@@ -37,6 +37,7 @@ struct KernelQ6K {
   SLUICE_AVX2_STEP void multiply(const std::byte* row, int64_t n_columns, const reference::Activation256* const* x,
                                  __m128* sums) {
     for (int64_t b = 0; b < n_columns / 256; ++b, row += kBlockBytes) {
+      prefetch_ahead<kBlockBytes>(row);
       const float scale = load_half(row + kScaleAt);
       const __m256i scales = unpack_scales(row);
       const SixteenScales spread = spread_sixteen(scales);

@@ -20,6 +20,7 @@ struct KernelQ8K {
   SLUICE_AVX2_STEP void multiply(const std::byte* row, int64_t n_columns, const reference::Activation256* const* x,
                                  __m128* sums) {
     for (int64_t b = 0; b < n_columns / 256; ++b, row += 292) {
+      prefetch_ahead<292>(row);
       __m256i dots[N];
       for (int i = 0; i < N; ++i) dots[i] = _mm256_setzero_si256();
 #pragma GCC unroll 8

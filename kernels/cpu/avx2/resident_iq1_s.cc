@@ -45,6 +45,7 @@ SLUICE_AVX2_STEP void multiply(const std::byte* group, int64_t n_columns, const 
     sums[i] = _mm256_setzero_ps();
   }
   for (int64_t b = 0; b < n_blocks; ++b, group += kCodeBytes, head += kHeadBytes) {
+    prefetch_ahead<kCodeBytes>(group);
     __m256i dots[N], away[N];
     for (int i = 0; i < N; ++i) dots[i] = away[i] = _mm256_setzero_si256();
 #pragma GCC unroll 2

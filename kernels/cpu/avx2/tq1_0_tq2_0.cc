@@ -73,6 +73,7 @@ struct Kernel {
                                  __m128* sums) {
     const __m256i ones = _mm256_set1_epi16(1);
     for (int64_t b = 0; b < n_columns / 256; ++b, row += Digits::kBlockBytes) {
+      prefetch_ahead<Digits::kBlockBytes>(row);
       const float scale = load_half(row + Digits::kScaleAt);
       // Minus the sum of the activations, for the -1; the sums of 8 pairs of products stay far below 16 bits.
       __m256i dots[N];
