@@ -141,34 +141,30 @@ void attend_absorbed(const LatentCall& call, Rows query, Rows heads) {
   project_values(call, head_rows, latents, heads);
 }
 
-// One sequence at a time: its rows attend to keys and values made of its whole cache.
-void attend_expanded(const LatentCall& call, const BatchSequence& sequence, Rows query, Rows heads) {
+// Memory that expanded keys and values may take: a long context has gigabytes of them over all heads.
+constexpr int64_t kMostExpandedBytes = int64_t{256} << 20;
+
+// Heads [first_head, first_head + n_heads): keys and values of all positions, then attention. c and kr are the two parts
+// of the sequence's whole cache, as floats.
+void attend_expanded_heads(const LatentCall& call, const BatchSequence& sequence, int64_t first_head, int64_t n_heads,
+                           Rows c, Rows kr, const Input& c_input, Rows query, Rows heads) {
   const LatentSpec& spec = call.spec;
   WorkspaceScope scope(call.workspace());
-  const int64_t n_positions = sequence.n_positions();
-  const Rows cached = call.workspace().rows(n_positions, call.cached_size());
-  const RowCache& cache = sequence.state->layer(call.layer).caches[0];
-  for (int64_t at = 0; at < n_positions; at += kPagePositions)
-    call.device().load(call.stream(), cache.type(), cache.position(at, 0), cache.row_bytes(),
-                       cached.rows(at, std::min(kPagePositions, n_positions - at)));
-
-  const Rows c = cached.columns(0, spec.latent_rank);
-  const Rows kr = cached.columns(spec.latent_rank, spec.rope_size);
+  const int64_t n_positions = c.n_rows;
   // One head after another, so that attention reads rows that lie together.
-  const Rows keys = gapless_rows(call.workspace(), spec.n_heads * n_positions, call.query_size());
-  const Rows values = gapless_rows(call.workspace(), spec.n_heads * n_positions, spec.value_size);
-  const auto input = call.device().prepare(call.stream(), c);
+  const Rows keys = gapless_rows(call.workspace(), n_heads * n_positions, call.query_size());
+  const Rows values = gapless_rows(call.workspace(), n_heads * n_positions, spec.value_size);
   std::vector<Product> products;
   std::vector<TransposedProduct> transposed;
-  for (int64_t h = 0; h < spec.n_heads; ++h) {
-    const Linear& key_up = call.weights.key_up[static_cast<size_t>(h)];
+  for (int64_t h = 0; h < n_heads; ++h) {
+    const Linear& key_up = call.weights.key_up[static_cast<size_t>(first_head + h)];
     const Rows head_keys = keys.rows(h * n_positions, n_positions);
     const Rows nope = head_keys.columns(0, spec.nope_size);
     if (spec.split_up_projection)
       transposed.push_back({&key_up, c, nope});
     else
-      products.push_back({&key_up, input.get(), nullptr, nope});
-    products.push_back({&call.weights.value_up[static_cast<size_t>(h)], input.get(), nullptr,
+      products.push_back({&key_up, &c_input, nullptr, nope});
+    products.push_back({&call.weights.value_up[static_cast<size_t>(first_head + h)], &c_input, nullptr,
                         values.rows(h * n_positions, n_positions)});
     call.device().copy_rows(call.stream(), kr, head_keys.columns(spec.nope_size, spec.rope_size));
   }
@@ -189,19 +185,44 @@ void attend_expanded(const LatentCall& call, const BatchSequence& sequence, Rows
   const std::vector<const CacheView*> row_views(static_cast<size_t>(sequence.n_rows), &view);
   const auto n_visible = std::span(call.batch.n_visible)
                              .subspan(static_cast<size_t>(sequence.first_row), static_cast<size_t>(sequence.n_rows));
-  call.device().attention(call.stream(), {spec.n_heads, spec.n_heads, call.query_size(), spec.value_size, spec.scale},
-                          query.rows(sequence.first_row, sequence.n_rows), row_views, n_visible,
-                          heads.rows(sequence.first_row, sequence.n_rows));
+  const Rows own_query = query.rows(sequence.first_row, sequence.n_rows)
+                             .columns(first_head * call.query_size(), n_heads * call.query_size());
+  const Rows own_heads =
+      heads.rows(sequence.first_row, sequence.n_rows).columns(first_head * spec.value_size, n_heads * spec.value_size);
+  call.device().attention(call.stream(), {n_heads, n_heads, call.query_size(), spec.value_size, spec.scale}, own_query,
+                          row_views, n_visible, own_heads);
 }
 
-// Multiply-adds a head of both forms, for one sequence.
+// One sequence at a time: its rows attend to keys and values made of its whole cache, some heads after others.
+void attend_expanded(const LatentCall& call, const BatchSequence& sequence, Rows query, Rows heads) {
+  const LatentSpec& spec = call.spec;
+  WorkspaceScope scope(call.workspace());
+  const int64_t n_positions = sequence.n_positions();
+  const Rows cached = call.workspace().rows(n_positions, call.cached_size());
+  const RowCache& cache = sequence.state->layer(call.layer).caches[0];
+  for (int64_t at = 0; at < n_positions; at += kPagePositions)
+    call.device().load(call.stream(), cache.type(), cache.position(at, 0), cache.row_bytes(),
+                       cached.rows(at, std::min(kPagePositions, n_positions - at)));
+  const Rows c = cached.columns(0, spec.latent_rank);
+  const Rows kr = cached.columns(spec.latent_rank, spec.rope_size);
+  const auto c_input = call.device().prepare(call.stream(), c);
+
+  const int64_t head_bytes = n_positions * (call.query_size() + spec.value_size) * static_cast<int64_t>(sizeof(float));
+  const int64_t heads_a_pass = std::clamp<int64_t>(kMostExpandedBytes / head_bytes, 1, spec.n_heads);
+  for (int64_t h = 0; h < spec.n_heads; h += heads_a_pass)
+    attend_expanded_heads(call, sequence, h, std::min(heads_a_pass, spec.n_heads - h), c, kr, *c_input, query, heads);
+}
+
+// Multiply-adds a head of both forms, for one sequence. Attention with expanded keys takes half as long again for one
+// as with the longer latent rows that all heads share (docs/performance.md).
 bool expanding_is_cheaper(const LatentSpec& spec, const BatchSequence& sequence) {
+  constexpr double kExpandedAttentionCost = 1.5;
   const auto rows = static_cast<double>(sequence.n_rows);
   const auto positions = static_cast<double>(sequence.n_positions());
   const auto rank = static_cast<double>(spec.latent_rank);
   const auto up = static_cast<double>(spec.nope_size + spec.value_size);
   const auto rope = static_cast<double>(spec.rope_size);
-  const double expanded = positions * rank * up + rows * positions * (up + rope);
+  const double expanded = positions * rank * up + rows * positions * (up + rope) * kExpandedAttentionCost;
   const double absorbed = rows * rank * up + rows * positions * (2 * rank + rope);
   return expanded < absorbed;
 }
