@@ -1,7 +1,7 @@
 // What a run of the thread pool costs: the time of one whose tasks do nothing, of waking workers that sleep, and how
 // much of the time an uneven run's threads work.
 //
-//   bench_threads [THREADS]
+//   thread_pool_bench [THREADS]
 #include <algorithm>
 #include <atomic>
 #include <chrono>
