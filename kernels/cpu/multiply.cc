@@ -13,8 +13,8 @@ namespace {
 // Weight values that are dequantised at a time: small enough for the first-level cache, a multiple of every block.
 constexpr int64_t kPiece = 2048;
 
-// Multiply-adds a task has at least, so that handing it out costs little beside the work (some 5 us of it).
-constexpr int64_t kTaskWork = 64 * 1024;
+// Multiply-adds that a thread takes at least, so that taking them costs little beside the work (some 3 us of it).
+constexpr int64_t kTaskWork = 32 * 1024;
 
 // From this many inputs on, decoding a tile of weights into a panel pays.
 constexpr int64_t kTileInputs = 4;
@@ -32,14 +32,10 @@ struct Plan {
   RowGroupProduct* row_group_product = nullptr;
   ResidentForm::GroupProduct* group_product = nullptr;  // instead, for weights in a resident form
   TileProduct* tile_product = nullptr;
+  int64_t first_tile = 0;  // in the numbering of all products
   // Of each input.
   std::vector<const void*> inputs;
   std::vector<const int16_t*> wide_codes;
-};
-
-struct RowRange {
-  const Plan* plan;
-  int64_t begin, end;
 };
 
 const std::byte* row_of(const Matrix& matrix, int64_t row) {
@@ -178,19 +174,28 @@ void multiply_rows(const Plan& plan, int64_t begin, int64_t end) {
 }  // namespace
 
 bool multiply(ThreadPool& pool, std::span<const MatrixProduct> products) {
+  // The tiles of all products are numbered through; a thread takes a stretch of them, long at first, so that it reads
+  // memory in order.
   std::vector<Plan> plans(products.size());
-  std::vector<RowRange> tasks;
+  int64_t n_tiles = 0, work = 0;
   for (size_t p = 0; p < products.size(); ++p) {
     if (!make_plan(pool, products[p], plans[p])) return false;
     const Matrix& w = products[p].weights;
-    const int64_t row_work = std::max<int64_t>(1, w.n_columns * products[p].n_inputs);
-    const int64_t rows_a_task = (kTaskWork / row_work / kTileRows + 1) * kTileRows;
-    for (int64_t row = 0; row < w.n_rows; row += rows_a_task)
-      tasks.push_back({&plans[p], row, std::min(row + rows_a_task, w.n_rows)});
+    plans[p].first_tile = n_tiles;
+    n_tiles += (w.n_rows + kTileRows - 1) / kTileRows;
+    work += w.n_rows * w.n_columns * products[p].n_inputs;
   }
-  pool.run(static_cast<int64_t>(tasks.size()), [&](int64_t index) {
-    const RowRange& task = tasks[static_cast<size_t>(index)];
-    multiply_rows(*task.plan, task.begin, task.end);
+  const int64_t tile_work = std::max<int64_t>(1, work / std::max<int64_t>(1, n_tiles));
+  const int64_t least_tiles = std::max<int64_t>(1, kTaskWork / tile_work);
+  pool.run_ranges(n_tiles, least_tiles, [&](int64_t begin, int64_t end) {
+    const auto after = std::ranges::upper_bound(plans, begin, {}, &Plan::first_tile);
+    for (auto plan = after - 1; begin < end; ++plan) {
+      const int64_t n_rows = plan->product->weights.n_rows;
+      const int64_t first_row = (begin - plan->first_tile) * kTileRows;
+      const int64_t last_row = std::min(n_rows, (end - plan->first_tile) * kTileRows);
+      if (first_row < last_row) multiply_rows(*plan, first_row, last_row);
+      begin = plan->first_tile + (n_rows + kTileRows - 1) / kTileRows;
+    }
   });
   return true;
 }
