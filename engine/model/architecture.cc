@@ -49,6 +49,7 @@ void describe_rope(const MetadataReader& reader, kernels::reference::Rope& rope)
 
 std::vector<std::string> known_architectures() {
   std::vector<std::string> names;
+  names.reserve(std::size(kArchitectures));
   for (const Architecture& a : kArchitectures) names.emplace_back(a.name);
   return names;
 }

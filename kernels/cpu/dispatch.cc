@@ -8,12 +8,24 @@
 #include "kernels/cpu/row_operations.h"
 #include "kernels/cpu/vector_loops.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace sluice::kernels {
+
+#if defined(__x86_64__)
+// Clang 14 does not know the name in __builtin_cpu_supports().
+static bool machine_has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
 
 static bool machine_has_avx2() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && machine_has_f16c();
 #else
   return false;
 #endif

@@ -158,7 +158,8 @@ void dequantize_q6_k(const std::byte* blocks, int64_t n_values, float* values) {
     for (int v = 0; v < kValues; ++v) {
       const int low = block.q[v / 128 * 64 + v % 64] >> (v / 64 % 2 * 4) & 15;
       const int q = low | two_bits(block.high, v) << 4;
-      *values++ = scale * static_cast<float>(block.scales[v / 16]) * static_cast<float>(q - 32);
+      const int8_t part_scale = block.scales[v / 16];
+      *values++ = scale * static_cast<float>(part_scale) * static_cast<float>(q - 32);
     }
   }
 }
