@@ -85,50 +85,58 @@ class CpuDevice : public Device {
   void copy_to_host(Stream&, void* host, const void* from, uint64_t bytes) override { std::memcpy(host, from, bytes); }
   void copy(Stream&, void* to, const void* from, uint64_t bytes) override { std::memcpy(to, from, bytes); }
 
-  std::optional<ResidentOffer> offer_resident(const LinearStack& stack, bool measured) override {
+  std::vector<ResidentOffer> resident_offers(const LinearStack& stack, bool measured) override {
     const Linear& matrix = stack.first;
+    const auto count = static_cast<uint64_t>(stack.count);
+    // A copy can lie in huge pages, which a mapped file cannot: a pass over it stops at no page walk.
+    std::vector<ResidentOffer> offers = {{nullptr, matrix.bytes() * count, 0}};
     const kernels::ResidentForm* form = kernels::resident_form(matrix.type);
-    if (form == nullptr || matrix.form != nullptr || !eight_bit_ || matrix.n_inputs % 256 != 0 ||
+    if (form == nullptr || !eight_bit_ || matrix.n_inputs % 256 != 0 ||
         form->group_product[static_cast<size_t>(kernels::chosen_isa())] == nullptr)
-      return std::nullopt;
-    ResidentOffer offer;
-    const auto count = static_cast<double>(stack.count);
-    offer.bytes = form->bytes(matrix.n_outputs, matrix.n_inputs) * static_cast<uint64_t>(stack.count);
-    if (!measured) return offer;
+      return offers;
+    offers.push_back({form, form->bytes(matrix.n_outputs, matrix.n_inputs) * count, 0});
+    if (!measured) return offers;
     const FormRates& rates = rates_of(matrix.type);
-    const double weights = count * static_cast<double>(matrix.n_outputs) * static_cast<double>(matrix.n_inputs);
-    offer.file_seconds =
-        std::max(count * static_cast<double>(matrix.bytes()) / bandwidth_, weights / rates.file_weights_a_second);
-    offer.form_seconds = std::max(static_cast<double>(offer.bytes) / bandwidth_, weights / rates.form_weights_a_second);
-    return offer;
+    const double weights =
+        static_cast<double>(count) * static_cast<double>(matrix.n_outputs) * static_cast<double>(matrix.n_inputs);
+    for (ResidentOffer& offer : offers)
+      offer.seconds =
+          std::max(static_cast<double>(offer.bytes) / bandwidth_,
+                   weights / (offer.form != nullptr ? rates.form_weights_a_second : rates.file_weights_a_second));
+    return offers;
   }
 
-  std::unique_ptr<Buffer> make_resident(Stream&, LinearStack& stack,
-                                        const std::function<void(uint64_t done)>& on_bytes) override {
+  void make_resident(Stream&, LinearStack& stack, const ResidentOffer& offer, std::byte* to,
+                     const std::function<void(uint64_t done)>& on_bytes) override {
     const Linear matrix = stack.first;
-    const kernels::ResidentForm& form = *kernels::resident_form(matrix.type);
-    const uint64_t matrix_bytes = form.bytes(matrix.n_outputs, matrix.n_inputs);
-    const uint64_t group_bytes = form.group_bytes(matrix.n_inputs);
-    auto buffer = allocate(matrix_bytes * static_cast<uint64_t>(stack.count));
-    auto* to = static_cast<std::byte*>(buffer->data());
+    const kernels::ResidentForm* form = offer.form;
+    const uint64_t matrix_bytes = offer.bytes / static_cast<uint64_t>(stack.count);
     const int64_t n_groups = (matrix.n_outputs + kernels::kRowGroup - 1) / kernels::kRowGroup;
     for (int64_t i = 0; i < stack.count; ++i) {
       const std::byte* from = stack.at(i).data;
-      pool_.run(n_groups, [&](int64_t group) {
-        const std::byte* rows[kernels::kRowGroup];
-        for (int64_t r = 0; r < kernels::kRowGroup; ++r)
-          rows[r] = from + matrix.row_bytes *
-                               static_cast<uint64_t>(std::min(group * kernels::kRowGroup + r, matrix.n_outputs - 1));
-        form.pack(rows, matrix.n_inputs,
-                  to + matrix_bytes * static_cast<uint64_t>(i) + group_bytes * static_cast<uint64_t>(group));
+      std::byte* matrix_to = to + matrix_bytes * static_cast<uint64_t>(i);
+      pool_.run_ranges(n_groups, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t group = begin; group < end; ++group) {
+          const int64_t first_row = group * kernels::kRowGroup;
+          if (form == nullptr) {
+            const int64_t n_rows = std::min(kernels::kRowGroup, matrix.n_outputs - first_row);
+            const uint64_t at = matrix.row_bytes * static_cast<uint64_t>(first_row);
+            std::memcpy(matrix_to + at, from + at, matrix.row_bytes * static_cast<uint64_t>(n_rows));
+            continue;
+          }
+          const std::byte* rows[kernels::kRowGroup];
+          for (int64_t r = 0; r < kernels::kRowGroup; ++r)
+            rows[r] = from + matrix.row_bytes * static_cast<uint64_t>(std::min(first_row + r, matrix.n_outputs - 1));
+          form->pack(rows, matrix.n_inputs,
+                     matrix_to + form->group_bytes(matrix.n_inputs) * static_cast<uint64_t>(group));
+        }
       });
       on_bytes(matrix.bytes() * static_cast<uint64_t>(i + 1));
     }
-    stack.first.form = &form;
+    stack.first.form = form;
     stack.first.place = Place::Buffer;
     stack.first.data = to;
     stack.stride_bytes = matrix_bytes;
-    return buffer;
   }
 
   void touch_weights(const std::byte* matrices, int64_t n_matrices, uint64_t matrix_bytes) override {

@@ -9,9 +9,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "engine/device/linear.h"
 #include "kernels/cache_type.h"
@@ -89,13 +89,12 @@ struct AttentionShape {
   float scale = 1;         // of the scores
 };
 
-// What keeping a stack of matrices in another form would mean.
+// A way to keep a stack of matrices in the device's own memory.
 struct ResidentOffer {
+  const kernels::ResidentForm* form = nullptr;  // null: the blocks as they are
   uint64_t bytes = 0;
-  // Of a pass over its weights, as they lie in the file and in that form, bound by memory or by arithmetic. Measured when
-  // asked for, else 0.
-  double file_seconds = 0;
-  double form_seconds = 0;
+  // Of a pass over its weights by one input, bound by memory or by arithmetic. Measured when asked for, else 0.
+  double seconds = 0;
 };
 
 class Device {
@@ -111,12 +110,14 @@ class Device {
   virtual void copy_to_host(Stream& stream, void* host, const void* from, uint64_t bytes) = 0;
   virtual void copy(Stream& stream, void* to, const void* from, uint64_t bytes) = 0;
 
-  // The device's other form for these blocks, where it knows one. `measured` asks for the times as well.
-  virtual std::optional<ResidentOffer> offer_resident(const LinearStack& stack, bool measured) = 0;
-  // Makes that form and turns the handle to it. The buffer must outlive the handle. on_bytes is told how many bytes of
-  // the blocks are done. Throws Error(OutOfMemory).
-  virtual std::unique_ptr<Buffer> make_resident(Stream& stream, LinearStack& stack,
-                                                const std::function<void(uint64_t done)>& on_bytes) = 0;
+  // The ways in which the device can keep these blocks of a mapped file: a copy first, then other forms where it knows
+  // any. `measured` asks for the times as well.
+  virtual std::vector<ResidentOffer> resident_offers(const LinearStack& stack, bool measured) = 0;
+  // Makes the offer's form at `to`, 64-byte aligned device memory of offer.bytes, and turns the handle to it. on_bytes is
+  // told how many bytes of the blocks are done.
+  virtual void make_resident(Stream& stream, LinearStack& stack, const ResidentOffer& offer, std::byte* to,
+                             const std::function<void(uint64_t done)>& on_bytes) = 0;
+
   // Brings weights of a mapped file into memory, where the device's threads will read them: n_matrices equal ones, one
   // behind the other.
   virtual void touch_weights(const std::byte* matrices, int64_t n_matrices, uint64_t matrix_bytes) = 0;

@@ -11,17 +11,20 @@ namespace {
 struct Candidate {
   LinearStack* stack = nullptr;
   Linear* single = nullptr;
+  bool blocks_only = false;  // read in other ways than by products, which know blocks only
   ResidentOffer offer;
 
   LinearStack as_stack() const { return stack != nullptr ? *stack : LinearStack{*single, 1, single->bytes()}; }
   uint64_t file_bytes() const { return as_stack().first.bytes() * static_cast<uint64_t>(as_stack().count); }
+  // In memory that is shared with others, each in cache lines of its own.
+  uint64_t arena_bytes() const { return (offer.bytes + 63) / 64 * 64; }
 };
 
-void add(std::vector<Candidate>& candidates, Linear& matrix) {
-  if (matrix) candidates.push_back({nullptr, &matrix, {}});
+void add(std::vector<Candidate>& candidates, Linear& matrix, bool blocks_only = false) {
+  if (matrix) candidates.push_back({nullptr, &matrix, blocks_only, {}});
 }
 void add(std::vector<Candidate>& candidates, LinearStack& stack) {
-  if (stack) candidates.push_back({&stack, nullptr, {}});
+  if (stack) candidates.push_back({&stack, nullptr, false, {}});
 }
 void add(std::vector<Candidate>& candidates, DenseWeights& ffn) {
   add(candidates, ffn.gate);
@@ -29,8 +32,8 @@ void add(std::vector<Candidate>& candidates, DenseWeights& ffn) {
   add(candidates, ffn.down);
 }
 
-// What is only ever multiplied by, in the order of how often. The embedding is also looked up by row, and the heads'
-// up-projections of latent attention are also multiplied transposed: they stay as they are.
+// What a pass multiplies by, what every token reads first. The embedding is looked up by row and stays in the file; the
+// heads' up-projections of latent attention are also multiplied transposed.
 std::vector<Candidate> candidates_of(ModelWeights& weights) {
   std::vector<Candidate> dense, routed;
   for (LayerWeights& layer : weights.layers) {
@@ -40,6 +43,8 @@ std::vector<Candidate> candidates_of(ModelWeights& weights) {
       auto& latent = std::get<LatentWeights>(layer.attention);
       for (Linear* matrix : {&latent.query, &latent.query_down, &latent.query_up, &latent.latent_down, &latent.output})
         add(dense, *matrix);
+      for (auto* heads : {&latent.key_up, &latent.value_up})
+        for (Linear& matrix : *heads) add(dense, matrix, true);
     }
     if (auto* ffn = std::get_if<DenseWeights>(&layer.ffn)) {
       add(dense, *ffn);
@@ -56,6 +61,17 @@ std::vector<Candidate> candidates_of(ModelWeights& weights) {
   return dense;
 }
 
+// The offer to take, or nothing when memory holds none.
+const ResidentOffer* choose(std::span<const ResidentOffer> offers, const Candidate& candidate, Residency residency,
+                            uint64_t free_bytes) {
+  const ResidentOffer* best = nullptr;
+  for (const ResidentOffer& offer : offers) {
+    if (offer.bytes > free_bytes || (candidate.blocks_only && offer.form != nullptr)) continue;
+    if (best == nullptr || residency == Residency::Fast || offer.seconds < best->seconds) best = &offer;
+  }
+  return best;
+}
+
 }  // namespace
 
 ResidentWeights make_resident(Device& device, Stream& stream, ModelWeights& weights, Residency residency,
@@ -65,33 +81,33 @@ ResidentWeights make_resident(Device& device, Stream& stream, ModelWeights& weig
   std::vector<Candidate> chosen;
   uint64_t total = 0;
   for (Candidate& candidate : candidates_of(weights)) {
-    const auto offer = device.offer_resident(candidate.as_stack(), residency == Residency::Automatic);
-    if (!offer || offer->bytes > free_bytes) continue;
-    if (residency == Residency::Automatic && offer->form_seconds >= offer->file_seconds) continue;
-    free_bytes -= offer->bytes;
+    const auto offers = device.resident_offers(candidate.as_stack(), residency == Residency::Automatic);
+    const ResidentOffer* offer = choose(offers, candidate, residency, free_bytes);
+    if (offer == nullptr) continue;
     candidate.offer = *offer;
+    free_bytes -= std::min(free_bytes, candidate.arena_bytes());
+    resident.bytes += candidate.arena_bytes();
     total += candidate.file_bytes();
     chosen.push_back(candidate);
   }
-  uint64_t done = 0;
+  if (chosen.empty()) return resident;
+  resident.memory = device.allocate(resident.bytes);
+  auto* to = static_cast<std::byte*>(resident.memory->data());
   for (const Candidate& candidate : chosen) {
     LinearStack stack = candidate.as_stack();
     const std::byte* of_file = stack.first.data;
-    const uint64_t file_bytes = candidate.file_bytes();
-    const auto report = [&](uint64_t stack_done) {
-      if (on_bytes) on_bytes(done + stack_done, total);
-    };
-    resident.buffers.push_back(device.make_resident(stream, stack, report));
-    resident.moved.insert(of_file);
-    forget_pages(of_file, file_bytes);
+    device.make_resident(stream, stack, candidate.offer, to, [&](uint64_t done) {
+      if (on_bytes) on_bytes(resident.file_bytes + done, total);
+    });
+    to += candidate.arena_bytes();
+    resident.moved.push_back({of_file, candidate.file_bytes()});
+    resident.file_bytes += candidate.file_bytes();
+    forget_pages(of_file, candidate.file_bytes());
     if (candidate.stack != nullptr)
       *candidate.stack = stack;
     else
       *candidate.single = stack.first;
-    done += file_bytes;
-    resident.bytes += resident.buffers.back()->bytes();
   }
-  resident.file_bytes = done;
   return resident;
 }
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <set>
+#include <span>
 #include <vector>
 
 #include "engine/device/device.h"
@@ -14,18 +14,19 @@
 
 namespace sluice::engine {
 
-// The memory of the weights that were given another form. Outlives their handles.
+// Weights that were brought into memory of the device's own. Outlives their handles.
 struct ResidentWeights {
-  std::vector<std::unique_ptr<Buffer>> buffers;
-  uint64_t bytes = 0;                // of the buffers
-  uint64_t file_bytes = 0;           // that the same weights take in the file
-  std::set<const std::byte*> moved;  // where their blocks begin in the mapped file
+  std::unique_ptr<Buffer> memory;
+  uint64_t bytes = 0;                             // of it
+  uint64_t file_bytes = 0;                        // that the same weights take in the file
+  std::vector<std::span<const std::byte>> moved;  // where they lie in the mapped file
 };
 
-// Gives weights the form that the device multiplies faster, and turns their handles to it. Automatic does so where a pass
-// over the weights then takes less time by the device's own measure and `free_bytes` hold the new form; Fast wherever
-// `free_bytes` hold it; File never. Matrices that every token reads come first, then routed experts. The products stay
-// the same to the bit. on_bytes is called with the file bytes done of all that will be done; may be empty.
+// Brings weights into the device's own memory as far as `free_bytes` hold them, and turns their handles to it: what every
+// token reads first, then routed experts. Automatic takes for each matrix the form, or plain copy, whose pass takes the
+// least time by the device's own measure; Fast the last form that the device offers; File leaves all in the mapped file.
+// Products stay the same to the bit. on_bytes is called with the file bytes done of all that will be done; may be empty.
+// Throws Error(OutOfMemory).
 ResidentWeights make_resident(Device& device, Stream& stream, ModelWeights& weights, Residency residency,
                               uint64_t free_bytes, const std::function<void(uint64_t done, uint64_t total)>& on_bytes);
 

@@ -48,6 +48,14 @@ uint64_t tensor_bytes(const gguf::File& file) {
   return total;
 }
 
+// Bytes of a tensor that were brought into other memory.
+uint64_t moved_bytes(const ResidentWeights& resident, const gguf::Tensor& tensor) {
+  uint64_t bytes = 0;
+  for (const std::span<const std::byte> part : resident.moved)
+    if (part.data() >= tensor.data && part.data() < tensor.data + tensor.bytes) bytes += part.size();
+  return bytes;
+}
+
 // Touches every page of the mapping that is still read, so that reading the file is seen as loading and not as a slow
 // first token. Only for models that the machine can hold beside what else it runs; a larger one is left to the page
 // cache.
@@ -56,10 +64,11 @@ void warm_pages(Device& device, const gguf::File& file, const ResidentWeights& r
   uint64_t done = resident.file_bytes;
   if (total - done > available_memory_bytes() / 10 * 9) return;
   for (const gguf::Tensor& tensor : file.tensors()) {
-    if (resident.moved.contains(tensor.data)) continue;
+    const uint64_t moved = moved_bytes(resident, tensor);
+    if (moved == tensor.bytes) continue;
     const uint64_t n_matrices = std::max<uint64_t>(1, tensor.dims[2]);  // of a stack of experts or heads
     device.touch_weights(tensor.data, static_cast<int64_t>(n_matrices), tensor.bytes / n_matrices);
-    done += tensor.bytes;
+    done += tensor.bytes - moved;
     progress.done(done);
   }
 }

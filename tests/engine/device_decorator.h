@@ -3,8 +3,8 @@
 
 #include <functional>
 #include <memory>
-#include <optional>
 #include <utility>
+#include <vector>
 
 #include "engine/device/device.h"
 
@@ -30,12 +30,12 @@ class DeviceDecorator : public engine::Device {
   void copy(Stream& stream, void* to, const void* from, uint64_t bytes) override {
     inner_->copy(stream, to, from, bytes);
   }
-  std::optional<engine::ResidentOffer> offer_resident(const engine::LinearStack& stack, bool measured) override {
-    return inner_->offer_resident(stack, measured);
+  std::vector<engine::ResidentOffer> resident_offers(const engine::LinearStack& stack, bool measured) override {
+    return inner_->resident_offers(stack, measured);
   }
-  std::unique_ptr<engine::Buffer> make_resident(Stream& stream, engine::LinearStack& stack,
-                                                const std::function<void(uint64_t done)>& on_bytes) override {
-    return inner_->make_resident(stream, stack, on_bytes);
+  void make_resident(Stream& stream, engine::LinearStack& stack, const engine::ResidentOffer& offer, std::byte* to,
+                     const std::function<void(uint64_t done)>& on_bytes) override {
+    inner_->make_resident(stream, stack, offer, to, on_bytes);
   }
   void touch_weights(const std::byte* matrices, int64_t n_matrices, uint64_t matrix_bytes) override {
     inner_->touch_weights(matrices, n_matrices, matrix_bytes);
