@@ -93,13 +93,19 @@ struct Kernel {
     }
   }
 
+  // Moved up by the largest magnitude, so that bytes multiply unsigned.
   static void unpack(const std::byte* block, CodedValues& coded) {
+    constexpr int kLargest = 43;
     const IqTables& tables = iq_tables();
     coded.scale[0] = load_half(block) * 0.125f;
-    _mm256_store_si256(reinterpret_cast<__m256i*>(coded.group_scales), Layout::unpack_scales(block));
+    const __m256i scales = Layout::unpack_scales(block);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(coded.group_scales), scales);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(coded.group_mins),
+                       _mm256_mullo_epi16(scales, _mm256_set1_epi16(kLargest)));
     for (int g = 0; g < 8; ++g) {
       const Group group = Layout::group(tables, block, g);
-      store_codes(coded, g, _mm256_sign_epi8(group.magnitudes, group.signs));
+      store_codes(coded, g,
+                  _mm256_add_epi8(_mm256_sign_epi8(group.magnitudes, group.signs), _mm256_set1_epi8(kLargest)));
     }
   }
 };

@@ -32,6 +32,7 @@ struct Group {
 template <bool kIsS>
 struct KernelIQ3 {
   static constexpr int64_t kBlockBytes = kIsS ? 110 : 98;
+  static constexpr int kLargest = kIsS ? 15 : 62;
 
   SLUICE_AVX2_STEP float scale(const std::byte* block) { return load_half(block) * (kIsS ? 1.0f : 0.25f); }
 
@@ -71,17 +72,17 @@ struct KernelIQ3 {
     }
   }
 
-  // IQ3_S is moved up by its largest magnitude, 15: codes that small multiply fast.
+  // Moved up by the largest magnitude, so that bytes multiply unsigned.
   static void unpack(const std::byte* block, CodedValues& coded) {
     const IqTables& tables = iq_tables();
     coded.scale[0] = scale(block);
     for (int g = 0; g < 8; ++g) {
       const Group group32 = group(tables, block, g);
       const __m256i values = _mm256_sign_epi8(group32.magnitudes, group32.signs);
-      store_codes(coded, g, kIsS ? _mm256_add_epi8(values, _mm256_set1_epi8(15)) : values);
+      store_codes(coded, g, _mm256_add_epi8(values, _mm256_set1_epi8(kLargest)));
       const auto s = static_cast<int16_t>(group32.scale);
       coded.group_scales[2 * g] = coded.group_scales[2 * g + 1] = s;
-      if constexpr (kIsS) coded.group_mins[2 * g] = coded.group_mins[2 * g + 1] = static_cast<int16_t>(15 * s);
+      coded.group_mins[2 * g] = coded.group_mins[2 * g + 1] = static_cast<int16_t>(kLargest * s);
     }
   }
 };

@@ -97,6 +97,46 @@ SLUICE_AVX2_STEP void add_steps(const NarrowPanel& panel, int first_step, const 
   }
 }
 
+// Adds a group of 32 columns, under the scales of its groups, to the whole sums.
+template <int N, int kSteps, int kGroup>
+SLUICE_AVX2_STEP void add_group(const NarrowPanel& panel, int g, const int8_t* const* q, __m256i (&whole)[kGroups][N]) {
+#pragma GCC unroll 4
+  for (int part = 0; part < 8; part += kSteps) {
+    __m256i sums[kGroups][N];
+    add_steps<N, kSteps>(panel, 8 * g + part, q, sums);
+    const int scale_index = 2 * g + (kGroup == 16 && part >= 4 ? 1 : 0);
+#pragma GCC unroll 2
+    for (int r = 0; r < kGroups; ++r) {
+      const __m256i scales = load_group(panel.scales[scale_index], r);
+#pragma GCC unroll 4
+      for (int i = 0; i < N; ++i) whole[r][i] = _mm256_add_epi32(whole[r][i], _mm256_madd_epi16(sums[r][i], scales));
+    }
+  }
+}
+
+// The same for codes so large that each pair of products must be widened by itself.
+template <int N, int kGroup>
+SLUICE_AVX2_STEP void add_scaled_steps(const NarrowPanel& panel, int g, const int8_t* const* q,
+                                       __m256i (&whole)[kGroups][N]) {
+  for (int half = 0; half < 2; ++half) {
+    const auto& scales = panel.scales[2 * g + (kGroup == 16 ? half : 0)];
+#pragma GCC unroll 1
+    for (int k = 0; k < 4; ++k) {
+      const int step = 8 * g + 4 * half + k;
+#pragma GCC unroll 4
+      for (int i = 0; i < N; ++i) {
+        const __m256i x = broadcast_four_bytes(q[i] + 4 * step);
+#pragma GCC unroll 2
+        for (int r = 0; r < kGroups; ++r) {
+          __m256i products = _mm256_maddubs_epi16(load_group(panel.codes[step], r), x);
+          keep_in_register(products);
+          whole[r][i] = _mm256_add_epi32(whole[r][i], _mm256_madd_epi16(products, load_group(scales, r)));
+        }
+      }
+    }
+  }
+}
+
 // One panel times N inputs with one scale for 256 columns. out: [N, kTileRows].
 template <int N, int kSteps, int kGroup, Coding::Mins kMins>
 void multiply_per256(const NarrowPanel& panel, const reference::Activation256* const* x, float* out) {
@@ -106,18 +146,10 @@ void multiply_per256(const NarrowPanel& panel, const reference::Activation256* c
   for (int r = 0; r < kGroups; ++r)
     for (int i = 0; i < N; ++i) whole[r][i] = _mm256_setzero_si256();
   for (int g = 0; g < 8; ++g) {
-#pragma GCC unroll 4
-    for (int part = 0; part < 8; part += kSteps) {
-      __m256i sums[kGroups][N];
-      add_steps<N, kSteps>(panel, 8 * g + part, q, sums);
-      const int scale_index = 2 * g + (kGroup == 16 && part >= 4 ? 1 : 0);
-#pragma GCC unroll 2
-      for (int r = 0; r < kGroups; ++r) {
-        const __m256i scales = load_group(panel.scales[scale_index], r);
-#pragma GCC unroll 4
-        for (int i = 0; i < N; ++i) whole[r][i] = _mm256_add_epi32(whole[r][i], _mm256_madd_epi16(sums[r][i], scales));
-      }
-    }
+    if constexpr (kSteps == 1)
+      add_scaled_steps<N, kGroup>(panel, g, q, whole);
+    else
+      add_group<N, kSteps, kGroup>(panel, g, q, whole);
   }
   // The sums of the input over two neighbouring groups, as pairs: 4 of groups of 32, 8 of groups of 16.
   constexpr int kPairs = kGroup == 32 ? 4 : 8;
@@ -256,6 +288,10 @@ void multiply_with_mins(const TileJob& job) {
 void multiply_tile_narrow(const TileJob& job) {
   const Coding& coding = job.format->coding;
   const int steps = safe_steps(coding.largest_code);
+  if (steps == 1) {  // the 7-bit codes of some super-blocks, without float mins
+    if (coding.group == 32) return multiply_tile<1, 32, Coding::Mins::Whole, false>(job);
+    return multiply_tile<1, 16, Coding::Mins::Whole, false>(job);
+  }
   if (coding.group == 32) {
     if (steps == 8) return multiply_with_mins<8, 32>(job);
     return multiply_with_mins<4, 32>(job);

@@ -65,7 +65,6 @@ SLUICE_AVX2_STEP void add_steps(const Panel& panel, int first_step, int n_steps,
 #pragma GCC unroll 2
       for (int r = 0; r < kGroups; ++r) {
         whole[r][i] = _mm256_add_epi32(whole[r][i], _mm256_madd_epi16(_mm256_load_si256(weights + r), input));
-        keep_in_register(whole[r][i]);
       }
     }
   }
