@@ -26,7 +26,7 @@ inline constexpr size_t kIsaCount = 3;
 // Rows are multiplied in groups of this many, so that a vector holds one value of each.
 inline constexpr int64_t kRowGroup = 8;
 // And many inputs by tiles of this many rows.
-inline constexpr int64_t kTileRows = 16;
+inline constexpr int64_t kTileRows = 32;
 
 // The numeric contract of products with 8-bit activations. Within a block of the activation's form (32 or 256 values)
 // all sums are whole numbers and exact. A row's blocks are then added in order, in float32:

@@ -8,6 +8,7 @@
 
 #include "kernels/cpu/avx2/formats.h"
 #include "kernels/cpu/avx2/integer_dot.h"
+#include "kernels/cpu/avx2/panel.h"
 #include "kernels/cpu/tile.h"
 
 namespace sluice::kernels::avx2 {
@@ -76,9 +77,9 @@ SLUICE_AVX2_STEP void multiply_row_group(const std::byte* const* rows, int64_t n
   }
 }
 
-// Rows of a tile as floats, a piece long, zeros after its end.
+// 16 rows as floats, a piece long, zeros after its end: 32 KiB.
 struct Panel {
-  alignas(64) float values[kTileRows][kPiece];
+  alignas(64) float values[kPanelRows][kPiece];
 };
 
 template <typename Load>
@@ -91,20 +92,21 @@ SLUICE_AVX2_STEP void widen(const std::byte* from, int64_t n, float* to) {
   _mm256_store_ps(to + c, Load::eight(rest));
 }
 
-void fill_panel(const TileJob& job, int64_t first, int64_t n_columns, Panel& panel) {
+void fill_panel(const TileJob& job, int64_t first, int64_t n_columns, int index, Panel& panel) {
   const Format& format = *job.format;
   const uint64_t at = static_cast<uint64_t>(first / format.layout->block_values) * format.layout->block_bytes;
-  for (int64_t r = 0; r < kTileRows; ++r) {
+  for (int64_t r = 0; r < kPanelRows; ++r) {
+    const std::byte* from = job.rows[index * kPanelRows + r] + at;
     float* to = panel.values[r];
     switch (format.type) {
       case gguf::TensorType::F16:
-        widen<LoadF16>(job.rows[r] + at, n_columns, to);
+        widen<LoadF16>(from, n_columns, to);
         break;
       case gguf::TensorType::BF16:
-        widen<LoadBF16>(job.rows[r] + at, n_columns, to);
+        widen<LoadBF16>(from, n_columns, to);
         break;
       default:
-        format.dequantize(job.rows[r] + at, n_columns, to);
+        format.dequantize(from, n_columns, to);
         for (int64_t c = n_columns; c % 8 != 0; ++c) to[c] = 0;
     }
   }
@@ -116,7 +118,7 @@ void multiply_panel(const Panel& panel, int64_t first, int64_t n_columns, const 
   const float* x[N];
   for (int i = 0; i < N; ++i) x[i] = static_cast<const float*>(inputs[i]) + first;
   const int64_t n_whole = n_columns / 8 * 8;
-  for (int64_t row = 0; row < kTileRows; row += 4) {
+  for (int64_t row = 0; row < kPanelRows; row += 4) {
     __m256 sums[4][N];
     for (auto& of_row : sums)
       for (__m256& sum : of_row) sum = _mm256_setzero_ps();
@@ -163,13 +165,15 @@ void multiply_tile_float(const TileJob& job) {
   Panel panel;
   for (int64_t first = 0; first < job.n_columns; first += kPiece) {
     const int64_t n_columns = smaller(kPiece, job.n_columns - first);
-    fill_panel(job, first, n_columns, panel);
-    const auto run = [&]<int N>(int64_t i, std::integral_constant<int, N>) {
-      multiply_panel<N>(panel, first, n_columns, job.inputs + i, job.out + i * kTileRows);
-    };
-    int64_t i = 0;
-    for (; i + 3 <= job.n_inputs; i += 3) run(i, std::integral_constant<int, 3>{});
-    for (; i < job.n_inputs; ++i) run(i, std::integral_constant<int, 1>{});
+    for (int p = 0; p < kPanels; ++p) {
+      fill_panel(job, first, n_columns, p, panel);
+      const auto run = [&]<int N>(int64_t i, std::integral_constant<int, N>) {
+        multiply_panel<N>(panel, first, n_columns, job.inputs + i, job.out + i * kTileRows + p * kPanelRows);
+      };
+      int64_t i = 0;
+      for (; i + 3 <= job.n_inputs; i += 3) run(i, std::integral_constant<int, 3>{});
+      for (; i < job.n_inputs; ++i) run(i, std::integral_constant<int, 1>{});
+    }
   }
 }
 

@@ -12,22 +12,25 @@
 
 namespace sluice::kernels::avx2 {
 
-constexpr int kGroups = kTileRows / kRowGroup;  // of eight rows in a tile
+constexpr int64_t kPanelRows = 16;
+constexpr int kPanels = kTileRows / kPanelRows;  // in a tile, over the same columns: an input meets them in turn
+constexpr int kGroups = kPanelRows / kRowGroup;  // of eight rows in a panel
 
-// 256 columns of a tile with unsigned codes: 6.5 KiB.
+// 256 columns of 16 rows with unsigned codes: 6.5 KiB. The two of a tile and four inputs stay in 32 KiB of first-level
+// cache.
 struct NarrowPanel {
-  alignas(64) uint8_t codes[64][kTileRows][4];   // of four columns each
-  alignas(64) int16_t scales[16][kTileRows][2];  // a group_scale twice; groups of 32 columns use every other one
-  int16_t mins[8][kTileRows][2];                 // group_mins of two neighbouring groups
-  float scale[8][kTileRows];
-  float min[8][kTileRows];
+  alignas(64) uint8_t codes[64][kPanelRows][4];   // of four columns each
+  alignas(64) int16_t scales[16][kPanelRows][2];  // a group_scale twice; groups of 32 columns use every other one
+  int16_t mins[8][kPanelRows][2];                 // group_mins of two neighbouring groups
+  float scale[8][kPanelRows];
+  float min[8][kPanelRows];
 };
 
 // The part of a panel that eight rows in a resident form fill.
 void fill_panel_resident_iq1_s(const std::byte* group, int64_t n_columns, int64_t first_column, int eight,
                                NarrowPanel& panel);
 
-// to[k * kTileRows + r] = from[r][k] for 32-bit numbers: eight rows of eight. `from` is from_stride bytes from row to row.
+// to[k * kPanelRows + r] = from[r][k] for 32-bit numbers: eight rows of eight. `from` is from_stride bytes from row to row.
 SLUICE_AVX2_STEP void transpose_8x8(const void* from, int64_t from_stride, void* to) {
   const auto* bytes = static_cast<const std::byte*>(from);
   __m256i row[8], pair[8], four[8];
@@ -46,7 +49,7 @@ SLUICE_AVX2_STEP void transpose_8x8(const void* from, int64_t from_stride, void*
     four[r + 3] = _mm256_unpackhi_epi64(pair[r + 1], pair[r + 3]);
   }
   auto* out = static_cast<std::byte*>(to);
-  constexpr int64_t kStep = kTileRows * 4;
+  constexpr int64_t kStep = kPanelRows * 4;
 #pragma GCC unroll 4
   for (int k = 0; k < 4; ++k) {
     _mm256_store_si256(reinterpret_cast<__m256i*>(out + k * kStep),

@@ -13,9 +13,6 @@
 namespace sluice::kernels::avx2 {
 namespace {
 
-// Panels decoded at a time: together with four inputs they stay in 32 KiB of first-level cache.
-constexpr int64_t kPanels = 2;
-
 // Sixteen numbers that come in equal pairs -> eight, in the first half.
 SLUICE_AVX2_STEP void keep_every_other(int16_t* sixteen) {
   const __m256i lower =
@@ -24,10 +21,10 @@ SLUICE_AVX2_STEP void keep_every_other(int16_t* sixteen) {
   _mm256_store_si256(reinterpret_cast<__m256i*>(sixteen), _mm256_permute4x64_epi64(packed, 0xD8));
 }
 
-void fill_panel(const TileJob& job, int64_t first_column, NarrowPanel& panel) {
+void fill_panel(const TileJob& job, int64_t first_column, int index, NarrowPanel& panel) {
   if (job.form != nullptr) {
     for (int group = 0; group < kGroups; ++group)
-      fill_panel_resident_iq1_s(job.groups[group], job.n_columns, first_column, group, panel);
+      fill_panel_resident_iq1_s(job.groups[index * kGroups + group], job.n_columns, first_column, group, panel);
     return;
   }
   const Format& format = *job.format;
@@ -38,7 +35,8 @@ void fill_panel(const TileJob& job, int64_t first_column, NarrowPanel& panel) {
   const uint64_t at = static_cast<uint64_t>(first_column / layout.block_values) * layout.block_bytes;
   for (int group = 0; group < kGroups; ++group) {
     CodedValues coded[kRowGroup];
-    for (int r = 0; r < kRowGroup; ++r) unpack(job.rows[group * kRowGroup + r] + at, n_values, coded[r]);
+    for (int r = 0; r < kRowGroup; ++r)
+      unpack(job.rows[index * kPanelRows + group * kRowGroup + r] + at, n_values, coded[r]);
     const int column = group * kRowGroup;
     for (int k = 0; k < 64; k += 8) transpose_8x8(coded[0].codes + 4 * k, sizeof(CodedValues), panel.codes[k][column]);
     if (format.coding.mins != Coding::Mins::None) {
@@ -56,7 +54,7 @@ void fill_panel(const TileJob& job, int64_t first_column, NarrowPanel& panel) {
     if (format.coding.mins == Coding::Mins::Float)
       for (int r = 0; r < kRowGroup; ++r) panel.min[0][column + r] = coded[r].min[0];
     // Pairs of neighbouring groups' scales become each scale twice.
-    alignas(32) int16_t pairs[8][kTileRows][2];
+    alignas(32) int16_t pairs[8][kPanelRows][2];
     transpose_8x8(coded[0].group_scales, sizeof(CodedValues), pairs[0][0]);
     const __m256i first_twice = _mm256_set1_epi32(0x01000100),
                   lanes =
@@ -232,18 +230,15 @@ void multiply_per32(const NarrowPanel& panel, int64_t n_groups, const reference:
 template <int N, int kSteps, int kGroup, Coding::Mins kMins, bool kPer32>
 void multiply_panels(const NarrowPanel* panels, int64_t first_column, int64_t n_columns, const void* const* inputs,
                      float* out) {
-  for (int64_t at = 0; at < n_columns; at += 256, ++panels) {
-    if constexpr (kPer32) {
-      const reference::Activation32* x[N];
-      for (int i = 0; i < N; ++i)
-        x[i] = static_cast<const reference::Activation32*>(inputs[i]) + (first_column + at) / 32;
-      multiply_per32<N, kSteps, kMins>(*panels, smaller(8, (n_columns - at) / 32), x, out);
-    } else {
-      const reference::Activation256* x[N];
-      for (int i = 0; i < N; ++i)
-        x[i] = static_cast<const reference::Activation256*>(inputs[i]) + (first_column + at) / 256;
-      multiply_per256<N, kSteps, kGroup, kMins>(*panels, x, out);
-    }
+  if constexpr (kPer32) {
+    const reference::Activation32* x[N];
+    for (int i = 0; i < N; ++i) x[i] = static_cast<const reference::Activation32*>(inputs[i]) + first_column / 32;
+    for (int p = 0; p < kPanels; ++p)
+      multiply_per32<N, kSteps, kMins>(panels[p], n_columns / 32, x, out + p * kPanelRows);
+  } else {
+    const reference::Activation256* x[N];
+    for (int i = 0; i < N; ++i) x[i] = static_cast<const reference::Activation256*>(inputs[i]) + first_column / 256;
+    for (int p = 0; p < kPanels; ++p) multiply_per256<N, kSteps, kGroup, kMins>(panels[p], x, out + p * kPanelRows);
   }
 }
 
@@ -251,9 +246,9 @@ template <int kSteps, int kGroup, Coding::Mins kMins, bool kPer32>
 void multiply_tile(const TileJob& job) {
   for (int64_t i = 0; i < job.n_inputs * kTileRows; ++i) job.out[i] = 0;
   NarrowPanel panels[kPanels];
-  for (int64_t first = 0; first < job.n_columns; first += kPanels * 256) {
-    const int64_t n_columns = smaller(kPanels * 256, job.n_columns - first);
-    for (int64_t at = 0; at < n_columns; at += 256) fill_panel(job, first + at, panels[at / 256]);
+  for (int64_t first = 0; first < job.n_columns; first += 256) {
+    for (int p = 0; p < kPanels; ++p) fill_panel(job, first, p, panels[p]);
+    const int64_t n_columns = smaller(256, job.n_columns - first);
     const auto run = [&]<int N>(int64_t i, std::integral_constant<int, N>) {
       multiply_panels<N, kSteps, kGroup, kMins, kPer32>(panels, first, n_columns, job.inputs + i,
                                                         job.out + i * kTileRows);

@@ -9,14 +9,13 @@
 namespace sluice::kernels::avx2 {
 namespace {
 
-// 256 columns of a tile: 8.5 KiB.
+// 256 columns of 16 rows: 8.5 KiB.
 struct Panel {
-  alignas(64) int16_t codes[128][kTileRows][2];
-  float scale[8][kTileRows];
+  alignas(64) int16_t codes[128][kPanelRows][2];
+  float scale[8][kPanelRows];
 };
-constexpr int64_t kPanels = 2;
 
-void fill_panel(const TileJob& job, int64_t first_column, Panel& panel) {
+void fill_panel(const TileJob& job, int64_t first_column, int index, Panel& panel) {
   const Format& format = *job.format;
   const gguf::TypeLayout& layout = *format.layout;
   UnpackCodes* unpack = format.unpack_codes[static_cast<size_t>(Isa::Avx2)];
@@ -32,7 +31,7 @@ void fill_panel(const TileJob& job, int64_t first_column, Panel& panel) {
     const int column = group * kRowGroup;
     for (int r = 0; r < kRowGroup; ++r) {
       CodedValues& coded = rows[r].coded;
-      unpack(job.rows[column + r] + at, n_values, coded);
+      unpack(job.rows[index * kPanelRows + column + r] + at, n_values, coded);
       for (int j = 0; j < 16; ++j) {
         __m256i codes = _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(coded.codes + 16 * j)));
         if (!is_per32) codes = _mm256_mullo_epi16(codes, _mm256_set1_epi16(coded.group_scales[j]));
@@ -79,10 +78,10 @@ SLUICE_AVX2_STEP void add_steps(const Panel& panel, int first_step, int n_steps,
 }
 
 template <int N, bool kPer32>
-void multiply_panel(const Panel& panel, int64_t column, int64_t n_columns, const TileJob& job, int64_t first_input) {
+void multiply_panel(const Panel& panel, int64_t column, int64_t n_columns, const TileJob& job, int64_t first_input,
+                    float* out) {
   const int16_t* x[N];
   for (int i = 0; i < N; ++i) x[i] = job.wide_codes[first_input + i] + column;
-  float* out = job.out + first_input * kTileRows;
   float x_scale[N];
   if constexpr (kPer32) {
     for (int g = 0; g < n_columns / 32; ++g) {
@@ -101,12 +100,12 @@ template <bool kPer32>
 void multiply_tile(const TileJob& job) {
   for (int64_t i = 0; i < job.n_inputs * kTileRows; ++i) job.out[i] = 0;
   Panel panels[kPanels];
-  for (int64_t first = 0; first < job.n_columns; first += kPanels * 256) {
-    const int64_t n_columns = smaller(kPanels * 256, job.n_columns - first);
-    for (int64_t at = 0; at < n_columns; at += 256) fill_panel(job, first + at, panels[at / 256]);
+  for (int64_t first = 0; first < job.n_columns; first += 256) {
+    for (int p = 0; p < kPanels; ++p) fill_panel(job, first, p, panels[p]);
+    const int64_t n_columns = smaller(256, job.n_columns - first);
     const auto run = [&]<int N>(int64_t i, std::integral_constant<int, N>) {
-      for (int64_t at = 0; at < n_columns; at += 256)
-        multiply_panel<N, kPer32>(panels[at / 256], first + at, smaller(256, n_columns - at), job, i);
+      for (int p = 0; p < kPanels; ++p)
+        multiply_panel<N, kPer32>(panels[p], first, n_columns, job, i, job.out + i * kTileRows + p * kPanelRows);
     };
     int64_t i = 0;
     for (; i + 4 <= job.n_inputs; i += 4) run(i, std::integral_constant<int, 4>{});
