@@ -26,9 +26,10 @@ struct NarrowPanel {
   float min[8][kPanelRows];
 };
 
-// The part of a panel that eight rows in a resident form fill.
-void fill_panel_resident_iq1_s(const std::byte* group, int64_t n_columns, int64_t first_column, int eight,
-                               NarrowPanel& panel);
+// Fills the part of a panel of eight rows in a resident form: columns from first_column on, rows from 8 * eight on.
+using FillFromResident = void(const std::byte* group, int64_t n_columns, int64_t first_column, int eight,
+                              NarrowPanel& panel);
+FillFromResident fill_panel_resident_iq1_s, fill_panel_resident_q4_k;
 
 // to[k * kPanelRows + r] = from[r][k] for 32-bit numbers: eight rows of eight. `from` is from_stride bytes from row to row.
 SLUICE_AVX2_STEP void transpose_8x8(const void* from, int64_t from_stride, void* to) {
