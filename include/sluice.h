@@ -62,6 +62,13 @@ typedef struct sluice_sampler sluice_sampler; /* how the next token is drawn, wi
 
 typedef int32_t sluice_token;
 
+/* How weights lie in memory; the results are the same to the bit. */
+typedef enum sluice_residency {
+  SLUICE_RESIDENCY_AUTO = 0, /* as is fastest on this machine, as far as nine tenths of the free memory hold it */
+  SLUICE_RESIDENCY_FILE = 1, /* in the mapped file, shared with other processes: the least memory */
+  SLUICE_RESIDENCY_FAST = 2  /* in the form that multiplies fastest where one is known and memory holds it */
+} sluice_residency;
+
 typedef struct sluice_model_options {
   uint32_t struct_size;
   uint32_t n_threads;        /* 0: one a physical core, as far as affinity mask and control groups allow */
@@ -70,7 +77,7 @@ typedef struct sluice_model_options {
   void (*on_progress)(void* user, uint64_t done_bytes, uint64_t total_bytes);
   void* user;           /* passed to on_progress */
   uint32_t pin_threads; /* not 0: bind each thread of the engine but the caller's to a core of its own */
-  uint32_t reserved;    /* 0 */
+  uint32_t residency;   /* a sluice_residency */
 } sluice_model_options;
 
 typedef struct sluice_model_info {

@@ -60,6 +60,21 @@ const char* version_string() {
   return SLUICE_VERSION;
 }
 
+engine::Residency residency_of(uint32_t value) {
+  switch (value) {
+    case SLUICE_RESIDENCY_AUTO:
+      return engine::Residency::Automatic;
+    case SLUICE_RESIDENCY_FILE:
+      return engine::Residency::File;
+    case SLUICE_RESIDENCY_FAST:
+      return engine::Residency::Fast;
+    default:
+      fail_usage("sluice_model_options.residency is " + std::to_string(value) +
+                 ", expected a sluice_residency; use SLUICE_RESIDENCY_AUTO, SLUICE_RESIDENCY_FILE or "
+                 "SLUICE_RESIDENCY_FAST.");
+  }
+}
+
 sluice_result model_open(const char* path, const sluice_model_options* given, sluice_model** model,
                          sluice_error* error) {
   if (model != nullptr) *model = nullptr;
@@ -70,7 +85,7 @@ sluice_result model_open(const char* path, const sluice_model_options* given, sl
     engine::ModelOptions options;
     options.n_threads = c.n_threads;
     options.pin_threads = c.pin_threads != 0;
-    if (c.reserved != 0) fail_usage("sluice_model_options.reserved is not 0; leave it at what it was.");
+    options.residency = residency_of(c.residency);
     if (c.pre_tokenizer != nullptr) options.pre_tokenizer = c.pre_tokenizer;
     if (c.on_progress != nullptr)
       options.on_progress = [c](uint64_t done, uint64_t total) { c.on_progress(c.user, done, total); };

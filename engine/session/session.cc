@@ -194,8 +194,8 @@ void Session::restore(std::span<const std::byte> snapshot) {
   const std::byte* at = snapshot.data() + sizeof header;
   std::vector<TokenId> tokens(header.n_tokens);
   std::vector<float> logits(header.n_logits);
-  std::memcpy(tokens.data(), at, token_bytes);
-  std::memcpy(logits.data(), at + token_bytes, logit_bytes);
+  std::copy_n(at, token_bytes, reinterpret_cast<std::byte*>(tokens.data()));  // either may be nothing
+  std::copy_n(at + token_bytes, logit_bytes, reinterpret_cast<std::byte*>(logits.data()));
   check_tokens(model(), tokens);
   state_->sequence.restore(*model().forward_context().stream,
                            snapshot.subspan(sizeof header + token_bytes + logit_bytes), header.n_tokens);

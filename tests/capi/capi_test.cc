@@ -168,10 +168,11 @@ TEST_CASE("progress is told while a model opens") {
   CHECK(seen.total > 0);
 }
 
-TEST_CASE("threads may be bound to cores, and what is reserved must stay zero") {
+TEST_CASE("threads may be bound to cores and weights stay in the file, and the text is the same") {
   sluice_model_options options = sluice_default_model_options();
   options.n_threads = 3;
   options.pin_threads = 1;
+  options.residency = SLUICE_RESIDENCY_FILE;
   sluice_model* opened = nullptr;
   REQUIRE(sluice_model_open(kModel.c_str(), &options, &opened, nullptr) == SLUICE_OK);
   const ModelHandle model(opened);
@@ -180,7 +181,7 @@ TEST_CASE("threads may be bound to cores, and what is reserved must stay zero") 
   const SessionHandle a = create_session(model.get()), b = create_session(unbound.get());
   CHECK(generate(model.get(), a.get(), greedy.get(), "Once", 8) ==
         generate(unbound.get(), b.get(), greedy.get(), "Once", 8));
-  options.reserved = 1;
+  options.residency = 3;
   CHECK(sluice_model_open(kModel.c_str(), &options, &opened, nullptr) == SLUICE_ERROR_USAGE);
 }
 

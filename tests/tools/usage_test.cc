@@ -99,7 +99,7 @@ TEST_CASE("each mistake on the command line has a message of its own and status 
       {{"run", model, "-p", "a", "-l", "17+x"}, "the bias of --logit-bias cannot be 'x'"},
       {{"run", model, "-p", "a", "-l", "999999+1"}, "ids 0 to 261"},
       {{"run", model, "-p", "a", "-r", ""}, "--reverse-prompt is empty"},
-      {{"run", model, "-p", "a", "--cache-type", "q4"}, "--cache-type cannot be 'q4'; expected f16|f32"},
+      {{"run", model, "-p", "a", "--cache-type", "q4"}, "--cache-type cannot be 'q4'; expected f16|bf16|q8_0|f32"},
       {{"run", model, "-p", "a", "--activations", "f16"}, "--activations cannot be 'f16'"},
       {{"run", model, "-p", "a", "--mla", "none"}, "--mla cannot be 'none'"},
       {{"run", model, "-p", "a", "--greedy", "--temp", "1"}, "--greedy stands for --temp 0"},
