@@ -100,7 +100,7 @@ std::string rounded(double value) {
 void measure_limits(Limits& limits) {
   limits.clock = core_clock();
   benchmark::AddCustomContext("core clock, GHz", rounded(limits.clock * 1e-9));
-  for (const uint32_t n_threads : {1u, usable_cores()}) {
+  for (const uint32_t n_threads : {1u, usable_cores().default_threads()}) {
     auto& pool = limits.pools[n_threads];
     if (pool) continue;
     pool = std::make_unique<ThreadPool>(n_threads);

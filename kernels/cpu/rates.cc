@@ -27,7 +27,7 @@ double read_bandwidth(ThreadPool& pool) {
   pool.run(kBytes / kPiece, [&](int64_t i) { std::memset(memory.get() + i * (kPiece / 8), 1, kPiece); });
   std::vector<uint64_t> sums(static_cast<size_t>(kBytes / kPiece));
   double best = 1e9;
-  for (int round = 0; round < 3; ++round)
+  for (int round = 0; round < 8; ++round)
     best = std::min(best, seconds_of([&] {
                       pool.run(kBytes / kPiece, [&](int64_t i) {
                         const uint64_t* words = memory.get() + i * (kPiece / 8);
