@@ -162,9 +162,28 @@ SLUICE_AVX2_STEP void for_rows(const std::byte* const* rows, int64_t n_columns, 
   }
 }
 
+// The f16 numbers at rows[0] + at to rows[7] + at.
+SLUICE_AVX2_STEP __m256 eight_halves_at(const std::byte* const* rows, int64_t at) {
+  const auto bits = [&](int r) __attribute__((always_inline)) {
+    uint16_t half;
+    std::memcpy(&half, rows[r] + at, sizeof half);
+    return static_cast<int16_t>(half);
+  };
+  __m128i halves = _mm_cvtsi32_si128(static_cast<uint16_t>(bits(0)));
+  halves = _mm_insert_epi16(halves, bits(1), 1);
+  halves = _mm_insert_epi16(halves, bits(2), 2);
+  halves = _mm_insert_epi16(halves, bits(3), 3);
+  halves = _mm_insert_epi16(halves, bits(4), 4);
+  halves = _mm_insert_epi16(halves, bits(5), 5);
+  halves = _mm_insert_epi16(halves, bits(6), 6);
+  halves = _mm_insert_epi16(halves, bits(7), 7);
+  return _mm256_cvtph_ps(halves);
+}
+
 // The row group product of a format with Per32 activations. `Kernel` is a struct with
 //   kBlockBytes, kHasMin
-//   scale(block), min(block)     the floats of a block
+//   kZero                        the code that means 0
+//   scales(rows, at), mins(rows, at)   the floats of the blocks at that offset of eight rows
 //   whole(block, input)          eight lanes that add up to the whole sum of the block
 // Eight rows go side by side, so that their sums come out in the lanes of one vector.
 template <typename Kernel>
@@ -176,24 +195,21 @@ SLUICE_AVX2_STEP void for_rows_side_by_side(const std::byte* const* rows, int64_
     for (int64_t b = 0; b < n_columns / 32; ++b) {
       const int64_t at = b * Kernel::kBlockBytes;
       __m256i whole[8];
-      alignas(32) float scale[8], min[8];
 #pragma GCC unroll 8
       for (int r = 0; r < 8; ++r) {
-        _mm_prefetch(reinterpret_cast<const char*>(rows[r] + at + 512), _MM_HINT_T0);
         whole[r] = Kernel::whole(rows[r] + at, x[b]);
-        scale[r] = Kernel::scale(rows[r] + at);
-        if constexpr (Kernel::kHasMin) min[r] = Kernel::min(rows[r] + at);
       }
       const __m256i to4 =
           _mm256_hadd_epi32(_mm256_hadd_epi32(whole[0], whole[1]), _mm256_hadd_epi32(whole[2], whole[3]));
       const __m256i to8 =
           _mm256_hadd_epi32(_mm256_hadd_epi32(whole[4], whole[5]), _mm256_hadd_epi32(whole[6], whole[7]));
-      const __m256i total =
+      __m256i total =
           _mm256_add_epi32(_mm256_permute2x128_si256(to4, to8, 0x20), _mm256_permute2x128_si256(to4, to8, 0x31));
+      if constexpr (Kernel::kZero != 0) total = _mm256_sub_epi32(total, _mm256_set1_epi32(Kernel::kZero * x[b].sum));
       const __m256 input_scale = _mm256_set1_ps(x[b].scale);
-      sums = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_load_ps(scale), input_scale), _mm256_cvtepi32_ps(total), sums);
+      sums = _mm256_fmadd_ps(_mm256_mul_ps(Kernel::scales(rows, at), input_scale), _mm256_cvtepi32_ps(total), sums);
       if constexpr (Kernel::kHasMin)
-        sums = _mm256_fnmadd_ps(_mm256_mul_ps(_mm256_load_ps(min), input_scale),
+        sums = _mm256_fnmadd_ps(_mm256_mul_ps(Kernel::mins(rows, at), input_scale),
                                 _mm256_set1_ps(static_cast<float>(x[b].sum)), sums);
     }
     _mm256_storeu_ps(out + i * kRowGroup, sums);

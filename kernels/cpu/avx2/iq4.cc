@@ -20,7 +20,8 @@ SLUICE_AVX2_STEP __m256i look_up(__m256i nibbles) {
 struct KernelIQ4NL {
   static constexpr int64_t kBlockBytes = 18;
   static constexpr bool kHasMin = false;
-  SLUICE_AVX2_STEP float scale(const std::byte* block) { return load_half(block); }
+  static constexpr int kZero = 0;
+  SLUICE_AVX2_STEP __m256 scales(const std::byte* const* rows, int64_t at) { return eight_halves_at(rows, at); }
   SLUICE_AVX2_STEP __m256i whole(const std::byte* block, const reference::Activation32& x) {
     return dot_signed(look_up(unpack_nibbles(block + 2)), load_bytes(x.q));
   }

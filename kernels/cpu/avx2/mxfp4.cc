@@ -14,6 +14,7 @@ constexpr int kLargest = 12;
 struct KernelMXFP4 {
   static constexpr int64_t kBlockBytes = 17;
   static constexpr bool kHasMin = false;
+  static constexpr int kZero = 0;
 
   // 2^(e - 128); the smallest two are subnormal.
   SLUICE_AVX2_STEP float scale(const std::byte* block) {
@@ -22,6 +23,10 @@ struct KernelMXFP4 {
     float value;
     std::memcpy(&value, &bits, sizeof value);
     return value;
+  }
+  SLUICE_AVX2_STEP __m256 scales(const std::byte* const* rows, int64_t at) {
+    return _mm256_setr_ps(scale(rows[0] + at), scale(rows[1] + at), scale(rows[2] + at), scale(rows[3] + at),
+                          scale(rows[4] + at), scale(rows[5] + at), scale(rows[6] + at), scale(rows[7] + at));
   }
   SLUICE_AVX2_STEP __m256i values(const std::byte* block) {
     const __m128i table = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);

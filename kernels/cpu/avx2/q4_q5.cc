@@ -18,25 +18,26 @@ struct KernelQ4Q5 {
   static constexpr int64_t kHighAt = kHasOffset ? 4 : 2;
   static constexpr int64_t kCodesAt = kHighAt + (kFiveBits ? 4 : 0);
   static constexpr int64_t kBlockBytes = kCodesAt + 16;
-  static constexpr int kZero = kFiveBits ? 16 : 8;  // the code that means 0 where there is no offset
+  static constexpr int kZero = kHasOffset ? 0 : kFiveBits ? 16 : 8;  // the code that means 0
   static constexpr bool kHasMin = kHasOffset;
 
   SLUICE_AVX2_STEP float scale(const std::byte* block) { return load_half(block); }
   SLUICE_AVX2_STEP float min(const std::byte* block) { return -load_half(block + 2); }
+  SLUICE_AVX2_STEP __m256 scales(const std::byte* const* rows, int64_t at) { return eight_halves_at(rows, at); }
+  SLUICE_AVX2_STEP __m256 mins(const std::byte* const* rows, int64_t at) {
+    return _mm256_xor_ps(eight_halves_at(rows, at + 2), _mm256_set1_ps(-0.0f));
+  }
   SLUICE_AVX2_STEP __m256i codes(const std::byte* block) {
     const __m256i q = unpack_nibbles(block + kCodesAt);
     if constexpr (!kFiveBits) return q;
     return _mm256_or_si256(q, _mm256_and_si256(spread_bits(load_u32(block + kHighAt)), _mm256_set1_epi8(16)));
   }
   SLUICE_AVX2_STEP __m256i whole(const std::byte* block, const reference::Activation32& x) {
-    const __m256i q = codes(block), input = load_bytes(x.q);
-    if constexpr (kHasOffset) return dot_unsigned(q, input);
-    const __m256i weights = _mm256_sub_epi8(q, _mm256_set1_epi8(kZero));
-    return dot_signed(weights, input);
+    return dot_unsigned(codes(block), load_bytes(x.q));
   }
 
   static void unpack(const std::byte* blocks, int64_t n_values, CodedValues& coded) {
-    const __m128i zeros = _mm_set1_epi16(kHasOffset ? 0 : kZero);
+    const __m128i zeros = _mm_set1_epi16(kZero);
     store_twice(coded.group_mins, zeros);
     for (int g = 0; g < 8; ++g, blocks += kBlockBytes) {
       const bool inside = 32 * g < n_values;

@@ -13,7 +13,8 @@ template <int64_t kCodesAt>
 struct KernelQ8 {
   static constexpr int64_t kBlockBytes = kCodesAt + 32;
   static constexpr bool kHasMin = false;
-  SLUICE_AVX2_STEP float scale(const std::byte* block) { return load_half(block); }
+  static constexpr int kZero = 0;
+  SLUICE_AVX2_STEP __m256 scales(const std::byte* const* rows, int64_t at) { return eight_halves_at(rows, at); }
   SLUICE_AVX2_STEP __m256i whole(const std::byte* block, const reference::Activation32& x) {
     return dot_signed(load_bytes(block + kCodesAt), load_bytes(x.q));
   }
