@@ -28,6 +28,7 @@ enum class Way { Dequantise, RowGroups, Tiles };
 struct Plan {
   const MatrixProduct* product = nullptr;
   const Format* format = nullptr;
+  Dequantize* dequantize = nullptr;
   Way way = Way::Dequantise;
   RowGroupProduct* row_group_product = nullptr;
   ResidentForm::GroupProduct* group_product = nullptr;  // instead, for weights in a resident form
@@ -55,7 +56,7 @@ void multiply_dequantised(const Plan& plan, int64_t row) {
     const int64_t n = std::min(kPiece, w.n_columns - at);
     const std::byte* from =
         blocks + static_cast<uint64_t>(at / format.layout->block_values) * format.layout->block_bytes;
-    format.dequantize(from, n, piece);
+    plan.dequantize(from, n, piece);
     for (int64_t i = 0; i < product.n_inputs; ++i)
       product.out[i * product.out_stride + row] +=
           loops.dot(piece, static_cast<const float*>(plan.inputs[static_cast<size_t>(i)]) + at, n);
@@ -88,6 +89,7 @@ void multiply_tile(const Plan& plan, int64_t begin, int64_t end) {
   float out[kInputsATile * kTileRows];
   TileJob job;
   job.format = plan.format;
+  job.dequantize = plan.dequantize;
   job.n_columns = product.weights.n_columns;
   job.out = out;
   job.form = product.weights.form;
@@ -120,7 +122,7 @@ void choose_avx2(Plan& plan, bool reads_codes, int64_t n_inputs) {
     return;
   }
   plan.way = Way::Tiles;
-  if (!reads_codes || plan.format->unpack_codes[kIsa] == nullptr)
+  if (!reads_codes)
     plan.tile_product = avx2::multiply_tile_float;
   else
     plan.tile_product = plan.format->coding.is_signed ? avx2::multiply_tile_wide : avx2::multiply_tile_narrow;
@@ -132,6 +134,7 @@ bool make_plan(ThreadPool& pool, const MatrixProduct& product, Plan& plan) {
   const Activations& x = *product.x;
   plan.product = &product;
   plan.format = &format_of(product.weights.type);
+  plan.dequantize = fast_dequantize(product.weights.type);
   const ActivationFormat form = plan.format->activation;
   if (!x.prepare_blocks(pool, form)) return false;
   const bool has_codes = x.is_eight_bit(form);
@@ -201,8 +204,7 @@ bool multiply(ThreadPool& pool, std::span<const MatrixProduct> products) {
 }
 
 void dequantize_row(const Matrix& matrix, int64_t index, float* values) {
-  format_of(matrix.type)
-      .dequantize(matrix.data + static_cast<uint64_t>(index) * matrix.row_bytes, matrix.n_columns, values);
+  fast_dequantize(matrix.type)(row_of(matrix, index), matrix.n_columns, values);
 }
 
 }  // namespace sluice::kernels

@@ -2,6 +2,7 @@
 // first-level cache, where all inputs meet it.
 #pragma once
 
+#include "kernels/cpu/dequantize.h"
 #include "kernels/format.h"
 #include "kernels/resident.h"
 
@@ -9,6 +10,7 @@ namespace sluice::kernels {
 
 struct TileJob {
   const Format* format = nullptr;
+  Dequantize* dequantize = nullptr;  // of the format; read by multiply_tile_float
   // The weights: rows in blocks at any address, which may repeat, or groups of a resident form.
   const std::byte* rows[kTileRows] = {};
   const ResidentForm* form = nullptr;

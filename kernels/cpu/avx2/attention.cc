@@ -13,19 +13,14 @@
 // While a piece is computed with, the next one is called into the caches: a head's rows lie too far apart, and the
 // pauses between pieces are too long, for the machine to do that by itself.
 #if defined(__x86_64__)
-#include <immintrin.h>
-
-#include <cstring>
-
 #include "kernels/cpu/attention_tile.h"
 #include "kernels/cpu/avx2/exponential.h"
 #include "kernels/cpu/avx2/panel_product.h"
 #include "kernels/cpu/avx2/row_operations.h"
+#include "kernels/cpu/avx2/steps.h"
 
 namespace sluice::kernels {
 namespace {
-
-#define SLUICE_INLINE inline __attribute__((always_inline))
 
 // Rows of keys or values that will be wanted next.
 struct Ahead {
@@ -34,7 +29,7 @@ struct Ahead {
   int64_t bytes = 0;  // of a row, what is wanted
   int64_t n_rows = 0;
 
-  SLUICE_INLINE void fetch_row() {
+  inline __attribute__((always_inline)) void fetch_row() {
     if (n_rows <= 0) return;
     for (int64_t at = 0; at < bytes; at += 64) _mm_prefetch(row + at, _MM_HINT_T0);
     row += row_bytes;
@@ -52,12 +47,8 @@ struct Piece {
   Ahead next_keys, next_values;
 };
 
-SLUICE_INLINE int64_t least(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-
 // Eight sums of eight lanes each, all added in the same order.
-SLUICE_INLINE __m256 sum_each(const __m256* a) {
+SLUICE_AVX2_STEP __m256 sum_each(const __m256* a) {
   const __m256 s01 = _mm256_add_ps(_mm256_unpacklo_ps(a[0], a[1]), _mm256_unpackhi_ps(a[0], a[1]));
   const __m256 s23 = _mm256_add_ps(_mm256_unpacklo_ps(a[2], a[3]), _mm256_unpackhi_ps(a[2], a[3]));
   const __m256 s45 = _mm256_add_ps(_mm256_unpacklo_ps(a[4], a[5]), _mm256_unpackhi_ps(a[4], a[5]));
@@ -74,7 +65,7 @@ SLUICE_INLINE __m256 sum_each(const __m256* a) {
 // Scores of Q queries with P positions at a time, up to the multiple of P that holds n_positions. A query has places
 // for four (or eight) sums in the registers that are added up; what is written past P is overwritten or never read.
 template <int Q, int P>
-SLUICE_INLINE void score(const float* queries, Piece& piece, int64_t n_positions, float* scores) {
+SLUICE_AVX2_STEP void score(const float* queries, Piece& piece, int64_t n_positions, float* scores) {
   constexpr int kPlaces = P > 4 ? 8 : 4;
   constexpr int kSums = (Q * kPlaces + 7) / 8 * 8;
   const int64_t stride = piece.key_stride;
@@ -108,10 +99,9 @@ void weigh(const AttentionTile& tile, const Piece& piece, int64_t q, int64_t n_s
   float* weights = piece.weights + q * kWeightStride;
   const __m256 scale = _mm256_set1_ps(tile.scale);
   const __m256 nothing = _mm256_set1_ps(-__builtin_inff());
-  const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   __m256 largest = nothing;
   for (int64_t i = 0; i < n; i += 8) {
-    const __m256i seen = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n_seen - i)), lanes);
+    const __m256i seen = avx2::first_lanes(n_seen - i);
     const __m256 scaled = _mm256_mul_ps(scale, _mm256_loadu_ps(weights + i));
     const __m256 masked = _mm256_blendv_ps(nothing, scaled, _mm256_castsi256_ps(seen));
     _mm256_storeu_ps(weights + i, masked);
@@ -130,14 +120,10 @@ void weigh(const AttentionTile& tile, const Piece& piece, int64_t q, int64_t n_s
     _mm256_storeu_ps(weights + i, weight);
     sums = _mm256_add_ps(sums, weight);
   }
-  __m128 sum = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1));
-  sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
-  sum = _mm_add_ss(sum, _mm_movehdup_ps(sum));
-
   // 0 for the first piece, where `before` is -infinity.
   const float shrink = _mm256_cvtss_f32(avx2::exponential(_mm256_set1_ps(before - maximum)));
   tile.maxima[q] = maximum;
-  tile.sums[q] = tile.sums[q] * shrink + _mm_cvtss_f32(sum);
+  tile.sums[q] = tile.sums[q] * shrink + avx2::add_lanes(sums);
   if (shrink == 1.0f) return;
   float* weighted = tile.weighted + q * piece.value_stride;
   for (int64_t c = 0; c < piece.value_stride; c += 8)
@@ -146,10 +132,10 @@ void weigh(const AttentionTile& tile, const Piece& piece, int64_t q, int64_t n_s
 
 // P positions and V registers of columns at a time.
 template <int Q, int P, int V>
-SLUICE_INLINE void attend_queries(const AttentionTile& tile, Piece& piece, int64_t first, int64_t at, int64_t n) {
+SLUICE_AVX2_STEP void attend_queries(const AttentionTile& tile, Piece& piece, int64_t first, int64_t at, int64_t n) {
   int64_t n_seen[Q], most = 0;
   for (int q = 0; q < Q; ++q) {
-    n_seen[q] = least(n, tile.n_visible[first + q] - at);
+    n_seen[q] = avx2::smaller(n, tile.n_visible[first + q] - at);
     most = n_seen[q] > most ? n_seen[q] : most;
   }
   if (most <= 0) return;
@@ -181,7 +167,7 @@ struct Source {
   int64_t size;    // columns
   int64_t stride;  // floats, in a piece
 
-  SLUICE_INLINE const char* position(int64_t at) const {
+  inline __attribute__((always_inline)) const char* position(int64_t at) const {
     return static_cast<const char*>(pages[at / context.page_positions]) + head_begin +
            at % context.page_positions * row_bytes;
   }
@@ -233,7 +219,8 @@ void attend_tile_avx2(const AttentionTile& tile) {
   std::memset(tile.weighted, 0, static_cast<size_t>(tile.n_queries * piece.value_stride) * sizeof(float));
 
   for (int64_t at = tile.begin; at < tile.end; at += kContextPiece) {
-    const int64_t n = least(kContextPiece, tile.end - at), n_next = least(kContextPiece, tile.end - at - n);
+    const int64_t n = avx2::smaller(kContextPiece, tile.end - at),
+                  n_next = avx2::smaller(kContextPiece, tile.end - at - n);
     load_rows(keys, at, n, piece.keys);
     if (at == tile.begin || n < kContextPiece)
       std::memset(piece.keys + n * piece.key_stride, 0, static_cast<size_t>(8 * piece.key_stride) * sizeof(float));

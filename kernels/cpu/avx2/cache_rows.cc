@@ -1,21 +1,16 @@
 // Rows of a KV cache to and from floats, eight values at a time; the bits are those of kernels/reference/cache_rows.cc.
 #if defined(__x86_64__)
-#include <immintrin.h>
-
-#include <cstring>
-
 #include "kernels/cpu/avx2/row_operations.h"
+#include "kernels/cpu/avx2/steps.h"
 
 namespace sluice::kernels::avx2 {
 namespace {
-
-#define SLUICE_INLINE inline __attribute__((always_inline))
 
 constexpr int64_t kBlockValues = 32;
 constexpr int64_t kBlockBytes = 34;  // | scale f16 | q i8 x 32 |
 
 // float32 to bfloat16, to the nearest, ties to even; a NaN keeps its top bits and becomes quiet.
-SLUICE_INLINE __m128i narrow_to_bf16(__m256 x) {
+SLUICE_AVX2_STEP __m128i narrow_to_bf16(__m256 x) {
   const __m256i bits = _mm256_castps_si256(x);
   const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
   const __m256i rounded =
@@ -24,14 +19,6 @@ SLUICE_INLINE __m128i narrow_to_bf16(__m256 x) {
   const __m256 is_nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
   const __m256i narrow = _mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(is_nan));
   return _mm_packus_epi32(_mm256_castsi256_si128(narrow), _mm256_extracti128_si256(narrow, 1));
-}
-
-SLUICE_INLINE __m256 widen_bf16(__m128i x) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
-}
-
-SLUICE_INLINE __m256i load_mask(int64_t n) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
 void store_f16(const float* values, int64_t n, uint16_t* to) {
@@ -48,36 +35,22 @@ void store_bf16(const float* values, int64_t n, uint16_t* to) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), narrow_to_bf16(_mm256_loadu_ps(values + i)));
   if (i == n) return;
   uint16_t rest[8];
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(rest), narrow_to_bf16(_mm256_maskload_ps(values + i, load_mask(n - i))));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(rest),
+                   narrow_to_bf16(_mm256_maskload_ps(values + i, first_lanes(n - i))));
   std::memcpy(to + i, rest, static_cast<size_t>(n - i) * sizeof rest[0]);
 }
 
 void store_block_q8_0(const float* values, char* block) {
-  __m256 x[4];
-  const __m256i no_sign = _mm256_set1_epi32(0x7FFFFFFF);
-  __m256i magnitude = _mm256_setzero_si256();  // of floats without a sign, in the order of whole numbers
-  for (int i = 0; i < 4; ++i) {
-    x[i] = _mm256_loadu_ps(values + 8 * i);
-    magnitude = _mm256_max_epi32(magnitude, _mm256_and_si256(_mm256_castps_si256(x[i]), no_sign));
-  }
-  __m128i largest = _mm_max_epi32(_mm256_castsi256_si128(magnitude), _mm256_extracti128_si256(magnitude, 1));
-  largest = _mm_max_epi32(largest, _mm_shuffle_epi32(largest, _MM_SHUFFLE(1, 0, 3, 2)));
-  largest = _mm_max_epi32(largest, _mm_shuffle_epi32(largest, _MM_SHUFFLE(2, 3, 0, 1)));
   uint16_t scale = 0;
   __m256i q = _mm256_setzero_si256();
-  if (_mm_cvtsi128_si32(largest) >= 0x7F800000) {
+  const int32_t bits = largest_magnitude_bits(values, kBlockValues);
+  if (bits >= kInfinityBits) {
     scale = 0x7E00;  // not finite: the scale is NaN
   } else {
-    const float amax = _mm_cvtss_f32(_mm_castsi128_ps(largest));
-    const float inverse = 127 / amax;
+    const float amax = as_float(bits), inverse = 127 / amax;
     if (inverse <= 3.40282347e+38f) {
       scale = _cvtss_sh(amax / 127, _MM_FROUND_TO_NEAREST_INT);
-      __m256i whole[4];
-      for (int i = 0; i < 4; ++i) whole[i] = _mm256_cvtps_epi32(_mm256_mul_ps(x[i], _mm256_set1_ps(inverse)));
-      // Packing works in halves of 128 bits; the permutation puts groups of four back in order.
-      const __m256i packed =
-          _mm256_packs_epi16(_mm256_packs_epi32(whole[0], whole[1]), _mm256_packs_epi32(whole[2], whole[3]));
-      q = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+      q = round_32(values, _mm256_set1_ps(inverse));
     }
   }
   std::memcpy(block, &scale, sizeof scale);
@@ -109,15 +82,9 @@ void load_bf16(const uint16_t* from, int64_t n, float* values) {
   }
 }
 
-SLUICE_INLINE float block_scale(const char* block) {
-  uint16_t bits;
-  std::memcpy(&bits, block, sizeof bits);
-  return _cvtsh_ss(bits);
-}
-
 void load_q8_0(const char* block, int64_t n, float* values) {
   for (; n > 0; n -= kBlockValues, block += kBlockBytes) {
-    const float scale = block_scale(block);
+    const float scale = load_half(reinterpret_cast<const std::byte*>(block));
     const char* q = block + 2;
     const int64_t here = n < kBlockValues ? n : kBlockValues;
     int64_t i = 0;

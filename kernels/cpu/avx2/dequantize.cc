@@ -10,48 +10,24 @@
 #if defined(__x86_64__)
 #include "kernels/cpu/avx2/dequantize.h"
 
-#include <immintrin.h>
-
-#include <cstring>
-
 #include "kernels/cpu/avx2/row_operations.h"
+#include "kernels/cpu/avx2/steps.h"
 
 namespace sluice::kernels::avx2 {
 namespace {
 
-#define SLUICE_INLINE inline __attribute__((always_inline))
-
-SLUICE_INLINE float half_at(const std::byte* p) {
-  uint16_t bits;
-  std::memcpy(&bits, p, sizeof bits);
-  return _cvtsh_ss(bits);
-}
-
 // Eight bytes of `bytes` from the lowest of each half on, as floats.
-SLUICE_INLINE __m256 floats_of(__m128i bytes) {
+SLUICE_AVX2_STEP __m256 floats_of(__m128i bytes) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
 }
 
 // 32 codes, in order, to values scale * code - offset.
-SLUICE_INLINE void write_32(__m256i codes, float scale, float offset, float* values) {
+SLUICE_AVX2_STEP void write_32(__m256i codes, float scale, float offset, float* values) {
   const __m256 factor = _mm256_set1_ps(scale), less = _mm256_set1_ps(offset);
   const __m128i low = _mm256_castsi256_si128(codes), high = _mm256_extracti128_si256(codes, 1);
   const __m128i parts[] = {low, _mm_unpackhi_epi64(low, low), high, _mm_unpackhi_epi64(high, high)};
   for (int i = 0; i < 4; ++i)
     _mm256_storeu_ps(values + 8 * i, _mm256_sub_ps(_mm256_mul_ps(factor, floats_of(parts[i])), less));
-}
-
-SLUICE_INLINE __m256i bytes_at(const std::byte* p) {
-  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-}
-
-// The eight 6-bit scales and eight 6-bit mins of Q4_K and Q5_K, from 12 bytes, as 16 bytes.
-SLUICE_INLINE void unpack_scales(const std::byte* packed, uint8_t* scales_then_mins) {
-  uint32_t words[3];
-  std::memcpy(words, packed, sizeof words);
-  const uint32_t out[] = {words[0] & 0x3F3F3F3F, (words[2] & 0x0F0F0F0F) | (words[0] >> 6 & 0x03030303) << 4,
-                          words[1] & 0x3F3F3F3F, (words[2] >> 4 & 0x0F0F0F0F) | (words[1] >> 6 & 0x03030303) << 4};
-  std::memcpy(scales_then_mins, out, sizeof out);
 }
 
 }  // namespace
@@ -70,20 +46,18 @@ void dequantize_q8_0(const std::byte* blocks, int64_t n_values, float* values) {
 
 void dequantize_q4_0(const std::byte* block, int64_t n_values, float* values) {
   for (; n_values > 0; n_values -= 32, block += 18, values += 32) {
-    const __m128i both = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 2));
-    const __m256i nibbles = _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(both, 4), both), _mm256_set1_epi8(15));
-    write_32(_mm256_sub_epi8(nibbles, _mm256_set1_epi8(8)), half_at(block), 0.0f, values);
+    write_32(_mm256_sub_epi8(unpack_nibbles(block + 2), _mm256_set1_epi8(8)), load_half(block), 0.0f, values);
   }
 }
 
 void dequantize_q4_k(const std::byte* block, int64_t n_values, float* values) {
   const __m256i low_nibble = _mm256_set1_epi8(15);
   for (; n_values > 0; n_values -= 256, block += 144) {
-    const float scale = half_at(block), min = half_at(block + 2);
-    uint8_t sub[16];
-    unpack_scales(block + 4, sub);
+    const float scale = load_half(block), min = load_half(block + 2);
+    alignas(16) uint8_t sub[16];
+    _mm_store_si128(reinterpret_cast<__m128i*>(sub), unpack_scales_and_mins(block + 4));
     for (int j = 0; j < 8; j += 2, values += 64) {
-      const __m256i q = bytes_at(block + 16 + 16 * j);
+      const __m256i q = load_bytes(block + 16 + 16 * j);
       write_32(_mm256_and_si256(q, low_nibble), scale * static_cast<float>(sub[j]),
                min * static_cast<float>(sub[8 + j]), values);
       write_32(_mm256_and_si256(_mm256_srli_epi16(q, 4), low_nibble), scale * static_cast<float>(sub[j + 1]),
@@ -95,12 +69,12 @@ void dequantize_q4_k(const std::byte* block, int64_t n_values, float* values) {
 void dequantize_q5_k(const std::byte* block, int64_t n_values, float* values) {
   const __m256i low_nibble = _mm256_set1_epi8(15), sixteen = _mm256_set1_epi8(16);
   for (; n_values > 0; n_values -= 256, block += 176) {
-    const float scale = half_at(block), min = half_at(block + 2);
-    uint8_t sub[16];
-    unpack_scales(block + 4, sub);
-    __m256i high = bytes_at(block + 16);  // bit j of byte i belongs to value i of sub-block j
+    const float scale = load_half(block), min = load_half(block + 2);
+    alignas(16) uint8_t sub[16];
+    _mm_store_si128(reinterpret_cast<__m128i*>(sub), unpack_scales_and_mins(block + 4));
+    __m256i high = load_bytes(block + 16);  // bit j of byte i belongs to value i of sub-block j
     for (int j = 0; j < 8; ++j, values += 32) {
-      const __m256i q = bytes_at(block + 48 + j / 2 * 32);
+      const __m256i q = load_bytes(block + 48 + j / 2 * 32);
       const __m256i low = _mm256_and_si256(j % 2 == 0 ? q : _mm256_srli_epi16(q, 4), low_nibble);
       // The bit is shifted through bit 0; a shift of 16-bit lanes moves only bits that the mask then drops.
       const __m256i fifth =
@@ -115,11 +89,11 @@ void dequantize_q5_k(const std::byte* block, int64_t n_values, float* values) {
 void dequantize_q6_k(const std::byte* block, int64_t n_values, float* values) {
   const __m256i low_nibble = _mm256_set1_epi8(15), two_bits = _mm256_set1_epi8(3), offset = _mm256_set1_epi8(32);
   for (; n_values > 0; n_values -= 256, block += 210) {
-    const float scale = half_at(block + 208);
+    const float scale = load_half(block + 208);
     for (int j = 0; j < 8; ++j, values += 32) {  // 32 values with two scales
-      const __m256i q = bytes_at(block + j / 4 * 64 + j % 2 * 32);
+      const __m256i q = load_bytes(block + j / 4 * 64 + j % 2 * 32);
       const __m256i low = _mm256_and_si256(j % 4 < 2 ? q : _mm256_srli_epi16(q, 4), low_nibble);
-      const __m256i high = _mm256_srl_epi16(bytes_at(block + 128 + j / 4 * 32), _mm_cvtsi32_si128(j % 4 * 2));
+      const __m256i high = _mm256_srl_epi16(load_bytes(block + 128 + j / 4 * 32), _mm_cvtsi32_si128(j % 4 * 2));
       const __m256i codes =
           _mm256_sub_epi8(_mm256_or_si256(low, _mm256_slli_epi16(_mm256_and_si256(high, two_bits), 4)), offset);
       const __m128i halves[] = {_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1)};

@@ -16,17 +16,6 @@ namespace {
 
 constexpr int64_t kPiece = 512;
 
-// The first n of eight lanes.
-SLUICE_AVX2_STEP __m256i first_lanes(int64_t n) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-
-SLUICE_AVX2_STEP float add_lanes(__m256 v) {
-  __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  half = _mm_add_ps(half, _mm_movehl_ps(half, half));
-  return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
-}
-
 struct LoadF32 {
   static constexpr int64_t kBytes = 4;
   SLUICE_AVX2_STEP __m256 eight(const std::byte* p) { return _mm256_loadu_ps(reinterpret_cast<const float*>(p)); }
@@ -40,8 +29,7 @@ struct LoadF16 {
 struct LoadBF16 {
   static constexpr int64_t kBytes = 2;
   SLUICE_AVX2_STEP __m256 eight(const std::byte* p) {
-    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+    return widen_bf16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
 };
 
@@ -82,33 +70,14 @@ struct Panel {
   alignas(64) float values[kPanelRows][kPiece];
 };
 
-template <typename Load>
-SLUICE_AVX2_STEP void widen(const std::byte* from, int64_t n, float* to) {
-  int64_t c = 0;
-  for (; c + 8 <= n; c += 8) _mm256_store_ps(to + c, Load::eight(from + c * Load::kBytes));
-  if (c == n) return;
-  alignas(32) std::byte rest[32] = {};
-  std::memcpy(rest, from + c * Load::kBytes, static_cast<size_t>((n - c) * Load::kBytes));
-  _mm256_store_ps(to + c, Load::eight(rest));
-}
-
 void fill_panel(const TileJob& job, int64_t first, int64_t n_columns, int index, Panel& panel) {
-  const Format& format = *job.format;
-  const uint64_t at = static_cast<uint64_t>(first / format.layout->block_values) * format.layout->block_bytes;
+  const gguf::TypeLayout& layout = *job.format->layout;
+  const uint64_t at = static_cast<uint64_t>(first / layout.block_values) * layout.block_bytes;
   for (int64_t r = 0; r < kPanelRows; ++r) {
     const std::byte* from = job.rows[index * kPanelRows + r] + at;
     float* to = panel.values[r];
-    switch (format.type) {
-      case gguf::TensorType::F16:
-        widen<LoadF16>(from, n_columns, to);
-        break;
-      case gguf::TensorType::BF16:
-        widen<LoadBF16>(from, n_columns, to);
-        break;
-      default:
-        format.dequantize(from, n_columns, to);
-        for (int64_t c = n_columns; c % 8 != 0; ++c) to[c] = 0;
-    }
+    job.dequantize(from, n_columns, to);
+    for (int64_t c = n_columns; c % 8 != 0; ++c) to[c] = 0;
   }
 }
 

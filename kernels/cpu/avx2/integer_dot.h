@@ -1,41 +1,13 @@
-// The few vector steps that all row products share. Everything is static: a file built with flags of its own must not
-// share functions with others.
+// The vector steps that products with 8-bit inputs share. Static, as everything that files for AVX2 share.
 #pragma once
 
-#include <immintrin.h>
-
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
 #include <type_traits>
 
+#include "kernels/cpu/avx2/steps.h"
 #include "kernels/format.h"
 #include "kernels/reference/activations.h"
 
 namespace sluice::kernels::avx2 {
-
-#define SLUICE_AVX2_STEP static inline __attribute__((always_inline))
-
-// std::min is a template of its own, which this file must not share.
-SLUICE_AVX2_STEP int64_t smaller(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-
-SLUICE_AVX2_STEP float load_half(const std::byte* p) {
-  uint16_t bits;
-  std::memcpy(&bits, p, sizeof bits);
-  return _cvtsh_ss(bits);
-}
-
-SLUICE_AVX2_STEP uint32_t load_u32(const void* p) {
-  uint32_t bits;
-  std::memcpy(&bits, p, sizeof bits);
-  return bits;
-}
-
-SLUICE_AVX2_STEP __m256i load_bytes(const void* p) {
-  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
-}
 
 // Asks for the cache lines of a block some way ahead. The hardware's own prefetching stops at the end of a page of 4 KiB
 // and starts anew after it; rows lie one behind the other, so what comes next is always what lies next.
@@ -45,12 +17,6 @@ SLUICE_AVX2_STEP void prefetch_ahead(const std::byte* block) {
 #pragma GCC unroll 8
   for (int64_t at = 0; at < kBytes; at += 64)
     _mm_prefetch(reinterpret_cast<const char*>(block + kAhead + at), _MM_HINT_T0);
-}
-
-// 16 bytes of two nibbles each -> 32 bytes: the low nibbles, then the high ones.
-SLUICE_AVX2_STEP __m256i unpack_nibbles(const void* p) {
-  const __m128i both = _mm_loadu_si128(static_cast<const __m128i*>(p));
-  return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(both, 4), both), _mm256_set1_epi8(15));
 }
 
 // 32 bits -> 32 bytes, 0xFF where the bit is set.
@@ -196,9 +162,7 @@ SLUICE_AVX2_STEP void for_rows_side_by_side(const std::byte* const* rows, int64_
       const int64_t at = b * Kernel::kBlockBytes;
       __m256i whole[8];
 #pragma GCC unroll 8
-      for (int r = 0; r < 8; ++r) {
-        whole[r] = Kernel::whole(rows[r] + at, x[b]);
-      }
+      for (int r = 0; r < 8; ++r) whole[r] = Kernel::whole(rows[r] + at, x[b]);
       const __m256i to4 =
           _mm256_hadd_epi32(_mm256_hadd_epi32(whole[0], whole[1]), _mm256_hadd_epi32(whole[2], whole[3]));
       const __m256i to8 =

@@ -17,12 +17,7 @@ namespace {
 
 // The 8 scales, then the 8 mins, as 16-bit numbers.
 SLUICE_AVX2_STEP __m256i unpack_scales(const std::byte* packed) {
-  const uint32_t a = load_u32(packed), b = load_u32(packed + 4), c = load_u32(packed + 8);
-  const uint32_t s_low = a & 0x3F3F3F3F, m_low = b & 0x3F3F3F3F;
-  const uint32_t s_high = (c & 0x0F0F0F0F) | (a >> 6 & 0x03030303) << 4;
-  const uint32_t m_high = (c >> 4 & 0x0F0F0F0F) | (b >> 6 & 0x03030303) << 4;
-  return _mm256_cvtepu8_epi16(_mm_set_epi32(static_cast<int>(m_high), static_cast<int>(m_low), static_cast<int>(s_high),
-                                            static_cast<int>(s_low)));
+  return _mm256_cvtepu8_epi16(unpack_scales_and_mins(packed));
 }
 
 template <bool kFiveBits>

@@ -2,44 +2,35 @@
 #if defined(__x86_64__)
 #include "kernels/cpu/avx2/row_operations.h"
 
-#include <immintrin.h>
-
-#include <cstring>
-
 #include "kernels/cpu/avx2/exponential.h"
+#include "kernels/cpu/avx2/steps.h"
 
 namespace sluice::kernels {
 namespace avx2 {
 namespace {
 
-#define SLUICE_INLINE inline __attribute__((always_inline))
-
-SLUICE_INLINE __m256i first_lanes(int64_t n) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-
-SLUICE_INLINE double sum_lanes(__m256d x) {
+SLUICE_AVX2_STEP double sum_lanes(__m256d x) {
   const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
   return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
 
 // Calls whole(position) for every eight values, and rest(position, mask of the lanes that are left) for the last.
 template <class Whole, class Rest>
-SLUICE_INLINE void for_each_eight(int64_t n, const Whole& whole, const Rest& rest) {
+SLUICE_AVX2_STEP void for_each_eight(int64_t n, const Whole& whole, const Rest& rest) {
   int64_t i = 0;
   for (; i + 8 <= n; i += 8) whole(i);
   if (i < n) rest(i, first_lanes(n - i));
 }
 
 // x / (1 + e) for x >= 0 and x e / (1 + e) below, with e = exp(-|x|), which cannot overflow.
-SLUICE_INLINE __m256 silu(__m256 x) {
+SLUICE_AVX2_STEP __m256 silu(__m256 x) {
   const __m256 e = exponential(_mm256_or_ps(x, _mm256_set1_ps(-0.0f)));
   const __m256 numerator = _mm256_blendv_ps(x, _mm256_mul_ps(x, e), x);  // by the sign of x
   return _mm256_div_ps(numerator, _mm256_add_ps(_mm256_set1_ps(1), e));
 }
 
 // exp of four doubles: 2^n exp(r) with |r| <= ln 2 / 2, by 13 terms of the series; within some 1e-15. For |x| <= 700.
-SLUICE_INLINE __m256d exponential_double(__m256d x) {
+SLUICE_AVX2_STEP __m256d exponential_double(__m256d x) {
   const __m256d n = _mm256_round_pd(_mm256_mul_pd(x, _mm256_set1_pd(1.4426950408889634)),
                                     _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   __m256d r = _mm256_fnmadd_pd(n, _mm256_set1_pd(0x1.62e42fee00000p-1), x);
@@ -53,7 +44,7 @@ SLUICE_INLINE __m256d exponential_double(__m256d x) {
   return _mm256_mul_pd(p, _mm256_castsi256_pd(_mm256_slli_epi64(exponent, 52)));
 }
 
-SLUICE_INLINE __m128 sigmoid_4(__m128 x) {
+SLUICE_AVX2_STEP __m128 sigmoid_4(__m128 x) {
   const __m256d limit = _mm256_set1_pd(700);
   __m256d negative = _mm256_sub_pd(_mm256_setzero_pd(), _mm256_cvtps_pd(x));
   // The second operand is what a NaN leaves.
