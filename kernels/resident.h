@@ -16,8 +16,7 @@ namespace sluice::kernels {
 struct ResidentForm {
   gguf::TensorType type;  // of the blocks it is made of
   std::string_view name;
-  // Bytes of a group of kRowGroup rows of n_columns, a multiple of 64. n_columns is a multiple of 256.
-  uint64_t (*group_bytes)(int64_t n_columns);
+  int64_t super_block_bytes;  // of kRowGroup rows and 256 columns
   // Makes a group, 64-byte aligned, of the blocks of its rows.
   void (*pack)(const std::byte* const* rows, int64_t n_columns, std::byte* group);
   // The blocks of row r of a group again, byte for byte.
@@ -27,6 +26,11 @@ struct ResidentForm {
                             float* out);
   std::array<GroupProduct*, kIsaCount> group_product{};
 
+  // Bytes of a group of kRowGroup rows of n_columns, a multiple of 256: whole cache lines.
+  uint64_t group_bytes(int64_t n_columns) const {
+    return static_cast<uint64_t>(n_columns / 256 * super_block_bytes + 63) / 64 * 64;
+  }
+  // Of a matrix.
   uint64_t bytes(int64_t n_rows, int64_t n_columns) const {
     return static_cast<uint64_t>((n_rows + kRowGroup - 1) / kRowGroup) * group_bytes(n_columns);
   }

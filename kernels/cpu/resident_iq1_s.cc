@@ -25,10 +25,6 @@ struct Head {
 };
 static_assert(sizeof(Head) == kHeadBytes);
 
-uint64_t group_bytes(int64_t n_columns) {
-  return static_cast<uint64_t>(n_columns / 256 * (kCodeBytes + kHeadBytes) + 63) / 64 * 64;
-}
-
 // Eight values u of one byte each -> 16 bits, two a value, the first lowest.
 uint32_t squeeze(uint64_t entry) {
   uint32_t bits = 0;
@@ -111,19 +107,16 @@ void restore_row(const std::byte* group, int64_t r, int64_t n_columns, std::byte
   }
 }
 
-}  // namespace
-
 #if defined(__x86_64__)
-#define SLUICE_AVX2(function) avx2::function
+constexpr ResidentForm::GroupProduct* kAvx2 = avx2::multiply_resident_iq1_s;
 #else
-#define SLUICE_AVX2(function) nullptr
+constexpr ResidentForm::GroupProduct* kAvx2 = nullptr;
 #endif
 
-const ResidentForm kResidentIQ1S = {gguf::TensorType::IQ1_S,
-                                    "ternary, 8 rows side by side",
-                                    group_bytes,
-                                    pack,
-                                    restore_row,
-                                    {nullptr, SLUICE_AVX2(multiply_resident_iq1_s), nullptr}};
+}  // namespace
+
+const ResidentForm kResidentIQ1S = {
+    gguf::TensorType::IQ1_S,  "ternary, 8 rows side by side", kCodeBytes + kHeadBytes, pack, restore_row,
+    {nullptr, kAvx2, nullptr}};
 
 }  // namespace sluice::kernels

@@ -23,10 +23,6 @@ struct Head {
 };
 static_assert(sizeof(Head) == kHeadBytes);
 
-uint64_t group_bytes(int64_t n_columns) {
-  return static_cast<uint64_t>(n_columns / 256 * (kCodeBytes + kHeadBytes) + 63) / 64 * 64;
-}
-
 // Columns c to c + 3, c a multiple of 4, of a block of the file: a nibble a byte.
 uint32_t four_codes(const Block& block, int c) {
   uint32_t bytes;
@@ -84,19 +80,16 @@ void restore_row(const std::byte* group, int64_t r, int64_t n_columns, std::byte
   }
 }
 
-}  // namespace
-
 #if defined(__x86_64__)
-#define SLUICE_AVX2(function) avx2::function
+constexpr ResidentForm::GroupProduct* kAvx2 = avx2::multiply_resident_q4_k;
 #else
-#define SLUICE_AVX2(function) nullptr
+constexpr ResidentForm::GroupProduct* kAvx2 = nullptr;
 #endif
 
-const ResidentForm kResidentQ4K = {gguf::TensorType::Q4_K,
-                                   "8 rows side by side",
-                                   group_bytes,
-                                   pack,
-                                   restore_row,
-                                   {nullptr, SLUICE_AVX2(multiply_resident_q4_k), nullptr}};
+}  // namespace
+
+const ResidentForm kResidentQ4K = {
+    gguf::TensorType::Q4_K,   "8 rows side by side", kCodeBytes + kHeadBytes, pack, restore_row,
+    {nullptr, kAvx2, nullptr}};
 
 }  // namespace sluice::kernels

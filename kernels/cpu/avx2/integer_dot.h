@@ -106,6 +106,15 @@ SLUICE_AVX2_STEP void add_block_with_mins(__m128& sum, float scale, __m256i whol
   sum = _mm_fnmadd_ss(_mm_set_ss(min), _mm_movehdup_ps(values), sum);
 }
 
+// Calls run(first, N as a type) for groups of four inputs, then two, then one, that make up n_inputs.
+template <typename Run>
+SLUICE_AVX2_STEP void in_groups_of_inputs(int64_t n_inputs, const Run& run) {
+  int64_t i = 0;
+  for (; i + 4 <= n_inputs; i += 4) run(i, std::integral_constant<int, 4>{});
+  if (i + 2 <= n_inputs) run(i, std::integral_constant<int, 2>{}), i += 2;
+  if (i < n_inputs) run(i, std::integral_constant<int, 1>{});
+}
+
 // The row group product of a format with Per256 activations: row after row, each decoded once for up to four inputs.
 // `Kernel` is a struct with a template multiply<N>(row, n_columns, x, sums).
 template <typename Kernel>
@@ -121,10 +130,7 @@ SLUICE_AVX2_STEP void for_rows(const std::byte* const* rows, int64_t n_columns, 
       Kernel::template multiply<N>(row, n_columns, x + first, sums);
       for (int i = 0; i < N; ++i) to[(first + i) * kRowGroup] = _mm_cvtss_f32(sums[i]);
     };
-    int64_t i = 0;
-    for (; i + 4 <= n_inputs; i += 4) run(i, std::integral_constant<int, 4>{});
-    for (; i + 2 <= n_inputs; i += 2) run(i, std::integral_constant<int, 2>{});
-    if (i < n_inputs) run(i, std::integral_constant<int, 1>{});
+    in_groups_of_inputs(n_inputs, run);
   }
 }
 

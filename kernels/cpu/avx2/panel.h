@@ -31,6 +31,14 @@ using FillFromResident = void(const std::byte* group, int64_t n_columns, int64_t
                               NarrowPanel& panel);
 FillFromResident fill_panel_resident_iq1_s, fill_panel_resident_q4_k;
 
+// Eight rows of one step of a panel: its first (eight = 0) or second half.
+SLUICE_AVX2_STEP __m256i load_group(const void* step, int eight) {
+  return _mm256_load_si256(static_cast<const __m256i*>(step) + eight);
+}
+SLUICE_AVX2_STEP void store_group(void* step, int eight, __m256i values) {
+  _mm256_store_si256(static_cast<__m256i*>(step) + eight, values);
+}
+
 // to[k * kPanelRows + r] = from[r][k] for 32-bit numbers: eight rows of eight. `from` is from_stride bytes from row to row.
 SLUICE_AVX2_STEP void transpose_8x8(const void* from, int64_t from_stride, void* to) {
   const auto* bytes = static_cast<const std::byte*>(from);

@@ -93,23 +93,20 @@ void fill_panel_resident_iq1_s(const std::byte* group, int64_t n_columns, int64_
   const int64_t block = first_column / 256;
   const std::byte* head = group + n_columns / 256 * kCodeBytes + block * kHeadBytes;
   const auto* codes = reinterpret_cast<const __m256i*>(group + block * kCodeBytes);
-  const auto to = [eight](void* row_of_tile) __attribute__((always_inline)) {
-    return static_cast<__m256i*>(row_of_tile) + eight;
-  };
   for (int c = 0; c < 16; ++c) {
     const __m256i packed = _mm256_load_si256(codes + c);
 #pragma GCC unroll 4
     for (int p = 0; p < 4; ++p)
-      _mm256_store_si256(to(panel.codes[4 * c + p]), _mm256_and_si256(_mm256_srli_epi16(packed, 2 * p), two_bits));
+      store_group(panel.codes[4 * c + p], eight, _mm256_and_si256(_mm256_srli_epi16(packed, 2 * p), two_bits));
   }
   Group even{};
   for (int g = 0; g < 8; ++g) {
     const Group numbers = unpack_group(head, g);
-    _mm256_store_si256(to(panel.scales[2 * g]), _mm256_slli_epi16(numbers.scales, 3));
+    store_group(panel.scales[2 * g], eight, _mm256_slli_epi16(numbers.scales, 3));
     if (g % 2 == 0)
       even = numbers;
     else
-      _mm256_store_si256(to(panel.mins[g / 2]), _mm256_blend_epi16(even.mins, numbers.mins, 0xAA));
+      store_group(panel.mins[g / 2], eight, _mm256_blend_epi16(even.mins, numbers.mins, 0xAA));
   }
   const __m256 scale = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(head)));
   _mm256_store_ps(panel.scale[0] + kRowGroup * eight, _mm256_mul_ps(scale, _mm256_set1_ps(0.125f)));
@@ -117,10 +114,9 @@ void fill_panel_resident_iq1_s(const std::byte* group, int64_t n_columns, int64_
 
 void multiply_resident_iq1_s(const std::byte* group, int64_t n_columns, const void* const* inputs, int64_t n_inputs,
                              float* out) {
-  int64_t i = 0;
-  for (; i + 3 <= n_inputs; i += 3) multiply<3>(group, n_columns, inputs + i, out + i * kRowGroup);
-  if (i + 2 == n_inputs) multiply<2>(group, n_columns, inputs + i, out + i * kRowGroup);
-  if (i + 1 == n_inputs) multiply<1>(group, n_columns, inputs + i, out + i * kRowGroup);
+  in_groups_of_inputs(n_inputs, [&]<int N>(int64_t i, std::integral_constant<int, N>) {
+    multiply<N>(group, n_columns, inputs + i, out + i * kRowGroup);
+  });
 }
 
 }  // namespace sluice::kernels::avx2

@@ -100,26 +100,22 @@ void fill_panel_resident_q4_k(const std::byte* group, int64_t n_columns, int64_t
   const int64_t block = first_column / 256;
   const std::byte* head = group + n_columns / 256 * kCodeBytes + block * kHeadBytes;
   const auto* codes = reinterpret_cast<const __m256i*>(group + block * kCodeBytes);
-  const auto to = [eight](void* row_of_panel) __attribute__((always_inline)) {
-    return static_cast<__m256i*>(row_of_panel) + eight;
-  };
   for (int v = 0; v < 32; ++v) {
     const __m256i both = _mm256_load_si256(codes + v);
-    _mm256_store_si256(to(panel.codes[2 * v]), _mm256_and_si256(both, low_nibble));
-    _mm256_store_si256(to(panel.codes[2 * v + 1]), _mm256_and_si256(_mm256_srli_epi16(both, 4), low_nibble));
+    store_group(panel.codes[2 * v], eight, _mm256_and_si256(both, low_nibble));
+    store_group(panel.codes[2 * v + 1], eight, _mm256_and_si256(_mm256_srli_epi16(both, 4), low_nibble));
   }
-  for (int g = 0; g < 8; ++g) _mm256_store_si256(to(panel.scales[2 * g]), group_scales(head, g));
-  for (int j = 0; j < 4; ++j) _mm256_store_si256(to(panel.mins[j]), pair_of_mins(head, j));
+  for (int g = 0; g < 8; ++g) store_group(panel.scales[2 * g], eight, group_scales(head, g));
+  for (int j = 0; j < 4; ++j) store_group(panel.mins[j], eight, pair_of_mins(head, j));
   _mm256_store_ps(panel.scale[0] + kRowGroup * eight, eight_halves(head));
   _mm256_store_ps(panel.min[0] + kRowGroup * eight, eight_halves(head + kMinsAt));
 }
 
 void multiply_resident_q4_k(const std::byte* group, int64_t n_columns, const void* const* inputs, int64_t n_inputs,
                             float* out) {
-  int64_t i = 0;
-  for (; i + 3 <= n_inputs; i += 3) multiply<3>(group, n_columns, inputs + i, out + i * kRowGroup);
-  if (i + 2 == n_inputs) multiply<2>(group, n_columns, inputs + i, out + i * kRowGroup);
-  if (i + 1 == n_inputs) multiply<1>(group, n_columns, inputs + i, out + i * kRowGroup);
+  in_groups_of_inputs(n_inputs, [&]<int N>(int64_t i, std::integral_constant<int, N>) {
+    multiply<N>(group, n_columns, inputs + i, out + i * kRowGroup);
+  });
 }
 
 }  // namespace sluice::kernels::avx2

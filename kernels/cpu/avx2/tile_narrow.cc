@@ -72,10 +72,6 @@ void fill_panel(const TileJob& job, int64_t first_column, int index, NarrowPanel
   }
 }
 
-SLUICE_AVX2_STEP __m256i load_group(const void* row_of_tile, int group) {
-  return _mm256_load_si256(static_cast<const __m256i*>(row_of_tile) + group);
-}
-
 // Sums of the products of four columns a lane over kSteps steps, as pairs of 16 bits.
 template <int N, int kSteps>
 SLUICE_AVX2_STEP void add_steps(const NarrowPanel& panel, int first_step, const int8_t* const* q,
@@ -255,10 +251,7 @@ void multiply_tile(const TileJob& job) {
       multiply_panels<N, kSteps, kGroup, kMins, kPer32>(panels, first, n_columns, job.inputs + i,
                                                         job.out + i * kTileRows);
     };
-    int64_t i = 0;
-    for (; i + 4 <= job.n_inputs; i += 4) run(i, std::integral_constant<int, 4>{});
-    if (i + 2 <= job.n_inputs) run(i, std::integral_constant<int, 2>{}), i += 2;
-    if (i < job.n_inputs) run(i, std::integral_constant<int, 1>{});
+    in_groups_of_inputs(job.n_inputs, run);
   }
 }
 
@@ -285,16 +278,15 @@ void multiply_with_mins(const TileJob& job) {
 void multiply_tile_narrow(const TileJob& job) {
   const Coding& coding = job.format->coding;
   const int steps = safe_steps(coding.largest_code);
-  if (steps == 1) {  // the 7-bit codes of some super-blocks, without float mins
-    if (coding.group == 32) return multiply_tile<1, 32, Coding::Mins::Whole, false>(job);
-    return multiply_tile<1, 16, Coding::Mins::Whole, false>(job);
-  }
+  // With one step: the codes of 7 bits of some super-blocks, which have no float mins.
   if (coding.group == 32) {
     if (steps == 8) return multiply_with_mins<8, 32>(job);
-    return multiply_with_mins<4, 32>(job);
+    if (steps == 4) return multiply_with_mins<4, 32>(job);
+    return multiply_tile<1, 32, Coding::Mins::Whole, false>(job);
   }
   if (steps >= 4) return multiply_with_mins<4, 16>(job);
-  return multiply_with_mins<2, 16>(job);
+  if (steps == 2) return multiply_with_mins<2, 16>(job);
+  return multiply_tile<1, 16, Coding::Mins::Whole, false>(job);
 }
 
 }  // namespace sluice::kernels::avx2

@@ -107,10 +107,7 @@ void multiply_tile(const TileJob& job) {
       for (int p = 0; p < kPanels; ++p)
         multiply_panel<N, kPer32>(panels[p], first, n_columns, job, i, job.out + i * kTileRows + p * kPanelRows);
     };
-    int64_t i = 0;
-    for (; i + 4 <= job.n_inputs; i += 4) run(i, std::integral_constant<int, 4>{});
-    if (i + 2 <= job.n_inputs) run(i, std::integral_constant<int, 2>{}), i += 2;
-    if (i < job.n_inputs) run(i, std::integral_constant<int, 1>{});
+    in_groups_of_inputs(job.n_inputs, run);
   }
 }
 
