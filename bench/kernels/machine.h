@@ -3,17 +3,11 @@
 
 #include <cstdint>
 
-#include "kernels/cpu/thread_pool.h"
-
 namespace sluice::bench {
 
 // Cycles a second of one core at work, from a chain of additions that each wait for the one before: one cycle each on
 // every x86-64 core. The best of some short trials, so that neighbours do not count.
 double core_clock();
-
-// Bytes a second that the threads of the pool read from memory together: the best of some passes over a buffer of eight
-// times the last-level cache.
-double read_bandwidth(kernels::ThreadPool& pool);
 
 // Bytes; a guess of 32 MiB where the system does not say.
 uint64_t last_level_cache_bytes();

@@ -21,6 +21,7 @@
 #include "bench/kernels/machine.h"
 #include "kernels/cpu/activations.h"
 #include "kernels/cpu/multiply.h"
+#include "kernels/cpu/rates.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/format.h"
 #include "kernels/random_blocks.h"
@@ -104,7 +105,7 @@ void measure_limits(Limits& limits) {
     auto& pool = limits.pools[n_threads];
     if (pool) continue;
     pool = std::make_unique<ThreadPool>(n_threads);
-    limits.bandwidth[n_threads] = read_bandwidth(*pool);
+    limits.bandwidth[n_threads] = read_bandwidth(*pool, std::min(8 * last_level_cache_bytes(), uint64_t{1} << 30));
     benchmark::AddCustomContext("read bandwidth with " + std::to_string(n_threads) + " threads, GB/s",
                                 rounded(limits.bandwidth[n_threads] * 1e-9));
   }

@@ -46,7 +46,7 @@ void widen_rows(ThreadPool& pool, int64_t n_rows, const std::vector<Block>& bloc
   if (!wide.empty() || blocks.empty()) return;
   const int64_t row_blocks = static_cast<int64_t>(blocks.size()) / n_rows;
   wide.resize(blocks.size() * kBlockValues<Block>);
-  pool.run(n_rows, [&](int64_t row) {
+  share_work(pool, n_rows, static_cast<int64_t>(wide.size()) * 3, [&](int64_t row) {
     int16_t* to = wide.data() + row * row_blocks * kBlockValues<Block>;
     for (int64_t b = 0; b < row_blocks; ++b)
       for (const int8_t q : blocks[static_cast<size_t>(row * row_blocks + b)].q) *to++ = q;

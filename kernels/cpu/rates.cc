@@ -20,16 +20,16 @@ double seconds_of(const Work& work) {
 
 }  // namespace
 
-double read_bandwidth(ThreadPool& pool) {
-  constexpr int64_t kBytes = int64_t{128} << 20;  // several times the last-level cache of most machines
+double read_bandwidth(ThreadPool& pool, uint64_t bytes) {
   constexpr int64_t kPiece = 1 << 20;
-  const std::unique_ptr<uint64_t[]> memory(new uint64_t[kBytes / 8]);
-  pool.run(kBytes / kPiece, [&](int64_t i) { std::memset(memory.get() + i * (kPiece / 8), 1, kPiece); });
-  std::vector<uint64_t> sums(static_cast<size_t>(kBytes / kPiece));
+  const int64_t n_pieces = std::max<int64_t>(1, static_cast<int64_t>(bytes / kPiece));
+  const std::unique_ptr<uint64_t[]> memory(new uint64_t[static_cast<size_t>(n_pieces * (kPiece / 8))]);
+  pool.run(n_pieces, [&](int64_t i) { std::memset(memory.get() + i * (kPiece / 8), 1, kPiece); });
+  std::vector<uint64_t> sums(static_cast<size_t>(n_pieces));
   double best = 1e9;
   for (int round = 0; round < 8; ++round)
     best = std::min(best, seconds_of([&] {
-                      pool.run(kBytes / kPiece, [&](int64_t i) {
+                      pool.run(n_pieces, [&](int64_t i) {
                         const uint64_t* words = memory.get() + i * (kPiece / 8);
                         uint64_t lanes[8] = {};  // sums apart, so that the compiler may use vectors
                         for (int64_t w = 0; w < kPiece / 8; w += 8)
@@ -39,7 +39,7 @@ double read_bandwidth(ThreadPool& pool) {
                     }));
   volatile uint64_t keep = sums[0];  // the loads must happen
   (void)keep;
-  return static_cast<double>(kBytes) / best;
+  return static_cast<double>(n_pieces * kPiece) / best;
 }
 
 double product_rate(ThreadPool& pool, gguf::TensorType type, const ResidentForm* form) {

@@ -1,14 +1,17 @@
 // What this machine can do, measured in some milliseconds: what a choice between forms of weights needs to know.
 #pragma once
 
+#include <cstdint>
+
 #include "gguf/tensor_type.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/resident.h"
 
 namespace sluice::kernels {
 
-// Bytes a second that all threads of the pool read together from memory that no cache holds.
-double read_bandwidth(ThreadPool& pool);
+// Bytes a second that all threads of the pool read together from `bytes` of memory: the best of some passes. The default
+// is several times the last-level cache of most machines.
+double read_bandwidth(ThreadPool& pool, uint64_t bytes = uint64_t{128} << 20);
 
 // Weights a second that all threads multiply together by one input, from cached memory: blocks of the type, or its
 // resident form when one is given.

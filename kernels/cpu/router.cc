@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <span>
-#include <stdexcept>
 #include <vector>
 
 #include "kernels/cpu/row_operations.h"
@@ -12,15 +11,6 @@ namespace {
 
 using reference::GroupScore;
 using reference::RouterRule;
-
-void check(const RouterRule& rule) {
-  const bool groups_divide = rule.n_groups > 0 && rule.n_experts > 0 && rule.n_experts % rule.n_groups == 0;
-  if (!groups_divide || rule.n_chosen_groups <= 0 || rule.n_chosen_groups > rule.n_groups)
-    throw std::invalid_argument(
-        "The router's groups do not divide its experts, or more groups are to be chosen than there are.");
-  if (rule.n_chosen <= 0 || rule.n_chosen > rule.n_experts / rule.n_groups * rule.n_chosen_groups)
-    throw std::invalid_argument("The router is to choose more experts than its groups have, or none.");
-}
 
 // The largest scores so far in descending order, the first of equals first.
 class Best {
@@ -60,7 +50,7 @@ float group_score(GroupScore kind, std::span<const float> scores) {
 }  // namespace
 
 void route_row(const RouterRule& rule, const float* logits, const float* bias, int32_t* experts, float* weights) {
-  check(rule);
+  reference::check(rule);
   const auto n_experts = static_cast<size_t>(rule.n_experts);
   std::vector<float> probabilities(n_experts), scores(n_experts);
   if (rule.gating == reference::Gating::Softmax)

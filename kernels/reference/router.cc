@@ -9,7 +9,7 @@
 
 namespace sluice::kernels::reference {
 
-static void check(const RouterRule& rule) {
+void check(const RouterRule& rule) {
   const bool groups_divide = rule.n_groups > 0 && rule.n_experts > 0 && rule.n_experts % rule.n_groups == 0;
   if (!groups_divide || rule.n_chosen_groups <= 0 || rule.n_chosen_groups > rule.n_groups)
     throw std::invalid_argument(

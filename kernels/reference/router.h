@@ -34,8 +34,11 @@ struct RouterRule {
   GroupScore group_score = GroupScore::TopTwoSum;
 };
 
-// logits [n_experts], bias [n_experts] or null, experts and weights [n_chosen]. Throws std::invalid_argument when the
-// rule cannot be fulfilled (more experts to choose than the kept groups have, groups that do not divide).
+// Throws std::invalid_argument when the rule cannot be fulfilled (more experts to choose than the kept groups have,
+// groups that do not divide).
+void check(const RouterRule& rule);
+
+// logits [n_experts], bias [n_experts] or null, experts and weights [n_chosen]. Checks the rule.
 void route(const RouterRule& rule, const float* logits, const float* bias, int32_t* experts, float* weights);
 
 }  // namespace sluice::kernels::reference

@@ -20,28 +20,6 @@ using engine::LogitsComparison;
 
 namespace {
 
-const char* const kFixtures[] = {
-    "llama",
-    "llama-factors-tied",
-    "llama-linear",
-    "llama-yarn",
-    "llama-mixtral",
-    "llama-q8_0",
-    "llama-q4_1",
-    "deepseek2-v2-lite",
-    "deepseek2-v2-lite-split",
-    "deepseek2-v2-lite-27",
-    "deepseek2-v2",
-    "deepseek2-v2-groups",
-    "deepseek2-v3",
-    "deepseek2-v3-split",
-    "deepseek2-v3-groups",
-    "deepseek2-kimi-k2",
-    "deepseek2-v3-q8_0",
-    "deepseek2-v3-split-q8_0",
-    "deepseek2-r1-ud",
-};
-
 const char* const kText =
     "Once upon a time there was a mill by a river. The miller had three keys, and one morning he could not find them.";
 
@@ -135,7 +113,7 @@ void report(const Exactness& r, const std::string& name) {
 
 TEST_CASE("logits are those of the reference with the same activations of 8 bits: all kinds of layers") {
   int64_t n_codes = 0;
-  for (const char* name : kFixtures) {
+  for (const char* name : tests::kFixtures) {
     const Exactness result = measure(open(tests::fixture_path(name), name));
     check(result, name);
     n_codes += result.agreement.n_codes;

@@ -15,6 +15,29 @@
 
 namespace sluice::tests {
 
+// All of them that have golden logits.
+inline constexpr const char* kFixtures[] = {
+    "llama",
+    "llama-factors-tied",
+    "llama-linear",
+    "llama-yarn",
+    "llama-mixtral",
+    "llama-q8_0",
+    "llama-q4_1",
+    "deepseek2-v2-lite",
+    "deepseek2-v2-lite-split",
+    "deepseek2-v2-lite-27",
+    "deepseek2-v2",
+    "deepseek2-v2-groups",
+    "deepseek2-v3",
+    "deepseek2-v3-split",
+    "deepseek2-v3-groups",
+    "deepseek2-kimi-k2",
+    "deepseek2-v3-q8_0",
+    "deepseek2-v3-split-q8_0",
+    "deepseek2-r1-ud",
+};
+
 inline std::filesystem::path fixture_path(const std::string& name) {
   return std::filesystem::path(SLUICE_TEST_DATA) / "models" / (name + ".gguf");
 }

@@ -12,28 +12,6 @@ using engine::Session;
 
 namespace {
 
-const char* const kFixtures[] = {
-    "llama",
-    "llama-factors-tied",
-    "llama-linear",
-    "llama-yarn",
-    "llama-mixtral",
-    "llama-q8_0",
-    "llama-q4_1",
-    "deepseek2-v2-lite",
-    "deepseek2-v2-lite-split",
-    "deepseek2-v2-lite-27",
-    "deepseek2-v2",
-    "deepseek2-v2-groups",
-    "deepseek2-v3",
-    "deepseek2-v3-split",
-    "deepseek2-v3-groups",
-    "deepseek2-kimi-k2",
-    "deepseek2-v3-q8_0",
-    "deepseek2-v3-split-q8_0",
-    "deepseek2-r1-ud",
-};
-
 std::vector<float> run(const char* name, ActivationPrecision activations, LatentAttention latent, CacheType cache) {
   engine::ModelOptions options;
   options.activations = activations;
@@ -48,7 +26,7 @@ std::vector<float> run(const char* name, ActivationPrecision activations, Latent
 }  // namespace
 
 TEST_CASE("logits of every position equal the golden ones with float activations, in every form of attention") {
-  for (const char* name : kFixtures)
+  for (const char* name : tests::kFixtures)
     for (const LatentAttention latent :
          {LatentAttention::Automatic, LatentAttention::Expanded, LatentAttention::Absorbed}) {
       const auto logits = run(name, ActivationPrecision::Float32, latent, CacheType::F32);
@@ -67,7 +45,7 @@ TEST_CASE("caches of fewer bits stay as close to the golden logits as their roun
   // Half a unit of the last place is 2^-12 of a value in F16, 2^-9 in BF16 and 2^-8 of the largest of 32 in Q8_0.
   for (const Tolerance tolerance :
        {Tolerance{CacheType::F16, 3e-3}, Tolerance{CacheType::BF16, 2.4e-2}, Tolerance{CacheType::Q8_0, 6e-2}})
-    for (const char* name : kFixtures)
+    for (const char* name : tests::kFixtures)
       for (const LatentAttention latent : {LatentAttention::Expanded, LatentAttention::Absorbed}) {
         const auto logits = run(name, ActivationPrecision::Float32, latent, tolerance.cache);
         const double difference = tests::relative_difference(logits, tests::read_golden(name).logits);
@@ -80,7 +58,7 @@ TEST_CASE("caches of fewer bits stay as close to the golden logits as their roun
 }
 
 TEST_CASE("8-bit activations stay within their rounding of the golden logits") {
-  for (const char* name : kFixtures) {
+  for (const char* name : tests::kFixtures) {
     const auto logits = run(name, ActivationPrecision::Int8, LatentAttention::Automatic, CacheType::F32);
     CAPTURE(std::string(name));
     CHECK(tests::relative_difference(logits, tests::read_golden(name).logits) < 0.08);
@@ -88,7 +66,7 @@ TEST_CASE("8-bit activations stay within their rounding of the golden logits") {
 }
 
 TEST_CASE("a prompt evaluated at once gives the logits of one evaluated token by token") {
-  for (const char* name : kFixtures)
+  for (const char* name : tests::kFixtures)
     for (const uint32_t n_batch : {512u, 5u}) {
       const auto golden = tests::read_golden(name);
       engine::ModelOptions options;
