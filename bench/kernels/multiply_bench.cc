@@ -1,4 +1,5 @@
-// Products of matrices of every type with 1, 16 and 128 inputs, on one thread and on all, against the machine's limits.
+// Products of matrices of every type, and of every resident form, with 1, 16 and 128 inputs, on one thread and on all,
+// against the machine's limits.
 //
 //   weights/cycle   weights that a core multiplies a cycle (each by one input)
 //   GB/s            bytes of weights a second
@@ -51,8 +52,31 @@ std::vector<std::byte> random_matrix(const gguf::TypeLayout& layout, int64_t n_r
   return data;
 }
 
-void multiply_by_inputs(benchmark::State& state, const Format& format, int64_t n_inputs, ThreadPool& pool,
-                        const Limits& limits) {
+// Memory aligned as resident forms want it.
+class AlignedBytes {
+ public:
+  explicit AlignedBytes(uint64_t n) : memory_(n + 64) {}
+  std::byte* data() { return memory_.data() + (64 - reinterpret_cast<uintptr_t>(memory_.data()) % 64) % 64; }
+
+ private:
+  std::vector<std::byte> memory_;
+};
+
+AlignedBytes pack(const ResidentForm& form, const std::vector<std::byte>& blocks, int64_t n_rows) {
+  AlignedBytes packed(form.bytes(n_rows, kColumns));
+  const uint64_t row_bytes = blocks.size() / static_cast<uint64_t>(n_rows);
+  for (int64_t row = 0; row < n_rows; row += kRowGroup) {
+    const std::byte* rows[kRowGroup];
+    for (int64_t r = 0; r < kRowGroup; ++r)
+      rows[r] = blocks.data() + static_cast<uint64_t>(std::min(row + r, n_rows - 1)) * row_bytes;
+    form.pack(rows, kColumns, packed.data() + static_cast<uint64_t>(row / kRowGroup) * form.group_bytes(kColumns));
+  }
+  return packed;
+}
+
+// form null: blocks as files have them.
+void multiply_by_inputs(benchmark::State& state, const Format& format, const ResidentForm* form, int64_t n_inputs,
+                        ThreadPool& pool, const Limits& limits) {
   const gguf::TypeLayout& layout = *format.layout;
   const uint64_t row_bytes = static_cast<uint64_t>(kColumns / layout.block_values) * layout.block_bytes;
   const uint64_t gemv_bytes = std::min(2 * last_level_cache_bytes(), kMostBytesOfGemv);
@@ -67,6 +91,14 @@ void multiply_by_inputs(benchmark::State& state, const Format& format, int64_t n
 
   MatrixProduct product;
   product.weights = {layout.type, weights.data(), n_rows, kColumns, row_bytes};
+  AlignedBytes packed(0);
+  uint64_t bytes = weights.size();
+  if (form != nullptr) {
+    packed = pack(*form, weights, n_rows);
+    bytes = form->bytes(n_rows, kColumns);
+    product.weights.data = packed.data();
+    product.weights.form = form;
+  }
   product.x = &x;
   product.n_inputs = n_inputs;
   product.out = out.data();
@@ -84,7 +116,7 @@ void multiply_by_inputs(benchmark::State& state, const Format& format, int64_t n
   const double median = seconds[seconds.size() / 2];
   const double core_cycles = median * limits.clock * pool.n_threads();
   const double products = static_cast<double>(n_rows * kColumns * n_inputs);
-  const double bytes_a_second = static_cast<double>(weights.size()) / median;
+  const double bytes_a_second = static_cast<double>(bytes) / median;
   const double peak = format.activation == ActivationFormat::F32 ? 16 : 64;
   state.counters["weights/cycle"] = products / core_cycles;
   state.counters["GB/s"] = bytes_a_second * 1e-9;
@@ -115,17 +147,21 @@ void register_all(const Limits& limits) {
   for (const int64_t n_inputs : {1, 16, 128})
     for (const Format& format : all_formats()) {
       if (!has_random_blocks(format.type)) continue;
-      for (const auto& [n_threads, pool] : limits.pools) {
-        const std::string name = (n_inputs == 1 ? "gemv/" : "gemm" + std::to_string(n_inputs) + "/") +
-                                 std::string(format.layout->name) + "/threads:" + std::to_string(n_threads);
-        benchmark::RegisterBenchmark(name.c_str(),
-                                     [&format, n_inputs, &pool = *pool, &limits](benchmark::State& state) {
-                                       multiply_by_inputs(state, format, n_inputs, pool, limits);
-                                     })
-            ->UseManualTime()
-            ->Unit(benchmark::kMillisecond)
-            ->MinTime(0.2);
-      }
+      std::vector<const ResidentForm*> forms = {nullptr};
+      if (const ResidentForm* form = resident_form(format.type)) forms.push_back(form);
+      for (const ResidentForm* form : forms)
+        for (const auto& [n_threads, pool] : limits.pools) {
+          const std::string name = (n_inputs == 1 ? "gemv/" : "gemm" + std::to_string(n_inputs) + "/") +
+                                   std::string(format.layout->name) + (form != nullptr ? "-resident" : "") +
+                                   "/threads:" + std::to_string(n_threads);
+          benchmark::RegisterBenchmark(name.c_str(),
+                                       [&format, form, n_inputs, &pool = *pool, &limits](benchmark::State& state) {
+                                         multiply_by_inputs(state, format, form, n_inputs, pool, limits);
+                                       })
+              ->UseManualTime()
+              ->Unit(benchmark::kMillisecond)
+              ->MinTime(0.2);
+        }
     }
 }
 
