@@ -77,6 +77,32 @@ TEST_CASE("bench measures what it is asked to, in three forms") {
   CHECK(call({"bench", model, "-r", "0"}).exit_code == 2);
 }
 
+TEST_CASE("logits compare equal with what was written, differ by precision, and damaged files of them are refused") {
+  const auto folder = std::filesystem::temp_directory_path() / "sluice-program-logits";
+  std::filesystem::create_directories(folder);
+  const std::string file = (folder / "a.logits").string(), model = kModels + "deepseek2-v3-q8_0.gguf";
+  // Latent attention of one fixed form, so that a prompt at once and token by token have the same bits.
+  REQUIRE(call({"logits", model, "-p", "the cat sat", "-o", file, "-q", "--mla", "absorbed"}).exit_code == 0);
+  const auto compare = [&](const std::string& precision) {
+    const Outcome outcome = call({"logits", model, "--against", file, "--json", "-q", "-b", "1", "--mla", "absorbed",
+                                  "--activations", precision});
+    REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
+    return nlohmann::json::parse(outcome.out);
+  };
+  const auto same = compare("int8"), other = compare("f32");
+  CHECK(same["positions"].get<int>() > 0);
+  CHECK(same["equal_positions"] == same["positions"]);
+  CHECK(same["mean_kl"] == 0.0);
+  CHECK(other["mean_kl"] > 0.0);
+  CHECK(other["largest_difference"] > 0.0);
+
+  std::filesystem::resize_file(file, std::filesystem::file_size(file) - 1);
+  const Outcome cut = call({"logits", model, "--against", file, "-q"});
+  CHECK(cut.exit_code == 2);
+  CHECK(cut.err.find("the logits of --against cannot be used; found ") != std::string::npos);
+  std::filesystem::remove_all(folder);
+}
+
 TEST_CASE("a prompt longer than the context is a usage error and says both lengths") {
   const Outcome outcome = call({"run", kModels + "llama.gguf", "-p", std::string(200, 'x'), "-c", "16"});
   CHECK(outcome.exit_code == 2);
