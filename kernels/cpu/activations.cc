@@ -41,18 +41,6 @@ void round_rows(ThreadPool& pool, int64_t n_rows, const std::vector<Block>& bloc
   });
 }
 
-template <typename Block>
-void widen_rows(ThreadPool& pool, int64_t n_rows, const std::vector<Block>& blocks, std::vector<int16_t>& wide) {
-  if (!wide.empty() || blocks.empty()) return;
-  const int64_t row_blocks = static_cast<int64_t>(blocks.size()) / n_rows;
-  wide.resize(blocks.size() * kBlockValues<Block>);
-  share_work(pool, n_rows, static_cast<int64_t>(wide.size()) * 3, [&](int64_t row) {
-    int16_t* to = wide.data() + row * row_blocks * kBlockValues<Block>;
-    for (int64_t b = 0; b < row_blocks; ++b)
-      for (const int8_t q : blocks[static_cast<size_t>(row * row_blocks + b)].q) *to++ = q;
-  });
-}
-
 }  // namespace
 
 bool Activations::prepare_blocks(ThreadPool& pool, ActivationFormat format) const {
@@ -70,13 +58,6 @@ void Activations::prepare_rounded(ThreadPool& pool, ActivationFormat format) con
     round_rows(pool, n_rows_, per256_, rounded_per256_);
 }
 
-void Activations::prepare_wide(ThreadPool& pool, ActivationFormat format) const {
-  if (format == ActivationFormat::Per32)
-    widen_rows(pool, n_rows_, per32_, wide_per32_);
-  else
-    widen_rows(pool, n_rows_, per256_, wide_per256_);
-}
-
 const void* Activations::blocks(int64_t i, ActivationFormat format) const {
   if (format == ActivationFormat::Per32) return per32_.data() + i * (n_columns_ / 32);
   return per256_.data() + i * (n_columns_ / 256);
@@ -86,10 +67,6 @@ const float* Activations::values(int64_t i, ActivationFormat format) const {
   if (!is_eight_bit(format)) return values_ + i * stride_;
   const std::vector<float>& rounded = format == ActivationFormat::Per32 ? rounded_per32_ : rounded_per256_;
   return rounded.data() + i * n_columns_;
-}
-
-const int16_t* Activations::wide(int64_t i, ActivationFormat format) const {
-  return (format == ActivationFormat::Per32 ? wide_per32_ : wide_per256_).data() + i * n_columns_;
 }
 
 }  // namespace sluice::kernels

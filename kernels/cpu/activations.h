@@ -31,15 +31,10 @@ class Activations {
   // Makes scale * q as floats, for rows that are dequantised before they are multiplied. After prepare_blocks().
   void prepare_rounded(ThreadPool& pool, ActivationFormat format) const;
 
-  // Makes the codes of the 8-bit form as 16-bit numbers, for products in 16 bits. After prepare_blocks().
-  void prepare_wide(ThreadPool& pool, ActivationFormat format) const;
-
   // Row i in its 8-bit form: an array of Activation32 or Activation256. Prepared before.
   const void* blocks(int64_t i, ActivationFormat format) const;
   // Row i as floats: rounded ones for a format that reads an 8-bit form (prepared before), else the row itself.
   const float* values(int64_t i, ActivationFormat format) const;
-  // The codes of row i one after another. Prepared before.
-  const int16_t* wide(int64_t i, ActivationFormat format) const;
 
  private:
   const float* values_;
@@ -51,7 +46,6 @@ class Activations {
   mutable std::vector<reference::Activation32> per32_;
   mutable std::vector<reference::Activation256> per256_;
   mutable std::vector<float> rounded_per32_, rounded_per256_;
-  mutable std::vector<int16_t> wide_per32_, wide_per256_;
 };
 
 }  // namespace sluice::kernels

@@ -1,6 +1,8 @@
 #include "kernels/cpu/multiply.h"
 
 #include <algorithm>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "kernels/cpu/dispatch.h"
@@ -19,8 +21,8 @@ constexpr int64_t kTaskWork = 32 * 1024;
 // From this many inputs on, decoding a tile of weights into a panel pays.
 constexpr int64_t kTileInputs = 4;
 
-// Inputs that meet a decoded tile at a time: their sums stay in the first-level cache.
-constexpr int64_t kInputsATile = 128;
+// Groups of inputs that meet a decoded tile at a time: their sums stay in the first-level cache.
+constexpr int64_t kInputGroupsATile = 40;
 
 // How a product is made.
 enum class Way { Dequantise, RowGroups, Tiles };
@@ -33,10 +35,9 @@ struct Plan {
   RowGroupProduct* row_group_product = nullptr;
   ResidentForm::GroupProduct* group_product = nullptr;  // instead, for weights in a resident form
   TileProduct* tile_product = nullptr;
-  int64_t first_tile = 0;  // in the numbering of all products
-  // Of each input.
-  std::vector<const void*> inputs;
-  std::vector<const int16_t*> wide_codes;
+  const InputPanels* input_panels = nullptr;  // that it reads
+  int64_t first_tile = 0;                     // in the numbering of all products
+  std::vector<const void*> inputs;            // that the other ways read
 };
 
 const std::byte* row_of(const Matrix& matrix, int64_t row) {
@@ -86,7 +87,7 @@ void multiply_row_group(const Plan& plan, int64_t begin, int64_t end) {
 
 void multiply_tile(const Plan& plan, int64_t begin, int64_t end) {
   const MatrixProduct& product = *plan.product;
-  float out[kInputsATile * kTileRows];
+  float out[kInputGroupsATile * InputPanels::kLargestGroup * kTileRows];
   TileJob job;
   job.format = plan.format;
   job.dequantize = plan.dequantize;
@@ -98,18 +99,40 @@ void multiply_tile(const Plan& plan, int64_t begin, int64_t end) {
       job.groups[g] = group_of(product.weights, std::min(begin + g * kRowGroup, end - 1));
   else
     for (int64_t r = 0; r < kTileRows; ++r) job.rows[r] = row_of(product.weights, std::min(begin + r, end - 1));
+  const InputPanels& panels = *plan.input_panels;
+  job.inputs = panels.data();
+  job.input_block_bytes = panels.block_bytes();
+  job.bytes_an_input = panels.bytes_an_input();
+  const auto n_groups = static_cast<int64_t>(panels.groups().size());
   const int64_t n_rows = std::min(kTileRows, end - begin);
-  for (int64_t first = 0; first < product.n_inputs; first += kInputsATile) {
-    job.n_inputs = std::min(kInputsATile, product.n_inputs - first);
-    job.inputs = plan.inputs.data() + first;
-    job.wide_codes = plan.wide_codes.data() + (plan.wide_codes.empty() ? 0 : first);
+  for (int64_t first = 0; first < n_groups; first += kInputGroupsATile) {
+    job.input_groups = panels.groups().data() + first;
+    job.n_input_groups = std::min(kInputGroupsATile, n_groups - first);
     plan.tile_product(job);
-    for (int64_t i = 0; i < job.n_inputs; ++i)
-      std::copy_n(out + i * kTileRows, n_rows, product.out + (first + i) * product.out_stride + begin);
+    const int64_t first_input = job.first_input(), n_inputs = job.n_inputs();
+    for (int64_t i = 0; i < n_inputs; ++i)
+      std::copy_n(out + i * kTileRows, n_rows, product.out + (first_input + i) * product.out_stride + begin);
   }
 }
 
+TileKind tile_kind(const Plan& plan, bool reads_codes) {
+  if (!reads_codes) return TileKind::Float;
+  return plan.format->coding.is_signed ? TileKind::Wide : TileKind::Narrow;
+}
+
 #if defined(__x86_64__)
+TileProduct* avx2_tile_product(TileKind kind) {
+  switch (kind) {
+    case TileKind::Narrow:
+      return avx2::multiply_tile_narrow;
+    case TileKind::Wide:
+      return avx2::multiply_tile_wide;
+    case TileKind::Float:
+      break;
+  }
+  return avx2::multiply_tile_float;
+}
+
 void choose_avx2(Plan& plan, bool reads_codes, int64_t n_inputs) {
   constexpr auto kIsa = static_cast<size_t>(Isa::Avx2);
   RowGroupProduct* row_group_product = plan.format->row_group_product[kIsa];
@@ -122,15 +145,42 @@ void choose_avx2(Plan& plan, bool reads_codes, int64_t n_inputs) {
     return;
   }
   plan.way = Way::Tiles;
-  if (!reads_codes)
-    plan.tile_product = avx2::multiply_tile_float;
-  else
-    plan.tile_product = plan.format->coding.is_signed ? avx2::multiply_tile_wide : avx2::multiply_tile_narrow;
+  plan.tile_product = avx2_tile_product(tile_kind(plan, reads_codes));
 }
 #endif
 
+// The input panels of a call, each made once for all products that read it.
+class PanelsOfCall {
+ public:
+  const InputPanels* of(TileKind kind, ActivationFormat format, const MatrixProduct& product) {
+    const auto same = [&](const std::unique_ptr<InputPanels>& panels) {
+      return panels->is_of(kind, format, *product.x, product.input_rows, product.n_inputs);
+    };
+    // The products that share inputs stand together.
+    const auto found = std::find_if(panels_.rbegin(), panels_.rend(), same);
+    if (found != panels_.rend()) return found->get();
+    panels_.push_back(std::make_unique<InputPanels>(kind, format, *product.x, product.input_rows, product.n_inputs));
+    InputPanels& made = *panels_.back();
+    for (const InputPanels::Group& group : made.groups()) groups_.emplace_back(&made, group);
+    return &made;
+  }
+
+  void make(ThreadPool& pool) {
+    pool.run_ranges(static_cast<int64_t>(groups_.size()), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const auto& [panels, group] = groups_[static_cast<size_t>(i)];
+        panels->make(group);
+      }
+    });
+  }
+
+ private:
+  std::vector<std::unique_ptr<InputPanels>> panels_;
+  std::vector<std::pair<InputPanels*, InputPanels::Group>> groups_;  // of all
+};
+
 // Decides how, and makes the inputs in the form that this reads. False when one is not finite.
-bool make_plan(ThreadPool& pool, const MatrixProduct& product, Plan& plan) {
+bool make_plan(ThreadPool& pool, const MatrixProduct& product, PanelsOfCall& panels, Plan& plan) {
   const Activations& x = *product.x;
   plan.product = &product;
   plan.format = &format_of(product.weights.type);
@@ -145,9 +195,11 @@ bool make_plan(ThreadPool& pool, const MatrixProduct& product, Plan& plan) {
     choose_avx2(plan, reads_codes, product.n_inputs);
   }
 #endif
-  const bool reads_wide_codes = plan.tile_product != nullptr && reads_codes && plan.format->coding.is_signed;
-  if (reads_wide_codes) x.prepare_wide(pool, form);
   if (has_codes && !reads_codes) x.prepare_rounded(pool, form);
+  if (plan.way == Way::Tiles) {
+    plan.input_panels = panels.of(tile_kind(plan, reads_codes), form, product);
+    return true;
+  }
   plan.inputs.reserve(static_cast<size_t>(product.n_inputs));
   for (int64_t i = 0; i < product.n_inputs; ++i) {
     const int64_t row = product.input_row(i);
@@ -155,7 +207,6 @@ bool make_plan(ThreadPool& pool, const MatrixProduct& product, Plan& plan) {
       plan.inputs.push_back(x.blocks(row, form));
     else
       plan.inputs.push_back(x.values(row, form));
-    if (reads_wide_codes) plan.wide_codes.push_back(x.wide(row, form));
   }
   return true;
 }
@@ -180,14 +231,16 @@ bool multiply(ThreadPool& pool, std::span<const MatrixProduct> products) {
   // The tiles of all products are numbered through; a thread takes a stretch of them, long at first, so that it reads
   // memory in order.
   std::vector<Plan> plans(products.size());
+  PanelsOfCall panels;
   int64_t n_tiles = 0, work = 0;
   for (size_t p = 0; p < products.size(); ++p) {
-    if (!make_plan(pool, products[p], plans[p])) return false;
+    if (!make_plan(pool, products[p], panels, plans[p])) return false;
     const Matrix& w = products[p].weights;
     plans[p].first_tile = n_tiles;
     n_tiles += (w.n_rows + kTileRows - 1) / kTileRows;
     work += w.n_rows * w.n_columns * products[p].n_inputs;
   }
+  panels.make(pool);
   const int64_t tile_work = std::max<int64_t>(1, work / std::max<int64_t>(1, n_tiles));
   const int64_t least_tiles = std::max<int64_t>(1, kTaskWork / tile_work);
   pool.run_ranges(n_tiles, least_tiles, [&](int64_t begin, int64_t end) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cpu/dequantize.h"
+#include "kernels/cpu/input_panels.h"
 #include "kernels/format.h"
 #include "kernels/resident.h"
 
@@ -16,11 +17,20 @@ struct TileJob {
   const ResidentForm* form = nullptr;
   const std::byte* groups[kTileRows / kRowGroup] = {};
   int64_t n_columns = 0;
-  // One pointer an input. What they point to depends on the kernel:
-  const void* const* inputs = nullptr;         // Activation32 or Activation256 blocks, or floats
-  const int16_t* const* wide_codes = nullptr;  // the codes of those blocks as 16-bit numbers, one after another
-  int64_t n_inputs = 0;
-  float* out = nullptr;  // [n_inputs, kTileRows]
+  // Some groups of an InputPanels of the kernel's kind and the format's activations. Numbers of group g in block b stand at
+  // inputs + b * input_block_bytes + g->first * bytes_an_input.
+  const std::byte* inputs = nullptr;
+  int64_t input_block_bytes = 0;
+  int64_t bytes_an_input = 0;
+  const InputPanels::Group* input_groups = nullptr;
+  int64_t n_input_groups = 0;
+  float* out = nullptr;  // [inputs of these groups, kTileRows]
+
+  int64_t first_input() const { return input_groups[0].first; }
+  int64_t n_inputs() const {
+    const InputPanels::Group& last = input_groups[n_input_groups - 1];
+    return last.first + last.size - first_input();
+  }
 };
 
 using TileProduct = void(const TileJob& job);
@@ -29,7 +39,7 @@ using TileProduct = void(const TileJob& job);
 namespace avx2 {
 // For unsigned codes (Coding::is_signed false): byte products summed in 16 bits as long as they cannot overflow.
 TileProduct multiply_tile_narrow;
-// For signed codes: 16-bit products. Reads wide_codes.
+// For signed codes: 16-bit products.
 TileProduct multiply_tile_wide;
 // For rows that are dequantised, and inputs in float32.
 TileProduct multiply_tile_float;

@@ -1,6 +1,6 @@
 // Rows of floats (F32, F16, BF16, and any format dequantised) times inputs in float32.
 //
-// A row and an input are cut into pieces of 512 columns. In a piece lane k % 8 adds column k with fused multiply-adds;
+// A row and an input are cut into pieces of 256 columns. In a piece lane k % 8 adds column k with fused multiply-adds;
 // the eight lanes are added pairwise, and the pieces in order. Both products below do just that, so a result depends
 // neither on how many inputs nor on how many rows are multiplied together.
 #if defined(__x86_64__)
@@ -14,7 +14,7 @@
 namespace sluice::kernels::avx2 {
 namespace {
 
-constexpr int64_t kPiece = 512;
+constexpr int64_t kPiece = 256;
 
 struct LoadF32 {
   static constexpr int64_t kBytes = 4;
@@ -65,52 +65,57 @@ SLUICE_AVX2_STEP void multiply_row_group(const std::byte* const* rows, int64_t n
   }
 }
 
-// 16 rows as floats, a piece long, zeros after its end: 32 KiB.
+// 16 rows as floats, a piece long, zeros after its end, in four fours whose columns lie side by side: 16 KiB, so that a
+// panel and a group of inputs stay in the first-level cache, and each byte of an input that comes from the second level
+// meets 16 rows.
+constexpr int64_t kFours = kPanelRows / 4;
 struct Panel {
-  alignas(64) float values[kPanelRows][kPiece];
+  alignas(64) float values[kFours][kPiece / 8][4][8];
 };
 
 void fill_panel(const TileJob& job, int64_t first, int64_t n_columns, int index, Panel& panel) {
   const gguf::TypeLayout& layout = *job.format->layout;
   const uint64_t at = static_cast<uint64_t>(first / layout.block_values) * layout.block_bytes;
+  alignas(32) float row[kPiece];
   for (int64_t r = 0; r < kPanelRows; ++r) {
-    const std::byte* from = job.rows[index * kPanelRows + r] + at;
-    float* to = panel.values[r];
-    job.dequantize(from, n_columns, to);
-    for (int64_t c = n_columns; c % 8 != 0; ++c) to[c] = 0;
+    job.dequantize(job.rows[index * kPanelRows + r] + at, n_columns, row);
+    for (int64_t c = n_columns; c % 8 != 0; ++c) row[c] = 0;
+    for (int64_t k = 0; 8 * k < n_columns; ++k)
+      _mm256_store_ps(panel.values[r / 4][k][r % 4], _mm256_load_ps(row + 8 * k));
   }
 }
 
-// N inputs times the tile, four rows at a time: 12 chains for three inputs keep both multipliers busy.
+// add_lanes() of four rows at once, each added to its place.
+SLUICE_AVX2_STEP void add_four_rows(const __m256 (&of_row)[4], float* to) {
+  __m128 half[4];
+#pragma GCC unroll 4
+  for (int r = 0; r < 4; ++r)
+    half[r] = _mm_add_ps(_mm256_castps256_ps128(of_row[r]), _mm256_extractf128_ps(of_row[r], 1));
+  const __m128 even_odd_01 = _mm_add_ps(_mm_unpacklo_ps(half[0], half[1]), _mm_unpackhi_ps(half[0], half[1]));
+  const __m128 even_odd_23 = _mm_add_ps(_mm_unpacklo_ps(half[2], half[3]), _mm_unpackhi_ps(half[2], half[3]));
+  const __m128 sums = _mm_add_ps(_mm_movelh_ps(even_odd_01, even_odd_23), _mm_movehl_ps(even_odd_23, even_odd_01));
+  _mm_storeu_ps(to, _mm_add_ps(_mm_loadu_ps(to), sums));
+}
+
+// N inputs times the panel, four rows at a time: 12 chains for three inputs keep both multipliers busy.
 template <int N>
-void multiply_panel(const Panel& panel, int64_t first, int64_t n_columns, const void* const* inputs, float* out) {
-  const float* x[N];
-  for (int i = 0; i < N; ++i) x[i] = static_cast<const float*>(inputs[i]) + first;
-  const int64_t n_whole = n_columns / 8 * 8;
-  for (int64_t row = 0; row < kPanelRows; row += 4) {
-    __m256 sums[4][N];
-    for (auto& of_row : sums)
-      for (__m256& sum : of_row) sum = _mm256_setzero_ps();
-    const float* weights = panel.values[row];
-    for (int64_t c = 0; c < n_whole; c += 8) {
+void multiply_panel(const Panel& panel, int64_t n_columns, const FloatInputs<N>& x, float* out) {
+  for (int64_t four = 0; four < kFours; ++four) {
+    __m256 sums[N][4];
+    for (auto& of_input : sums)
+      for (__m256& sum : of_input) sum = _mm256_setzero_ps();
+    for (int64_t k = 0; 8 * k < n_columns; ++k) {
       __m256 input[N];
 #pragma GCC unroll 3
-      for (int i = 0; i < N; ++i) input[i] = _mm256_loadu_ps(x[i] + c);
+      for (int i = 0; i < N; ++i) input[i] = _mm256_loadu_ps(x.values[k][i]);
 #pragma GCC unroll 4
       for (int r = 0; r < 4; ++r) {
-        const __m256 w = _mm256_load_ps(weights + r * kPiece + c);
+        const __m256 w = _mm256_load_ps(panel.values[four][k][r]);
 #pragma GCC unroll 3
-        for (int i = 0; i < N; ++i) sums[r][i] = _mm256_fmadd_ps(w, input[i], sums[r][i]);
+        for (int i = 0; i < N; ++i) sums[i][r] = _mm256_fmadd_ps(w, input[i], sums[i][r]);
       }
     }
-    if (n_whole < n_columns)
-      for (int i = 0; i < N; ++i) {
-        const __m256 input = _mm256_maskload_ps(x[i] + n_whole, first_lanes(n_columns - n_whole));
-        for (int r = 0; r < 4; ++r)
-          sums[r][i] = _mm256_fmadd_ps(_mm256_load_ps(weights + r * kPiece + n_whole), input, sums[r][i]);
-      }
-    for (int r = 0; r < 4; ++r)
-      for (int i = 0; i < N; ++i) out[i * kTileRows + row + r] += add_lanes(sums[r][i]);
+    for (int i = 0; i < N; ++i) add_four_rows(sums[i], out + i * kTileRows + 4 * four);
   }
 }
 
@@ -130,18 +135,18 @@ void multiply_bf16(const std::byte* const* rows, int64_t n_columns, const void* 
 }
 
 void multiply_tile_float(const TileJob& job) {
-  for (int64_t i = 0; i < job.n_inputs * kTileRows; ++i) job.out[i] = 0;
+  clear_sums(job);
   Panel panel;
   for (int64_t first = 0; first < job.n_columns; first += kPiece) {
     const int64_t n_columns = smaller(kPiece, job.n_columns - first);
     for (int p = 0; p < kPanels; ++p) {
       fill_panel(job, first, n_columns, p, panel);
-      const auto run = [&]<int N>(int64_t i, std::integral_constant<int, N>) {
-        multiply_panel<N>(panel, first, n_columns, job.inputs + i, job.out + i * kTileRows + p * kPanelRows);
+      const bool is_last = p + 1 == kPanels;
+      prefetch_rows(job, is_last ? 0 : (p + 1) * kPanelRows, kPanelRows, is_last ? first + kPiece : first, kPiece);
+      const auto run = [&]<int N>(const std::byte* x, float* out, std::integral_constant<int, N>) {
+        multiply_panel<N>(panel, n_columns, *reinterpret_cast<const FloatInputs<N>*>(x), out + p * kPanelRows);
       };
-      int64_t i = 0;
-      for (; i + 3 <= job.n_inputs; i += 3) run(i, std::integral_constant<int, 3>{});
-      for (; i < job.n_inputs; ++i) run(i, std::integral_constant<int, 1>{});
+      for_input_groups<3>(job, first / kPiece, run);
     }
   }
 }

@@ -7,7 +7,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <type_traits>
+
 #include "kernels/cpu/avx2/integer_dot.h"
+#include "kernels/cpu/tile.h"
 #include "kernels/format.h"
 
 namespace sluice::kernels::avx2 {
@@ -74,8 +77,52 @@ SLUICE_AVX2_STEP void keep_in_register(__m256i& v) {
   asm volatile("" : "+x"(v));
 }
 
+// sum += x where the sum stands: gcc's own addition moves the sum about between the rounds of a loop that it keeps rolled.
+SLUICE_AVX2_STEP void add_16_bits(__m256i& sum, __m256i x) {
+  asm("vpaddw %1, %0, %0" : "+x"(sum) : "x"(x));
+}
+SLUICE_AVX2_STEP void add_32_bits(__m256i& sum, __m256i x) {
+  asm("vpaddd %1, %0, %0" : "+x"(sum) : "x"(x));
+}
+
 SLUICE_AVX2_STEP __m256i broadcast_four_bytes(const void* p) {
   return _mm256_set1_epi32(static_cast<int>(load_u32(p)));
+}
+
+// Calls run(numbers, out, N as a type) for each group of inputs of a job, with their numbers in that block of columns and
+// their sums. Groups have up to kLargest inputs.
+template <int kLargest, typename Run>
+SLUICE_AVX2_STEP void for_input_groups(const TileJob& job, int64_t block, const Run& run) {
+  const std::byte* inputs = job.inputs + block * job.input_block_bytes;
+  float* out = job.out;
+  for (int64_t g = 0; g < job.n_input_groups; ++g) {
+    const InputPanels::Group group = job.input_groups[g];
+    const std::byte* numbers = inputs + group.first * job.bytes_an_input;
+    if constexpr (kLargest >= 4)
+      if (group.size == 4) run(numbers, out, std::integral_constant<int, 4>{});
+    if (group.size == 3) run(numbers, out, std::integral_constant<int, 3>{});
+    if (group.size == 2) run(numbers, out, std::integral_constant<int, 2>{});
+    if (group.size == 1) run(numbers, out, std::integral_constant<int, 1>{});
+    out += group.size * kTileRows;
+  }
+}
+
+// Asks for the weights of columns [first, first + n) of some of a tile's rows, ahead of their decoding: a tile reads a few
+// lines of each row at a time, which the hardware takes for no stream.
+SLUICE_AVX2_STEP void prefetch_rows(const TileJob& job, int64_t first_row, int64_t n_rows, int64_t first, int64_t n) {
+  if (job.form != nullptr || first >= job.n_columns) return;
+  const gguf::TypeLayout& layout = *job.format->layout;
+  const int64_t blocks = smaller(n, job.n_columns - first) / layout.block_values;
+  const auto at = static_cast<int64_t>(layout.block_bytes) * (first / layout.block_values);
+  const auto bytes = static_cast<int64_t>(layout.block_bytes) * blocks;
+  for (int64_t r = first_row; r < first_row + n_rows; ++r)
+    for (int64_t line = 0; line < bytes + 63; line += 64)
+      _mm_prefetch(reinterpret_cast<const char*>(job.rows[r] + at + line), _MM_HINT_T1);
+}
+
+SLUICE_AVX2_STEP void clear_sums(const TileJob& job) {
+  const int64_t n = job.n_inputs() * kTileRows;
+  for (int64_t i = 0; i < n; i += 8) _mm256_storeu_ps(job.out + i, _mm256_setzero_ps());
 }
 
 }  // namespace sluice::kernels::avx2

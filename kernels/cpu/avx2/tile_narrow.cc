@@ -72,22 +72,25 @@ void fill_panel(const TileJob& job, int64_t first_column, int index, NarrowPanel
   }
 }
 
-// Sums of the products of four columns a lane over kSteps steps, as pairs of 16 bits.
+// Adds kSteps steps of N inputs, from first_step on, in 16 bits. Sums of two groups of rows and three inputs, their whole
+// sums of 32 bits, a step's weights and an input are all the registers there are.
 template <int N, int kSteps>
-SLUICE_AVX2_STEP void add_steps(const NarrowPanel& panel, int first_step, const int8_t* const* q,
+SLUICE_AVX2_STEP void add_steps(const NarrowPanel& panel, int first_step, const int8_t (*q)[N][4],
                                 __m256i (&sums)[kGroups][N]) {
 #pragma GCC unroll 8
-  for (int step = 0; step < kSteps; ++step) {
+  for (int step = first_step; step < first_step + kSteps; ++step) {
     __m256i weights[kGroups];
-    for (int r = 0; r < kGroups; ++r) weights[r] = load_group(panel.codes[first_step + step], r);
+    for (int r = 0; r < kGroups; ++r) weights[r] = load_group(panel.codes[step], r);
 #pragma GCC unroll 4
     for (int i = 0; i < N; ++i) {
-      const __m256i x = broadcast_four_bytes(q[i] + 4 * (first_step + step));
+      const __m256i x = broadcast_four_bytes(q[step][i]);
 #pragma GCC unroll 2
       for (int r = 0; r < kGroups; ++r) {
         const __m256i products = _mm256_maddubs_epi16(weights[r], x);
-        sums[r][i] = step == 0 ? products : _mm256_add_epi16(sums[r][i], products);
-        keep_in_register(sums[r][i]);
+        if (step == first_step)
+          sums[r][i] = products;
+        else
+          add_16_bits(sums[r][i], products);
       }
     }
   }
@@ -95,7 +98,8 @@ SLUICE_AVX2_STEP void add_steps(const NarrowPanel& panel, int first_step, const 
 
 // Adds a group of 32 columns, under the scales of its groups, to the whole sums.
 template <int N, int kSteps, int kGroup>
-SLUICE_AVX2_STEP void add_group(const NarrowPanel& panel, int g, const int8_t* const* q, __m256i (&whole)[kGroups][N]) {
+SLUICE_AVX2_STEP void add_group(const NarrowPanel& panel, int g, const int8_t (*q)[N][4],
+                                __m256i (&whole)[kGroups][N]) {
 #pragma GCC unroll 4
   for (int part = 0; part < 8; part += kSteps) {
     __m256i sums[kGroups][N];
@@ -105,153 +109,126 @@ SLUICE_AVX2_STEP void add_group(const NarrowPanel& panel, int g, const int8_t* c
     for (int r = 0; r < kGroups; ++r) {
       const __m256i scales = load_group(panel.scales[scale_index], r);
 #pragma GCC unroll 4
-      for (int i = 0; i < N; ++i) whole[r][i] = _mm256_add_epi32(whole[r][i], _mm256_madd_epi16(sums[r][i], scales));
-    }
-  }
-}
-
-// The same for codes so large that each pair of products must be widened by itself.
-template <int N, int kGroup>
-SLUICE_AVX2_STEP void add_scaled_steps(const NarrowPanel& panel, int g, const int8_t* const* q,
-                                       __m256i (&whole)[kGroups][N]) {
-  for (int half = 0; half < 2; ++half) {
-    const auto& scales = panel.scales[2 * g + (kGroup == 16 ? half : 0)];
-#pragma GCC unroll 1
-    for (int k = 0; k < 4; ++k) {
-      const int step = 8 * g + 4 * half + k;
-#pragma GCC unroll 4
-      for (int i = 0; i < N; ++i) {
-        const __m256i x = broadcast_four_bytes(q[i] + 4 * step);
-#pragma GCC unroll 2
-        for (int r = 0; r < kGroups; ++r) {
-          __m256i products = _mm256_maddubs_epi16(load_group(panel.codes[step], r), x);
-          keep_in_register(products);
-          whole[r][i] = _mm256_add_epi32(whole[r][i], _mm256_madd_epi16(products, load_group(scales, r)));
-        }
-      }
+      for (int i = 0; i < N; ++i) add_32_bits(whole[r][i], _mm256_madd_epi16(sums[r][i], scales));
     }
   }
 }
 
 // One panel times N inputs with one scale for 256 columns. out: [N, kTileRows].
 template <int N, int kSteps, int kGroup, Coding::Mins kMins>
-void multiply_per256(const NarrowPanel& panel, const reference::Activation256* const* x, float* out) {
-  const int8_t* q[N];
-  for (int i = 0; i < N; ++i) q[i] = x[i]->q;
+void multiply_per256(const NarrowPanel& panel, const NarrowInputs256<N>& x, float* out) {
   __m256i whole[kGroups][N];
   for (int r = 0; r < kGroups; ++r)
     for (int i = 0; i < N; ++i) whole[r][i] = _mm256_setzero_si256();
-  for (int g = 0; g < 8; ++g) {
-    if constexpr (kSteps == 1)
-      add_scaled_steps<N, kGroup>(panel, g, q, whole);
-    else
-      add_group<N, kSteps, kGroup>(panel, g, q, whole);
-  }
-  // The sums of the input over two neighbouring groups, as pairs: 4 of groups of 32, 8 of groups of 16.
+#pragma GCC unroll 1
+  for (int g = 0; g < 8; ++g) add_group<N, kSteps, kGroup>(panel, g, x.q, whole);
+
   constexpr int kPairs = kGroup == 32 ? 4 : 8;
-  alignas(16) int16_t group_sums[N][2 * kPairs];
-  for (int i = 0; i < N; ++i) {
-    const auto* of_sixteen = reinterpret_cast<const __m128i*>(x[i]->sums);
-    const __m128i first = _mm_loadu_si128(of_sixteen), second = _mm_loadu_si128(of_sixteen + 1);
-    auto* to = reinterpret_cast<__m128i*>(group_sums[i]);
-    if constexpr (kGroup == 32) {
-      _mm_store_si128(to, _mm_hadd_epi16(first, second));
-    } else {
-      _mm_store_si128(to, first);
-      _mm_store_si128(to + 1, second);
-    }
+  const auto& pairs = [&]() -> const auto& {
+    if constexpr (kGroup == 32)
+      return x.sums_of_32;
+    else
+      return x.sums_of_16;
   }
-  for (int r = 0; r < kGroups; ++r) {
-    const __m256 scale = _mm256_load_ps(panel.scale[0] + 8 * r);
+  ();
+  if constexpr (kMins == Coding::Mins::Whole) {
+#pragma GCC unroll 2
+    for (int j = 0; j < kPairs; ++j)
+#pragma GCC unroll 4
+      for (int i = 0; i < N; ++i) {
+        const __m256i pair = broadcast_four_bytes(pairs[j][i]);
+#pragma GCC unroll 2
+        for (int r = 0; r < kGroups; ++r) {
+          whole[r][i] = _mm256_sub_epi32(whole[r][i], _mm256_madd_epi16(load_group(panel.mins[j], r), pair));
+          keep_in_register(whole[r][i]);
+        }
+      }
+  }
+  __m256 input_scale[N];
+  for (int i = 0; i < N; ++i) input_scale[i] = _mm256_broadcast_ss(&x.scale[i]);
+#pragma GCC unroll 2
+  for (int r = 0; r < kGroups; ++r)
+#pragma GCC unroll 4
     for (int i = 0; i < N; ++i) {
       float* to = out + i * kTileRows + 8 * r;
-      const __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(x[i]->scale));
-      __m256i away = _mm256_setzero_si256();
-#pragma GCC unroll 8
-      for (int j = 0; j < kPairs; ++j)
-        away = _mm256_add_epi32(
-            away, _mm256_madd_epi16(load_group(panel.mins[j], r), broadcast_four_bytes(group_sums[i] + 2 * j)));
-      if constexpr (kMins == Coding::Mins::Whole) whole[r][i] = _mm256_sub_epi32(whole[r][i], away);
+      const __m256 both = _mm256_mul_ps(_mm256_load_ps(panel.scale[0] + 8 * r), input_scale[i]);
       __m256 sum = _mm256_fmadd_ps(both, _mm256_cvtepi32_ps(whole[r][i]), _mm256_loadu_ps(to));
       if constexpr (kMins == Coding::Mins::Float) {
-        const __m256 min = _mm256_mul_ps(_mm256_load_ps(panel.min[0] + 8 * r), _mm256_set1_ps(x[i]->scale));
+        __m256i away = _mm256_setzero_si256();
+#pragma GCC unroll 8
+        for (int j = 0; j < kPairs; ++j)
+          away = _mm256_add_epi32(away,
+                                  _mm256_madd_epi16(load_group(panel.mins[j], r), broadcast_four_bytes(pairs[j][i])));
+        const __m256 min = _mm256_mul_ps(_mm256_load_ps(panel.min[0] + 8 * r), input_scale[i]);
         sum = _mm256_fnmadd_ps(min, _mm256_cvtepi32_ps(away), sum);
       }
       _mm256_storeu_ps(to, sum);
     }
-  }
 }
 
 // One panel times N inputs with a scale for every 32 columns, n_groups of them.
 template <int N, int kSteps, Coding::Mins kMins>
-void multiply_per32(const NarrowPanel& panel, int64_t n_groups, const reference::Activation32* const* x, float* out) {
+void multiply_per32(const NarrowPanel& panel, int64_t n_groups, const NarrowInputs32<N>& x, float* out) {
   const __m256i ones = _mm256_set1_epi16(1);
+#pragma GCC unroll 1
   for (int g = 0; g < n_groups; ++g) {
-    const int8_t* q[N];
-    for (int i = 0; i < N; ++i) q[i] = x[i][g].q - 32 * g;
     __m256i whole[kGroups][N];
 #pragma GCC unroll 4
     for (int part = 0; part < 8; part += kSteps) {
       __m256i sums[kGroups][N];
-      add_steps<N, kSteps>(panel, 8 * g + part, q, sums);
+      add_steps<N, kSteps>(panel, 8 * g + part, x.q, sums);
 #pragma GCC unroll 2
       for (int r = 0; r < kGroups; ++r)
 #pragma GCC unroll 4
         for (int i = 0; i < N; ++i) {
           const __m256i wide = _mm256_madd_epi16(sums[r][i], ones);
-          whole[r][i] = part == 0 ? wide : _mm256_add_epi32(whole[r][i], wide);
+          if (part == 0)
+            whole[r][i] = wide;
+          else
+            add_32_bits(whole[r][i], wide);
         }
     }
-#pragma GCC unroll 2
-    for (int r = 0; r < kGroups; ++r) {
-      const __m256 scale = _mm256_load_ps(panel.scale[g] + 8 * r);
+    // Of a pair of groups the one that counts.
+    const __m256i half = _mm256_set1_epi32(g % 2 == 0 ? 0xFFFF : static_cast<int>(0xFFFF0000));
 #pragma GCC unroll 4
-      for (int i = 0; i < N; ++i) {
-        const reference::Activation32& input = x[i][g];
-        if constexpr (kMins == Coding::Mins::Whole)  // the sum fits in 16 bits: (min, 0) times (sum, its sign)
-          whole[r][i] = _mm256_sub_epi32(
-              whole[r][i], _mm256_madd_epi16(_mm256_and_si256(load_group(panel.mins[g], r), _mm256_set1_epi32(0xFFFF)),
-                                             broadcast_four_bytes(&input.sum)));
+    for (int i = 0; i < N; ++i) {
+      const __m256 input_scale = _mm256_broadcast_ss(&x.scale[g][i]);
+#pragma GCC unroll 2
+      for (int r = 0; r < kGroups; ++r) {
+        if constexpr (kMins == Coding::Mins::Whole)
+          whole[r][i] =
+              _mm256_sub_epi32(whole[r][i], _mm256_madd_epi16(_mm256_and_si256(load_group(panel.mins[g], r), half),
+                                                              broadcast_four_bytes(x.sums_of_32[g / 2][i])));
         float* to = out + i * kTileRows + 8 * r;
-        const __m256 input_scale = _mm256_set1_ps(input.scale);
-        __m256 sum =
-            _mm256_fmadd_ps(_mm256_mul_ps(scale, input_scale), _mm256_cvtepi32_ps(whole[r][i]), _mm256_loadu_ps(to));
+        __m256 sum = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_load_ps(panel.scale[g] + 8 * r), input_scale),
+                                     _mm256_cvtepi32_ps(whole[r][i]), _mm256_loadu_ps(to));
         if constexpr (kMins == Coding::Mins::Float)
           sum = _mm256_fnmadd_ps(_mm256_mul_ps(_mm256_load_ps(panel.min[g] + 8 * r), input_scale),
-                                 _mm256_set1_ps(static_cast<float>(input.sum)), sum);
+                                 _mm256_broadcast_ss(&x.sums[g][i]), sum);
         _mm256_storeu_ps(to, sum);
       }
     }
   }
 }
 
-template <int N, int kSteps, int kGroup, Coding::Mins kMins, bool kPer32>
-void multiply_panels(const NarrowPanel* panels, int64_t first_column, int64_t n_columns, const void* const* inputs,
-                     float* out) {
-  if constexpr (kPer32) {
-    const reference::Activation32* x[N];
-    for (int i = 0; i < N; ++i) x[i] = static_cast<const reference::Activation32*>(inputs[i]) + first_column / 32;
-    for (int p = 0; p < kPanels; ++p)
-      multiply_per32<N, kSteps, kMins>(panels[p], n_columns / 32, x, out + p * kPanelRows);
-  } else {
-    const reference::Activation256* x[N];
-    for (int i = 0; i < N; ++i) x[i] = static_cast<const reference::Activation256*>(inputs[i]) + first_column / 256;
-    for (int p = 0; p < kPanels; ++p) multiply_per256<N, kSteps, kGroup, kMins>(panels[p], x, out + p * kPanelRows);
-  }
-}
-
 template <int kSteps, int kGroup, Coding::Mins kMins, bool kPer32>
 void multiply_tile(const TileJob& job) {
-  for (int64_t i = 0; i < job.n_inputs * kTileRows; ++i) job.out[i] = 0;
+  clear_sums(job);
   NarrowPanel panels[kPanels];
   for (int64_t first = 0; first < job.n_columns; first += 256) {
     for (int p = 0; p < kPanels; ++p) fill_panel(job, first, p, panels[p]);
-    const int64_t n_columns = smaller(256, job.n_columns - first);
-    const auto run = [&]<int N>(int64_t i, std::integral_constant<int, N>) {
-      multiply_panels<N, kSteps, kGroup, kMins, kPer32>(panels, first, n_columns, job.inputs + i,
-                                                        job.out + i * kTileRows);
+    prefetch_rows(job, 0, kTileRows, first + 256, 256);
+    const int64_t n_groups = smaller(256, job.n_columns - first) / 32;
+    const auto run = [&]<int N>(const std::byte* x, float* out, std::integral_constant<int, N>) {
+      for (int p = 0; p < kPanels; ++p)
+        if constexpr (kPer32)
+          multiply_per32<N, kSteps, kMins>(panels[p], n_groups, *reinterpret_cast<const NarrowInputs32<N>*>(x),
+                                           out + p * kPanelRows);
+        else
+          multiply_per256<N, kSteps, kGroup, kMins>(panels[p], *reinterpret_cast<const NarrowInputs256<N>*>(x),
+                                                    out + p * kPanelRows);
     };
-    in_groups_of_inputs(job.n_inputs, run);
+    for_input_groups<3>(job, first / 256, run);
   }
 }
 

@@ -49,7 +49,7 @@ void fill_panel(const TileJob& job, int64_t first_column, int index, Panel& pane
 // Adds columns [2 * first_step, 2 * (first_step + n_steps)) of N inputs under one scale each to out, [N, kTileRows].
 template <int N>
 SLUICE_AVX2_STEP void add_steps(const Panel& panel, int first_step, int n_steps, const float* scale,
-                                const int16_t* const* x, const float* x_scale, float* out) {
+                                const WideInputs<N>& x, const float* x_scale, float* out) {
   __m256i whole[kGroups][N];
 #pragma GCC unroll 2
   for (int r = 0; r < kGroups; ++r)
@@ -57,14 +57,13 @@ SLUICE_AVX2_STEP void add_steps(const Panel& panel, int first_step, int n_steps,
     for (int i = 0; i < N; ++i) whole[r][i] = _mm256_setzero_si256();
 #pragma GCC unroll 4
   for (int step = first_step; step < first_step + n_steps; ++step) {
-    const auto* weights = reinterpret_cast<const __m256i*>(panel.codes[step]);
+    __m256i weights[kGroups];
+    for (int r = 0; r < kGroups; ++r) weights[r] = load_group(panel.codes[step], r);
 #pragma GCC unroll 4
     for (int i = 0; i < N; ++i) {
-      const __m256i input = broadcast_four_bytes(x[i] + 2 * step);
+      const __m256i input = broadcast_four_bytes(x.q[step][i]);
 #pragma GCC unroll 2
-      for (int r = 0; r < kGroups; ++r) {
-        whole[r][i] = _mm256_add_epi32(whole[r][i], _mm256_madd_epi16(_mm256_load_si256(weights + r), input));
-      }
+      for (int r = 0; r < kGroups; ++r) add_32_bits(whole[r][i], _mm256_madd_epi16(weights[r], input));
     }
   }
 #pragma GCC unroll 2
@@ -72,42 +71,33 @@ SLUICE_AVX2_STEP void add_steps(const Panel& panel, int first_step, int n_steps,
 #pragma GCC unroll 4
     for (int i = 0; i < N; ++i) {
       float* to = out + i * kTileRows + 8 * r;
-      const __m256 both = _mm256_mul_ps(_mm256_load_ps(scale + 8 * r), _mm256_set1_ps(x_scale[i]));
+      const __m256 both = _mm256_mul_ps(_mm256_load_ps(scale + 8 * r), _mm256_broadcast_ss(x_scale + i));
       _mm256_storeu_ps(to, _mm256_fmadd_ps(both, _mm256_cvtepi32_ps(whole[r][i]), _mm256_loadu_ps(to)));
     }
 }
 
 template <int N, bool kPer32>
-void multiply_panel(const Panel& panel, int64_t column, int64_t n_columns, const TileJob& job, int64_t first_input,
-                    float* out) {
-  const int16_t* x[N];
-  for (int i = 0; i < N; ++i) x[i] = job.wide_codes[first_input + i] + column;
-  float x_scale[N];
-  if constexpr (kPer32) {
-    for (int g = 0; g < n_columns / 32; ++g) {
-      for (int i = 0; i < N; ++i)
-        x_scale[i] = static_cast<const reference::Activation32*>(job.inputs[first_input + i])[column / 32 + g].scale;
-      add_steps<N>(panel, 16 * g, 16, panel.scale[g], x, x_scale, out);
-    }
-  } else {
-    for (int i = 0; i < N; ++i)
-      x_scale[i] = static_cast<const reference::Activation256*>(job.inputs[first_input + i])[column / 256].scale;
-    add_steps<N>(panel, 0, 128, panel.scale[0], x, x_scale, out);
-  }
+void multiply_panel(const Panel& panel, int64_t n_groups, const WideInputs<N>& x, float* out) {
+  if constexpr (kPer32)
+    for (int g = 0; g < n_groups; ++g) add_steps<N>(panel, 16 * g, 16, panel.scale[g], x, x.scale[g], out);
+  else
+    add_steps<N>(panel, 0, 128, panel.scale[0], x, x.scale[0], out);
 }
 
 template <bool kPer32>
 void multiply_tile(const TileJob& job) {
-  for (int64_t i = 0; i < job.n_inputs * kTileRows; ++i) job.out[i] = 0;
+  clear_sums(job);
   Panel panels[kPanels];
   for (int64_t first = 0; first < job.n_columns; first += 256) {
     for (int p = 0; p < kPanels; ++p) fill_panel(job, first, p, panels[p]);
-    const int64_t n_columns = smaller(256, job.n_columns - first);
-    const auto run = [&]<int N>(int64_t i, std::integral_constant<int, N>) {
+    prefetch_rows(job, 0, kTileRows, first + 256, 256);
+    const int64_t n_groups = smaller(256, job.n_columns - first) / 32;
+    const auto run = [&]<int N>(const std::byte* x, float* out, std::integral_constant<int, N>) {
       for (int p = 0; p < kPanels; ++p)
-        multiply_panel<N, kPer32>(panels[p], first, n_columns, job, i, job.out + i * kTileRows + p * kPanelRows);
+        multiply_panel<N, kPer32>(panels[p], n_groups, *reinterpret_cast<const WideInputs<N>*>(x),
+                                  out + p * kPanelRows);
     };
-    in_groups_of_inputs(job.n_inputs, run);
+    for_input_groups<4>(job, first / 256, run);
   }
 }
 
