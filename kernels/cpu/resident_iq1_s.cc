@@ -109,14 +109,16 @@ void restore_row(const std::byte* group, int64_t r, int64_t n_columns, std::byte
 
 #if defined(__x86_64__)
 constexpr ResidentForm::GroupProduct* kAvx2 = avx2::multiply_resident_iq1_s;
+constexpr ResidentForm::FillPanel* kAvx2Panel = avx2::fill_panel_resident_iq1_s;
 #else
 constexpr ResidentForm::GroupProduct* kAvx2 = nullptr;
+constexpr ResidentForm::FillPanel* kAvx2Panel = nullptr;
 #endif
 
 }  // namespace
 
 const ResidentForm kResidentIQ1S = {
-    gguf::TensorType::IQ1_S,  "ternary, 8 rows side by side", kCodeBytes + kHeadBytes, pack, restore_row,
-    {nullptr, kAvx2, nullptr}};
+    gguf::TensorType::IQ1_S, "ternary, 8 rows side by side", 256, kCodeBytes + kHeadBytes, pack, restore_row,
+    {nullptr, kAvx2},        {nullptr, kAvx2Panel}};
 
 }  // namespace sluice::kernels

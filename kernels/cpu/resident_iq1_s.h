@@ -24,7 +24,8 @@ extern const ResidentForm kResidentIQ1S;
 #if defined(__x86_64__)
 namespace avx2 {
 ResidentForm::GroupProduct multiply_resident_iq1_s;
-}
+ResidentForm::FillPanel fill_panel_resident_iq1_s;
+}  // namespace avx2
 #endif
 
 }  // namespace sluice::kernels

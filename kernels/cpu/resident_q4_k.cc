@@ -82,14 +82,16 @@ void restore_row(const std::byte* group, int64_t r, int64_t n_columns, std::byte
 
 #if defined(__x86_64__)
 constexpr ResidentForm::GroupProduct* kAvx2 = avx2::multiply_resident_q4_k;
+constexpr ResidentForm::FillPanel* kAvx2Panel = avx2::fill_panel_resident_q4_k;
 #else
 constexpr ResidentForm::GroupProduct* kAvx2 = nullptr;
+constexpr ResidentForm::FillPanel* kAvx2Panel = nullptr;
 #endif
 
 }  // namespace
 
 const ResidentForm kResidentQ4K = {
-    gguf::TensorType::Q4_K,   "8 rows side by side", kCodeBytes + kHeadBytes, pack, restore_row,
-    {nullptr, kAvx2, nullptr}};
+    gguf::TensorType::Q4_K, "8 rows side by side", 256, kCodeBytes + kHeadBytes, pack, restore_row,
+    {nullptr, kAvx2},       {nullptr, kAvx2Panel}};
 
 }  // namespace sluice::kernels

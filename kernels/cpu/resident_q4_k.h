@@ -26,7 +26,8 @@ extern const ResidentForm kResidentQ4K;
 #if defined(__x86_64__)
 namespace avx2 {
 ResidentForm::GroupProduct multiply_resident_q4_k;
-}
+ResidentForm::FillPanel fill_panel_resident_q4_k;
+}  // namespace avx2
 #endif
 
 }  // namespace sluice::kernels

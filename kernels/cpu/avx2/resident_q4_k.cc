@@ -94,8 +94,8 @@ SLUICE_AVX2_STEP void multiply(const std::byte* group, int64_t n_columns, const 
 
 }  // namespace
 
-void fill_panel_resident_q4_k(const std::byte* group, int64_t n_columns, int64_t first_column, int eight,
-                              NarrowPanel& panel) {
+void fill_panel_resident_q4_k(const std::byte* group, int64_t n_columns, int64_t first_column, int eight, void* to) {
+  auto& panel = *static_cast<NarrowPanel*>(to);
   const __m256i low_nibble = _mm256_set1_epi8(15);
   const int64_t block = first_column / 256;
   const std::byte* head = group + n_columns / 256 * kCodeBytes + block * kHeadBytes;

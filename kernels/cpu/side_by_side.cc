@@ -1,0 +1,107 @@
+#include "kernels/cpu/side_by_side.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "kernels/reference/half.h"
+
+namespace sluice::kernels::side_by_side {
+namespace {
+
+// Steps of four columns: a byte a column, eight rows.
+using Step = uint32_t[kRowGroup];
+
+// The codes of 32 columns: eight steps.
+void pack_codes(const Step* steps, int bits, uint32_t* to) {
+  if (bits >= 4) {
+    for (int v = 0; v < 4; ++v, to += kRowGroup)
+      for (int r = 0; r < kRowGroup; ++r)
+        to[r] = (steps[2 * v][r] & 0x0F0F0F0F) | (steps[2 * v + 1][r] & 0x0F0F0F0F) << 4;
+  }
+  if (bits != 4 && bits != 5) {
+    const int from = bits == 6 ? 4 : 0;
+    for (int v = 0; v < 2; ++v, to += kRowGroup)
+      for (int r = 0; r < kRowGroup; ++r) {
+        to[r] = 0;
+        for (int p = 0; p < 4; ++p) to[r] |= (steps[4 * v + p][r] >> from & 0x03030303) << (2 * p);
+      }
+  }
+  if (bits % 2 == 1) {
+    const int from = bits - 1;
+    for (int r = 0; r < kRowGroup; ++r) {
+      to[r] = 0;
+      for (int j = 0; j < 8; ++j) to[r] |= (steps[j][r] >> from & 0x01010101) << one_bit_place(j);
+    }
+  }
+}
+
+uint16_t stored_scale(const SideBySide& form, float scale) {
+  scale /= form.factor;  // exact: a power of two
+  return form.scale_is_bf16 ? reference::f32_to_bf16(scale) : reference::f32_to_f16(scale);
+}
+
+// The heads of 256 columns, or fewer at the end of a row of a format of 32.
+void pack_heads(const SideBySide& form, const CodedValues* rows, int64_t n_columns, std::byte* head) {
+  for (int h = 0; h < n_columns / form.head_columns(); ++h, head += form.head_bytes()) {
+    auto* halves = reinterpret_cast<uint16_t*>(head);
+    auto* scales = reinterpret_cast<uint8_t*>(head + form.group_scales_at());
+    auto* mins = reinterpret_cast<uint8_t*>(head + form.group_mins_at());
+    for (int r = 0; r < kRowGroup; ++r) {
+      halves[r] = stored_scale(form, rows[r].scale[h]);
+      if (form.has_float_mins()) halves[form.mins_at() / 2 + r] = reference::f32_to_f16(rows[r].min[h]);
+      for (int g = 0; g < form.n_groups(); ++g) {
+        const int sixteen = g * form.group / 16;
+        const auto scale = static_cast<uint8_t>(rows[r].group_scales[sixteen]);
+        const auto min = static_cast<uint8_t>(rows[r].group_mins[sixteen]);
+        uint8_t& to = scales[g * kRowGroup + r];
+        to = form.shares_bytes ? static_cast<uint8_t>(scale | min << 4) : scale;
+        if (form.has_float_mins() && !form.shares_bytes) mins[g * kRowGroup + r] = min;
+      }
+    }
+  }
+}
+
+void pack_group(const SideBySide& form, const std::byte* const* rows, int64_t n_columns, std::byte* group) {
+  const Format& format = format_of(form.type);
+  const gguf::TypeLayout& layout = *format.layout;
+  UnpackCodes* unpack = format.unpack_codes[static_cast<size_t>(Isa::Avx2)];
+  uint8_t index_of[256] = {};  // by code
+  // Of a code that stands in the table twice (the two zeros of MXFP4, what fills up a short table) the first place.
+  for (size_t i = 16; i-- > 0;) index_of[static_cast<uint8_t>(form.table.codes[i])] = static_cast<uint8_t>(i);
+
+  std::byte* codes = group;
+  std::byte* heads = group + n_columns / 32 * form.code_bytes();
+  for (int64_t first = 0; first < n_columns; first += 256) {
+    const int64_t n = std::min<int64_t>(256, n_columns - first);
+    const uint64_t at = static_cast<uint64_t>(first / layout.block_values) * layout.block_bytes;
+    CodedValues coded[kRowGroup];
+    Step steps[64];
+    for (int r = 0; r < kRowGroup; ++r) {
+      unpack(rows[r] + at, n, coded[r]);
+      if (form.table.is_used)
+        for (uint8_t& code : coded[r].codes) code = index_of[code];
+      for (int j = 0; j < 64; ++j) std::memcpy(&steps[j][r], coded[r].codes + 4 * j, 4);
+    }
+    for (int g = 0; g < n / 32; ++g, codes += form.code_bytes())
+      pack_codes(steps + 8 * g, form.bits, reinterpret_cast<uint32_t*>(codes));
+    pack_heads(form, coded, n, heads);
+    heads += n / form.head_columns() * form.head_bytes();
+  }
+}
+
+template <size_t kIndex>
+void pack(const std::byte* const* rows, int64_t n_columns, std::byte* group) {
+  pack_group(kForms[kIndex], rows, n_columns, group);
+}
+
+template <size_t... kIndex>
+constexpr std::array<ResidentForm::Pack*, kCount> all(std::index_sequence<kIndex...>) {
+  return {pack<kIndex>...};
+}
+
+}  // namespace
+
+constinit const std::array<ResidentForm::Pack*, kCount> kPack = all(std::make_index_sequence<kCount>());
+
+}  // namespace sluice::kernels::side_by_side
