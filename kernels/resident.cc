@@ -4,14 +4,13 @@
 #include <vector>
 
 #include "kernels/cpu/resident_iq1_s.h"
-#include "kernels/cpu/resident_q4_k.h"
 #include "kernels/cpu/side_by_side.h"
 
 namespace sluice::kernels {
 namespace {
 
 std::vector<ResidentForm> all_forms() {
-  std::vector<ResidentForm> forms = {kResidentIQ1S, kResidentQ4K};
+  std::vector<ResidentForm> forms = {kResidentIQ1S};
 #if defined(__x86_64__)
   for (size_t i = 0; i < side_by_side::kCount; ++i) {
     const SideBySide& form = side_by_side::kForms[i];

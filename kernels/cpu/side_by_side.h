@@ -83,15 +83,35 @@ constexpr auto Per32 = ActivationFormat::Per32, Per256 = ActivationFormat::Per25
 constexpr auto None = Coding::Mins::None, Whole = Coding::Mins::Whole, Float = Coding::Mins::Float;
 using enum gguf::TensorType;
 
-// Magnitudes 8, 25 and 43 with signs, moved up by 43.
+// Codes of formats with signs are moved up by the largest magnitude, as Format::unpack_codes gives them.
+constexpr CodeTable kCodesIQ1M = {true, {0, 2, 8, 10, 16, 18}};
 constexpr CodeTable kCodesIQ2 = {true, {0, 18, 35, 51, 68, 86}};
 constexpr CodeTable kCodesIQ3XXS = {true, {0, 10, 18, 26, 34, 42, 50, 58, 66, 74, 82, 90, 98, 106, 114, 124}};
+constexpr CodeTable kCodesIQ3S = {true, {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30}};
+constexpr CodeTable kCodesMXFP4 = {true, {0, 4, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 24}};
 constexpr CodeTable kCodesIQ4 = {true, {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}};
 
 constexpr SideBySide kForms[] = {
     {Q4_0, Per32, 4, 0, Whole, 8},
+    {Q4_1, Per32, 4, 0, Float},
+    {Q5_0, Per32, 5, 0, Whole, 16},
+    {Q5_1, Per32, 5, 0, Float},
+    {MXFP4, Per32, 4, 0, Whole, 12, 1, kCodesMXFP4, true},
+    {IQ4_NL, Per32, 4, 0, None, 0, 1, kCodesIQ4},
+    {Q2_K, Per256, 2, 16, Float, 0, 1, {}, false, true},
+    {Q3_K, Per256, 3, 16, Whole, 4},
+    {Q4_K, Per256, 4, 32, Float},
     {Q5_K, Per256, 5, 32, Float},
+    {Q6_K, Per256, 6, 16, Whole, 32},
+    {IQ1_M, Per256, 3, 16, Whole, 9, 0.125f, kCodesIQ1M},
     {IQ2_XXS, Per256, 3, 32, Whole, 43, 0.125f, kCodesIQ2},
+    {IQ2_XS, Per256, 3, 16, Whole, 43, 0.125f, kCodesIQ2},
+    {IQ2_S, Per256, 3, 16, Whole, 43, 0.125f, kCodesIQ2},
+    {IQ3_XXS, Per256, 4, 32, Whole, 62, 0.25f, kCodesIQ3XXS},
+    {IQ3_S, Per256, 4, 32, Whole, 15, 1, kCodesIQ3S},
+    {IQ4_XS, Per256, 4, 32, None, 0, 1, kCodesIQ4},
+    {TQ1_0, Per256, 2, 0, Whole, 1},
+    {TQ2_0, Per256, 2, 0, Whole, 1},
 };
 constexpr size_t kCount = std::size(kForms);
 

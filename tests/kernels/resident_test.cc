@@ -154,7 +154,8 @@ TEST_CASE("a resident form that can be turned back gives the blocks byte for byt
 TEST_CASE("the formats that memory does not bind from blocks have a resident form") {
   using enum gguf::TensorType;
   if (kernels::chosen_isa() != kernels::Isa::Avx2) return;
-  for (const gguf::TensorType type : {IQ1_S, IQ2_XXS, Q4_0, Q4_K, Q5_K}) {
+  for (const gguf::TensorType type : {IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S, IQ4_NL, IQ4_XS, Q2_K,
+                                      Q3_K,  Q4_K,  Q5_K,    Q4_0,   Q4_1,  Q5_0,    Q5_1,  MXFP4,  TQ1_0,  TQ2_0}) {
     CAPTURE(static_cast<int>(type));
     CHECK(kernels::resident_form(type) != nullptr);
   }

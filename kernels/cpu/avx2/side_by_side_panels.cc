@@ -47,23 +47,17 @@ SLUICE_AVX2_STEP void store_codes(const std::byte* codes, int g, int eight, cons
       auto& to = panel.codes[2 * (8 * g + 4 * half + p)];
       const __m256i first = _mm256_srai_epi16(_mm256_shuffle_epi8(steps[p], first_two), 8);
       const __m256i last = _mm256_srai_epi16(_mm256_shuffle_epi8(steps[p], last_two), 8);
-      store_group(to, eight, _mm256_mullo_epi16(first, scales[half]));
-      store_group(to + kPanelRows, eight, _mm256_mullo_epi16(last, scales[half]));
+      const bool is_scaled = kForms[kIndex].group != 0;
+      store_group(to, eight, is_scaled ? _mm256_mullo_epi16(first, scales[half]) : first);
+      store_group(to + kPanelRows, eight, is_scaled ? _mm256_mullo_epi16(last, scales[half]) : last);
     }
   }
 }
 
+// Scales and mins of a super-block.
 template <size_t kIndex>
-void fill_narrow(const std::byte* codes, const std::byte* head, int64_t n_groups, int eight, NarrowPanel& panel) {
+SLUICE_AVX2_STEP void fill_numbers_per256(const std::byte* head, int eight, NarrowPanel& panel) {
   constexpr SideBySide kForm = kForms[kIndex];
-  for (int g = 0; g < n_groups; ++g, codes += kForm.code_bytes()) store_codes<kIndex>(codes, g, eight, panel);
-  if constexpr (kForm.is_per32()) {
-    for (int g = 0; g < n_groups; ++g, head += kForm.head_bytes()) {
-      store_floats<kIndex>(head, kRowGroup * eight, panel.scale[g], panel.min[g]);
-      store_group(panel.mins[g], eight, _mm256_set1_epi16(kForm.zero));
-    }
-    return;
-  }
   store_floats<kIndex>(head, kRowGroup * eight, panel.scale[0], panel.min[0]);
   __m256i mins[8];
 #pragma GCC unroll 8
@@ -77,6 +71,20 @@ void fill_narrow(const std::byte* codes, const std::byte* head, int64_t n_groups
       store_group(panel.mins[g], eight, mins[g]);
     else if (g % 2 == 1)
       store_group(panel.mins[g / 2], eight, _mm256_blend_epi16(mins[g - 1], mins[g], 0xAA));
+  }
+}
+
+template <size_t kIndex>
+void fill_narrow(const std::byte* codes, const std::byte* head, int64_t n_groups, int eight, NarrowPanel& panel) {
+  constexpr SideBySide kForm = kForms[kIndex];
+  for (int g = 0; g < n_groups; ++g, codes += kForm.code_bytes()) store_codes<kIndex>(codes, g, eight, panel);
+  if constexpr (kForm.is_per32()) {
+    for (int g = 0; g < n_groups; ++g, head += kForm.head_bytes()) {
+      store_floats<kIndex>(head, kRowGroup * eight, panel.scale[g], panel.min[g]);
+      store_group(panel.mins[g], eight, _mm256_set1_epi16(kForm.zero));
+    }
+  } else {
+    fill_numbers_per256<kIndex>(head, eight, panel);
   }
 }
 
