@@ -36,6 +36,12 @@ void pack_codes(const Step* steps, int bits, uint32_t* to) {
   }
 }
 
+// Four codes -> four indices.
+uint32_t indices_of(uint32_t codes, const uint8_t* index_of) {
+  return index_of[codes & 255] | static_cast<uint32_t>(index_of[codes >> 8 & 255]) << 8 |
+         static_cast<uint32_t>(index_of[codes >> 16 & 255]) << 16 | static_cast<uint32_t>(index_of[codes >> 24]) << 24;
+}
+
 uint16_t stored_scale(const SideBySide& form, float scale) {
   scale /= form.factor;  // exact: a power of two
   return form.scale_is_bf16 ? reference::f32_to_bf16(scale) : reference::f32_to_f16(scale);
@@ -79,9 +85,11 @@ void pack_group(const SideBySide& form, const std::byte* const* rows, int64_t n_
     Step steps[64];
     for (int r = 0; r < kRowGroup; ++r) {
       unpack(rows[r] + at, n, coded[r]);
-      if (form.table.is_used)
-        for (uint8_t& code : coded[r].codes) code = index_of[code];
-      for (int j = 0; j < 64; ++j) std::memcpy(&steps[j][r], coded[r].codes + 4 * j, 4);
+      for (int j = 0; j < 64; ++j) {
+        uint32_t four;
+        std::memcpy(&four, coded[r].codes + 4 * j, sizeof four);
+        steps[j][r] = form.table.is_used ? indices_of(four, index_of) : four;
+      }
     }
     for (int g = 0; g < n / 32; ++g, codes += form.code_bytes())
       pack_codes(steps + 8 * g, form.bits, reinterpret_cast<uint32_t*>(codes));
