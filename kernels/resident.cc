@@ -14,11 +14,10 @@ std::vector<ResidentForm> all_forms() {
 #if defined(__x86_64__)
   for (size_t i = 0; i < side_by_side::kCount; ++i) {
     const SideBySide& form = side_by_side::kForms[i];
-    const int64_t unit = form.head_columns();
     forms.push_back({form.type,
                      "8 rows side by side",
-                     unit,
-                     unit / 32 * form.code_bytes() + form.head_bytes(),
+                     form.unit_columns(),
+                     form.unit_bytes(),
                      side_by_side::kPack[i],
                      nullptr,
                      {nullptr, avx2::kSideBySideProducts[i]},

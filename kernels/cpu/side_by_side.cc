@@ -47,23 +47,20 @@ uint16_t stored_scale(const SideBySide& form, float scale) {
   return form.scale_is_bf16 ? reference::f32_to_bf16(scale) : reference::f32_to_f16(scale);
 }
 
-// The heads of 256 columns, or fewer at the end of a row of a format of 32.
-void pack_heads(const SideBySide& form, const CodedValues* rows, int64_t n_columns, std::byte* head) {
-  for (int h = 0; h < n_columns / form.head_columns(); ++h, head += form.head_bytes()) {
-    auto* halves = reinterpret_cast<uint16_t*>(head);
-    auto* scales = reinterpret_cast<uint8_t*>(head + form.group_scales_at());
-    auto* mins = reinterpret_cast<uint8_t*>(head + form.group_mins_at());
-    for (int r = 0; r < kRowGroup; ++r) {
-      halves[r] = stored_scale(form, rows[r].scale[h]);
-      if (form.has_float_mins()) halves[form.mins_at() / 2 + r] = reference::f32_to_f16(rows[r].min[h]);
-      for (int g = 0; g < form.n_groups(); ++g) {
-        const int sixteen = g * form.group / 16;
-        const auto scale = static_cast<uint8_t>(rows[r].group_scales[sixteen]);
-        const auto min = static_cast<uint8_t>(rows[r].group_mins[sixteen]);
-        uint8_t& to = scales[g * kRowGroup + r];
-        to = form.shares_bytes ? static_cast<uint8_t>(scale | min << 4) : scale;
-        if (form.has_float_mins() && !form.shares_bytes) mins[g * kRowGroup + r] = min;
-      }
+// The head of unit h of 256 columns.
+void pack_head(const SideBySide& form, const CodedValues* rows, int h, std::byte* head) {
+  auto* halves = reinterpret_cast<uint16_t*>(head);
+  auto* scales = reinterpret_cast<uint8_t*>(head + form.group_scales_at());
+  auto* mins = reinterpret_cast<uint8_t*>(head + form.group_mins_at());
+  for (int r = 0; r < kRowGroup; ++r) {
+    halves[r] = stored_scale(form, rows[r].scale[h]);
+    if (form.has_float_mins()) halves[form.mins_at() / 2 + r] = reference::f32_to_f16(rows[r].min[h]);
+    for (int g = 0; g < form.n_groups(); ++g) {
+      const int sixteen = g * form.group / 16;
+      const auto scale = static_cast<uint8_t>(rows[r].group_scales[sixteen]);
+      const auto min = static_cast<uint8_t>(rows[r].group_mins[sixteen]);
+      scales[g * kRowGroup + r] = form.shares_bytes ? static_cast<uint8_t>(scale | min << 4) : scale;
+      if (form.has_float_mins() && !form.shares_bytes) mins[g * kRowGroup + r] = min;
     }
   }
 }
@@ -76,8 +73,7 @@ void pack_group(const SideBySide& form, const std::byte* const* rows, int64_t n_
   // Of a code that stands in the table twice (the two zeros of MXFP4, what fills up a short table) the first place.
   for (size_t i = 16; i-- > 0;) index_of[static_cast<uint8_t>(form.table.codes[i])] = static_cast<uint8_t>(i);
 
-  std::byte* codes = group;
-  std::byte* heads = group + n_columns / 32 * form.code_bytes();
+  std::byte* unit = group;
   for (int64_t first = 0; first < n_columns; first += 256) {
     const int64_t n = std::min<int64_t>(256, n_columns - first);
     const uint64_t at = static_cast<uint64_t>(first / layout.block_values) * layout.block_bytes;
@@ -91,10 +87,13 @@ void pack_group(const SideBySide& form, const std::byte* const* rows, int64_t n_
         steps[j][r] = form.table.is_used ? indices_of(four, index_of) : four;
       }
     }
-    for (int g = 0; g < n / 32; ++g, codes += form.code_bytes())
-      pack_codes(steps + 8 * g, form.bits, reinterpret_cast<uint32_t*>(codes));
-    pack_heads(form, coded, n, heads);
-    heads += n / form.head_columns() * form.head_bytes();
+    const auto columns = static_cast<int>(form.unit_columns());
+    for (int h = 0; h < n / columns; ++h, unit += form.unit_bytes()) {
+      for (int g = 0; g < columns / 32; ++g)
+        pack_codes(steps + 8 * (h * columns / 32 + g), form.bits,
+                   reinterpret_cast<uint32_t*>(unit + g * form.code_bytes()));
+      pack_head(form, coded, h, unit + form.head_at());
+    }
   }
 }
 

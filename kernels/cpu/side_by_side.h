@@ -1,10 +1,13 @@
 // The resident form of most formats: eight rows side by side, each code as few bits as there are different ones, in
 // planes of bits. What a format is in this form is a row of the table below; the code is the same for all.
 //
-// A group of eight rows of n columns is
+// A group of eight rows is a run of units, of 256 columns or, where activations are Per32, of 32. Memory is read from one
+// end to the other. A unit is
 //
-//   codes  32 * bits bytes for each 32 columns, then
-//   heads  one for each scale: 256 columns, or 32 where activations are Per32
+//   codes  32 * bits bytes for each 32 columns
+//   head   the scales
+//
+// and starts at any multiple of 16 bytes.
 //
 // Codes: step j of eight is columns 4j to 4j + 3, a byte each, of all rows: 32 bytes. A byte holds the code itself, or its
 // index into a table of 16. Of its bits, lowest first,
@@ -16,7 +19,7 @@
 //   5     four, one    a plane of one bit: 1 vector, step j at bit one_bit_place(j)
 //   6     four, two
 //
-// Heads: scale 16 bits x 8 rows | min f16 x 8 rows, with Mins::Float |
+// Head:  scale 16 bits x 8 rows | min f16 x 8 rows, with Mins::Float |
 //        and for each group of columns in a super-block of 256
 //        group scale i8 x 8 rows, of all groups | group min u8 x 8 rows, of all groups, with Mins::Float
 //        or both in the nibbles of one byte, the scale low
@@ -49,8 +52,10 @@ struct SideBySide {
   constexpr bool is_per32() const { return activation == ActivationFormat::Per32; }
   constexpr bool has_float_mins() const { return mins == Coding::Mins::Float; }
   constexpr int64_t code_bytes() const { return 32 * bits; }  // of 32 columns
-  constexpr int64_t head_columns() const { return is_per32() ? 32 : 256; }
+  constexpr int64_t unit_columns() const { return is_per32() ? 32 : 256; }
   constexpr int n_groups() const { return is_per32() || group == 0 ? 0 : 256 / group; }  // in a head
+  constexpr int64_t head_at() const { return unit_columns() / 32 * code_bytes(); }
+  constexpr int64_t unit_bytes() const { return head_at() + head_bytes(); }
   // Where things are in a head.
   constexpr int64_t mins_at() const { return 2 * kRowGroup; }
   constexpr int64_t group_scales_at() const { return (has_float_mins() ? 4 : 2) * kRowGroup; }

@@ -48,18 +48,18 @@ SLUICE_AVX2_STEP void add_columns(const std::byte* codes, const int8_t* const (&
 }
 
 template <size_t kIndex, int N>
-SLUICE_AVX2_STEP void multiply_per256(const std::byte* codes, int64_t n_columns, const void* const* inputs,
-                                      float* out) {
+SLUICE_AVX2_STEP void multiply_per256(const std::byte* unit, int64_t n_columns, const void* const* inputs, float* out) {
   constexpr SideBySide kForm = kForms[kIndex];
-  const std::byte* head = codes + n_columns / 32 * kForm.code_bytes();
   const reference::Activation256* x[N];
   __m256 sums[N];
   for (int i = 0; i < N; ++i) {
     x[i] = static_cast<const reference::Activation256*>(inputs[i]);
     sums[i] = _mm256_setzero_ps();
   }
-  for (int64_t b = 0; b < n_columns / 256; ++b, head += kForm.head_bytes()) {
-    prefetch_ahead<8 * kForm.code_bytes()>(codes);
+  for (int64_t b = 0; b < n_columns / 256; ++b, unit += kForm.unit_bytes()) {
+    prefetch_ahead<kForm.unit_bytes()>(unit);
+    const std::byte* codes = unit;
+    const std::byte* head = unit + kForm.head_at();
     __m256i whole[N], away[N];
     for (int i = 0; i < N; ++i) whole[i] = away[i] = _mm256_setzero_si256();
 #pragma GCC unroll 1
@@ -88,10 +88,9 @@ SLUICE_AVX2_STEP void multiply_per256(const std::byte* codes, int64_t n_columns,
 }
 
 template <size_t kIndex, int N>
-SLUICE_AVX2_STEP void multiply_per32(const std::byte* codes, int64_t n_columns, const void* const* inputs, float* out) {
+SLUICE_AVX2_STEP void multiply_per32(const std::byte* unit, int64_t n_columns, const void* const* inputs, float* out) {
   constexpr SideBySide kForm = kForms[kIndex];
   const __m256i ones[2] = {_mm256_set1_epi16(1), _mm256_set1_epi16(1)};
-  const std::byte* head = codes + n_columns / 32 * kForm.code_bytes();
   const reference::Activation32* x[N];
   __m256 sums[N];
   for (int i = 0; i < N; ++i) {
@@ -99,15 +98,16 @@ SLUICE_AVX2_STEP void multiply_per32(const std::byte* codes, int64_t n_columns, 
     sums[i] = _mm256_setzero_ps();
   }
 #pragma GCC unroll 1
-  for (int64_t g = 0; g < n_columns / 32; ++g, codes += kForm.code_bytes(), head += kForm.head_bytes()) {
-    prefetch_ahead<kForm.code_bytes()>(codes);
+  for (int64_t g = 0; g < n_columns / 32; ++g, unit += kForm.unit_bytes()) {
+    prefetch_ahead<kForm.unit_bytes()>(unit);
     __m256i whole[N];
     const int8_t* q[N];
     for (int i = 0; i < N; ++i) {
       whole[i] = _mm256_setzero_si256();
       q[i] = x[i][g].q;
     }
-    add_columns<kIndex, N>(codes, q, ones, whole);
+    add_columns<kIndex, N>(unit, q, ones, whole);
+    const std::byte* head = unit + kForm.head_at();
     const __m256 scale = scales_of_head<kIndex>(head);
     for (int i = 0; i < N; ++i) {
       const reference::Activation32& input = x[i][g];

@@ -15,14 +15,17 @@ SLUICE_AVX2_STEP __m256i shifted(__m256i v, int left) {
 
 // The indices of steps 4 * half to 4 * half + 3 of 32 columns. With 3 bits, bits 4 to 6 of a byte may hold anything.
 template <int kBits>
-SLUICE_AVX2_STEP void unpack_indices(const __m256i* plane, int half, __m256i (&steps)[4]) {
+SLUICE_AVX2_STEP void unpack_indices(const std::byte* codes, int half, __m256i (&steps)[4]) {
+  const auto vector = [codes](int v) __attribute__((always_inline)) {
+    return load_bytes(codes + 32 * v);
+  };
   if constexpr (kBits == 2) {
-    const __m256i four = _mm256_load_si256(plane + half);
+    const __m256i four = vector(half);
 #pragma GCC unroll 4
     for (int p = 0; p < 4; ++p) steps[p] = _mm256_and_si256(shifted(four, -2 * p), _mm256_set1_epi8(3));
   } else if constexpr (kBits == 3) {
     // Two steps at a time in the nibbles of a byte, with the third bit set in both at once.
-    const __m256i four = _mm256_load_si256(plane + half), third = _mm256_load_si256(plane + 2);
+    const __m256i four = vector(half), third = vector(2);
 #pragma GCC unroll 2
     for (int p = 0; p < 2; ++p) {
       const __m256i low = _mm256_and_si256(shifted(four, -2 * p), _mm256_set1_epi8(0x33));
@@ -33,19 +36,19 @@ SLUICE_AVX2_STEP void unpack_indices(const __m256i* plane, int half, __m256i (&s
   } else {
 #pragma GCC unroll 2
     for (int v = 0; v < 2; ++v) {
-      const __m256i two = _mm256_load_si256(plane + 2 * half + v);
+      const __m256i two = vector(2 * half + v);
       steps[2 * v] = _mm256_and_si256(two, _mm256_set1_epi8(15));
       steps[2 * v + 1] = _mm256_and_si256(_mm256_srli_epi16(two, 4), _mm256_set1_epi8(15));
     }
     if constexpr (kBits == 5) {
-      const __m256i fifth = _mm256_load_si256(plane + 4);
+      const __m256i fifth = vector(4);
 #pragma GCC unroll 4
       for (int p = 0; p < 4; ++p)
         steps[p] = _mm256_or_si256(
             steps[p], _mm256_and_si256(shifted(fifth, 4 - one_bit_place(4 * half + p)), _mm256_set1_epi8(0x10)));
     }
     if constexpr (kBits == 6) {
-      const __m256i four = _mm256_load_si256(plane + 4 + half);
+      const __m256i four = vector(4 + half);
 #pragma GCC unroll 4
       for (int p = 0; p < 4; ++p)
         steps[p] = _mm256_or_si256(steps[p], _mm256_and_si256(shifted(four, 4 - 2 * p), _mm256_set1_epi8(0x30)));
@@ -67,7 +70,7 @@ SLUICE_AVX2_STEP __m256i code_table() {
 template <size_t kIndex>
 SLUICE_AVX2_STEP void unpack_codes(const std::byte* codes, int half, __m256i (&steps)[4]) {
   constexpr SideBySide kForm = side_by_side::kForms[kIndex];
-  unpack_indices<kForm.bits>(reinterpret_cast<const __m256i*>(codes), half, steps);
+  unpack_indices<kForm.bits>(codes, half, steps);
 #pragma GCC unroll 4
   for (int p = 0; p < 4; ++p) {
     if constexpr (kForm.table.is_used)

@@ -74,41 +74,41 @@ SLUICE_AVX2_STEP void fill_numbers_per256(const std::byte* head, int eight, Narr
   }
 }
 
+// Units from `unit` on, n_groups times 32 columns.
 template <size_t kIndex>
-void fill_narrow(const std::byte* codes, const std::byte* head, int64_t n_groups, int eight, NarrowPanel& panel) {
+void fill(const std::byte* unit, int64_t n_groups, int eight, NarrowPanel& panel) {
   constexpr SideBySide kForm = kForms[kIndex];
-  for (int g = 0; g < n_groups; ++g, codes += kForm.code_bytes()) store_codes<kIndex>(codes, g, eight, panel);
   if constexpr (kForm.is_per32()) {
-    for (int g = 0; g < n_groups; ++g, head += kForm.head_bytes()) {
-      store_floats<kIndex>(head, kRowGroup * eight, panel.scale[g], panel.min[g]);
+    for (int g = 0; g < n_groups; ++g, unit += kForm.unit_bytes()) {
+      store_codes<kIndex>(unit, g, eight, panel);
+      store_floats<kIndex>(unit + kForm.head_at(), kRowGroup * eight, panel.scale[g], panel.min[g]);
       store_group(panel.mins[g], eight, _mm256_set1_epi16(kForm.zero));
     }
   } else {
-    fill_numbers_per256<kIndex>(head, eight, panel);
+    for (int g = 0; g < 8; ++g) store_codes<kIndex>(unit + g * kForm.code_bytes(), g, eight, panel);
+    fill_numbers_per256<kIndex>(unit + kForm.head_at(), eight, panel);
   }
 }
 
 template <size_t kIndex>
-void fill_wide(const std::byte* codes, const std::byte* head, int64_t n_groups, int eight, WidePanel& panel) {
+void fill(const std::byte* unit, int64_t n_groups, int eight, WidePanel& panel) {
   constexpr SideBySide kForm = kForms[kIndex];
-  for (int g = 0; g < n_groups; ++g, codes += kForm.code_bytes())
-    store_codes<kIndex>(codes, g, eight, column_numbers<kIndex>(head, g).scales, panel);
-  const int64_t n_heads = kForm.is_per32() ? n_groups : 1;
-  for (int h = 0; h < n_heads; ++h, head += kForm.head_bytes())
-    _mm256_store_ps(panel.scale[h] + kRowGroup * eight, scales_of_head<kIndex>(head));
+  constexpr int64_t kGroupsOfUnit = kForm.unit_columns() / 32;
+  for (int g = 0; g < n_groups; unit += kForm.unit_bytes()) {
+    const std::byte* head = unit + kForm.head_at();
+    _mm256_store_ps(panel.scale[g / kGroupsOfUnit] + kRowGroup * eight, scales_of_head<kIndex>(head));
+    for (int k = 0; k < kGroupsOfUnit; ++k, ++g)
+      store_codes<kIndex>(unit + k * kForm.code_bytes(), g, eight, column_numbers<kIndex>(head, k).scales, panel);
+  }
 }
 
 template <size_t kIndex>
 void fill_panel(const std::byte* group, int64_t n_columns, int64_t first_column, int eight, void* panel) {
   constexpr SideBySide kForm = kForms[kIndex];
-  const std::byte* codes = group + first_column / 32 * kForm.code_bytes();
-  const std::byte* head =
-      group + n_columns / 32 * kForm.code_bytes() + first_column / kForm.head_columns() * kForm.head_bytes();
+  const std::byte* unit = group + first_column / kForm.unit_columns() * kForm.unit_bytes();
   const int64_t n_groups = smaller(8, (n_columns - first_column) / 32);
-  if constexpr (kForm.is_signed())
-    fill_wide<kIndex>(codes, head, n_groups, eight, *static_cast<WidePanel*>(panel));
-  else
-    fill_narrow<kIndex>(codes, head, n_groups, eight, *static_cast<NarrowPanel*>(panel));
+  using Panel = std::conditional_t<kForm.is_signed(), WidePanel, NarrowPanel>;
+  fill<kIndex>(unit, n_groups, eight, *static_cast<Panel*>(panel));
 }
 
 template <size_t... kIndex>
