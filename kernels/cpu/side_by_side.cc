@@ -18,13 +18,11 @@ void pack_codes(const Step* steps, int bits, uint32_t* to) {
     for (int v = 0; v < 4; ++v, to += kRowGroup)
       for (int r = 0; r < kRowGroup; ++r)
         to[r] = (steps[2 * v][r] & 0x0F0F0F0F) | (steps[2 * v + 1][r] & 0x0F0F0F0F) << 4;
-  }
-  if (bits != 4 && bits != 5) {
-    const int from = bits == 6 ? 4 : 0;
+  } else {
     for (int v = 0; v < 2; ++v, to += kRowGroup)
       for (int r = 0; r < kRowGroup; ++r) {
         to[r] = 0;
-        for (int p = 0; p < 4; ++p) to[r] |= (steps[4 * v + p][r] >> from & 0x03030303) << (2 * p);
+        for (int p = 0; p < 4; ++p) to[r] |= (steps[4 * v + p][r] & 0x03030303) << (2 * p);
       }
   }
   if (bits % 2 == 1) {

@@ -17,7 +17,6 @@
 //   3     two, one                           high ones
 //   4     four         a plane of two bits: 2 vectors; vector v has step 4v + p at bit 2p
 //   5     four, one    a plane of one bit: 1 vector, step j at bit one_bit_place(j)
-//   6     four, two
 //
 // Head:  scale 16 bits x 8 rows | min f16 x 8 rows, with Mins::Float |
 //        and for each group of columns in a super-block of 256
@@ -107,7 +106,6 @@ constexpr SideBySide kForms[] = {
     {Q3_K, Per256, 3, 16, Whole, 4},
     {Q4_K, Per256, 4, 32, Float},
     {Q5_K, Per256, 5, 32, Float},
-    {Q6_K, Per256, 6, 16, Whole, 32},
     {IQ1_M, Per256, 3, 16, Whole, 9, 0.125f, kCodesIQ1M},
     {IQ2_XXS, Per256, 3, 32, Whole, 43, 0.125f, kCodesIQ2},
     {IQ2_XS, Per256, 3, 16, Whole, 43, 0.125f, kCodesIQ2},

@@ -159,5 +159,5 @@ TEST_CASE("the formats that memory does not bind from blocks have a resident for
     CAPTURE(static_cast<int>(type));
     CHECK(kernels::resident_form(type) != nullptr);
   }
-  for (const gguf::TensorType type : {F16, Q8_0}) CHECK(kernels::resident_form(type) == nullptr);
+  for (const gguf::TensorType type : {F16, Q6_K, Q8_0}) CHECK(kernels::resident_form(type) == nullptr);
 }

@@ -57,13 +57,14 @@ SLUICE_AVX2_STEP void multiply_per256(const std::byte* unit, int64_t n_columns, 
     sums[i] = _mm256_setzero_ps();
   }
   for (int64_t b = 0; b < n_columns / 256; ++b, unit += kForm.unit_bytes()) {
-    prefetch_ahead<kForm.unit_bytes()>(unit);
     const std::byte* codes = unit;
     const std::byte* head = unit + kForm.head_at();
+    prefetch_ahead<kForm.head_bytes()>(head);
     __m256i whole[N], away[N];
     for (int i = 0; i < N; ++i) whole[i] = away[i] = _mm256_setzero_si256();
 #pragma GCC unroll 1
     for (int g = 0; g < 8; ++g, codes += kForm.code_bytes()) {
+      prefetch_ahead<kForm.code_bytes()>(codes);  // a few lines at a time: a core waits for so many only
       const ColumnNumbers numbers = column_numbers<kIndex>(head, g);
       const int8_t* q[N];
       for (int i = 0; i < N; ++i) q[i] = x[i][b].q + 32 * g;

@@ -47,12 +47,6 @@ SLUICE_AVX2_STEP void unpack_indices(const std::byte* codes, int half, __m256i (
         steps[p] = _mm256_or_si256(
             steps[p], _mm256_and_si256(shifted(fifth, 4 - one_bit_place(4 * half + p)), _mm256_set1_epi8(0x10)));
     }
-    if constexpr (kBits == 6) {
-      const __m256i four = vector(4 + half);
-#pragma GCC unroll 4
-      for (int p = 0; p < 4; ++p)
-        steps[p] = _mm256_or_si256(steps[p], _mm256_and_si256(shifted(four, 4 - 2 * p), _mm256_set1_epi8(0x30)));
-    }
   }
 }
 
