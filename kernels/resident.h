@@ -1,5 +1,5 @@
-// Resident forms: other ways for weights to lie in memory, exact and invertible, where those multiply faster than the
-// blocks of the file. They hold the same numbers, so every product has the same bits in either form.
+// Resident forms: other ways for weights to lie in memory, exact, where those multiply faster than the blocks of the
+// file. They hold the same numbers, so every product has the same bits in either form.
 //
 // Rows lie in groups of kRowGroup side by side; the last group of a matrix repeats its last row.
 #pragma once
@@ -16,19 +16,25 @@ namespace sluice::kernels {
 struct ResidentForm {
   gguf::TensorType type;  // of the blocks it is made of
   std::string_view name;
-  int64_t super_block_bytes;  // of kRowGroup rows and 256 columns
-  // Makes a group, 64-byte aligned, of the blocks of its rows.
-  void (*pack)(const std::byte* const* rows, int64_t n_columns, std::byte* group);
-  // The blocks of row r of a group again, byte for byte.
+  int64_t unit_columns;  // rows are a multiple of this long
+  int64_t unit_bytes;    // of kRowGroup rows and unit_columns
+  // Makes a group, 64-byte aligned, of the blocks of its rows. Called where the instruction set has a group_product only.
+  using Pack = void(const std::byte* const* rows, int64_t n_columns, std::byte* group);
+  Pack* pack;
+  // The blocks of row r of a group again, byte for byte. Null in most forms: the file keeps the blocks.
   void (*restore_row)(const std::byte* group, int64_t r, int64_t n_columns, std::byte* row);
   // By Isa: out[i * kRowGroup + r] = row r times inputs[i], as RowGroupProduct.
   using GroupProduct = void(const std::byte* group, int64_t n_columns, const void* const* inputs, int64_t n_inputs,
                             float* out);
   std::array<GroupProduct*, kIsaCount> group_product{};
+  // By Isa: fills the part of a panel that a group takes, with the 256 columns from first_column on (those that there
+  // are) in rows kRowGroup * eight and up. The panel is the one that the tile product of the format reads.
+  using FillPanel = void(const std::byte* group, int64_t n_columns, int64_t first_column, int eight, void* panel);
+  std::array<FillPanel*, kIsaCount> fill_panel{};
 
-  // Bytes of a group of kRowGroup rows of n_columns, a multiple of 256: whole cache lines.
+  // Bytes of a group of kRowGroup rows of n_columns, a multiple of unit_columns: whole cache lines.
   uint64_t group_bytes(int64_t n_columns) const {
-    return static_cast<uint64_t>(n_columns / 256 * super_block_bytes + 63) / 64 * 64;
+    return static_cast<uint64_t>(n_columns / unit_columns * unit_bytes + 63) / 64 * 64;
   }
   // Of a matrix.
   uint64_t bytes(int64_t n_rows, int64_t n_columns) const {

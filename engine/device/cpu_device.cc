@@ -91,7 +91,7 @@ class CpuDevice : public Device {
     // A copy can lie in huge pages, which a mapped file cannot: a pass over it stops at no page walk.
     std::vector<ResidentOffer> offers = {{nullptr, matrix.bytes() * count, 0}};
     const kernels::ResidentForm* form = kernels::resident_form(matrix.type);
-    if (form == nullptr || !eight_bit_ || matrix.n_inputs % 256 != 0 ||
+    if (form == nullptr || !eight_bit_ || matrix.n_inputs % form->unit_columns != 0 ||
         form->group_product[static_cast<size_t>(kernels::chosen_isa())] == nullptr)
       return offers;
     offers.push_back({form, form->bytes(matrix.n_outputs, matrix.n_inputs) * count, 0});

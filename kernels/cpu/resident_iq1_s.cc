@@ -10,6 +10,7 @@ namespace {
 
 using resident_iq1_s::kCodeBytes;
 using resident_iq1_s::kHeadBytes;
+using resident_iq1_s::kUnitBytes;
 
 // A super-block of the file: see kernels/reference/format_iq1.cc.
 struct Block {
@@ -53,7 +54,8 @@ void pack(const std::byte* const* rows, int64_t n_columns, std::byte* group) {
   const Spread& table = spread();
   const int64_t n_blocks = n_columns / 256;
   for (int64_t b = 0; b < n_blocks; ++b) {
-    auto* codes = reinterpret_cast<uint32_t*>(group + b * kCodeBytes);
+    std::byte* unit = group + b * kUnitBytes;
+    auto* codes = reinterpret_cast<uint32_t*>(unit);
     Head head{};
     for (int64_t r = 0; r < kRowGroup; ++r) {
       Block block;
@@ -69,7 +71,7 @@ void pack(const std::byte* const* rows, int64_t n_columns, std::byte* group) {
         }
       }
     }
-    std::memcpy(group + n_blocks * kCodeBytes + b * kHeadBytes, &head, sizeof head);
+    std::memcpy(unit + kCodeBytes, &head, sizeof head);
   }
 }
 
@@ -86,9 +88,10 @@ uint32_t index_of(uint32_t squeezed) {
 void restore_row(const std::byte* group, int64_t r, int64_t n_columns, std::byte* row) {
   const int64_t n_blocks = n_columns / 256;
   for (int64_t b = 0; b < n_blocks; ++b) {
-    const auto* codes = reinterpret_cast<const uint32_t*>(group + b * kCodeBytes);
+    const std::byte* unit = group + b * kUnitBytes;
+    const auto* codes = reinterpret_cast<const uint32_t*>(unit);
     Head head;
-    std::memcpy(&head, group + n_blocks * kCodeBytes + b * kHeadBytes, sizeof head);
+    std::memcpy(&head, unit + kCodeBytes, sizeof head);
     Block block{};
     block.scale = head.scales[r];
     for (int g = 0; g < 8; ++g) {
@@ -109,14 +112,16 @@ void restore_row(const std::byte* group, int64_t r, int64_t n_columns, std::byte
 
 #if defined(__x86_64__)
 constexpr ResidentForm::GroupProduct* kAvx2 = avx2::multiply_resident_iq1_s;
+constexpr ResidentForm::FillPanel* kAvx2Panel = avx2::fill_panel_resident_iq1_s;
 #else
 constexpr ResidentForm::GroupProduct* kAvx2 = nullptr;
+constexpr ResidentForm::FillPanel* kAvx2Panel = nullptr;
 #endif
 
 }  // namespace
 
 const ResidentForm kResidentIQ1S = {
-    gguf::TensorType::IQ1_S,  "ternary, 8 rows side by side", kCodeBytes + kHeadBytes, pack, restore_row,
-    {nullptr, kAvx2, nullptr}};
+    gguf::TensorType::IQ1_S, "ternary, 8 rows side by side", 256, kUnitBytes, pack, restore_row,
+    {nullptr, kAvx2},        {nullptr, kAvx2Panel}};
 
 }  // namespace sluice::kernels

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <random>
 
 namespace sluice::test {
@@ -61,6 +62,31 @@ void fill_codes(const kernels::Format& format, std::vector<std::byte>& blocks, s
   const uint32_t size = format.layout->block_bytes;
   for (size_t i = 0; i < blocks.size(); ++i)
     if (const size_t at = i % size; at < begin || at >= end) blocks[i] = fill;
+}
+
+void set_extreme_scales(const kernels::Format& format, std::vector<std::byte>& blocks) {
+  constexpr uint16_t kHalves[] = {0x0001, 0x83FF, 0x0400, 0x7BFF,
+                                  0x8000, 0xFBFF, 0x0000};  // subnormals, zeros, +-65504
+  constexpr uint8_t kExponents[] = {0, 1, 2, 127, 235};
+  const auto [begin, end] = float_bytes(format);
+  const uint32_t size = format.layout->block_bytes;
+  size_t next = 0;
+  for (size_t block = 0; block < blocks.size(); block += size) {
+    if (format.type == gguf::TensorType::MXFP4) {
+      blocks[block] = static_cast<std::byte>(kExponents[next++ % std::size(kExponents)]);
+    } else if (format.type == gguf::TensorType::IQ1_M) {  // in the top nibbles of four 16-bit numbers
+      const uint16_t half = kHalves[next++ % std::size(kHalves)];
+      for (size_t j = 0; j < 4; ++j) {
+        std::byte& top = blocks[block + 49 + 2 * j];
+        top = (top & std::byte{15}) | static_cast<std::byte>((half >> (4 * j) & 15) << 4);
+      }
+    } else {
+      for (uint32_t at = begin; at < end; at += 2) {
+        const uint16_t half = kHalves[next++ % std::size(kHalves)];
+        std::memcpy(blocks.data() + block + at, &half, sizeof half);
+      }
+    }
+  }
 }
 
 }  // namespace sluice::test

@@ -29,10 +29,11 @@ struct NarrowPanel {
   float min[8][kPanelRows];
 };
 
-// Fills the part of a panel of eight rows in a resident form: columns from first_column on, rows from 8 * eight on.
-using FillFromResident = void(const std::byte* group, int64_t n_columns, int64_t first_column, int eight,
-                              NarrowPanel& panel);
-FillFromResident fill_panel_resident_iq1_s, fill_panel_resident_q4_k;
+// 256 columns of 16 rows as 16-bit numbers: 8.5 KiB.
+struct WidePanel {
+  alignas(64) int16_t codes[128][kPanelRows][2];  // times the group's scale
+  float scale[8][kPanelRows];
+};
 
 // Eight rows of one step of a panel: its first (eight = 0) or second half.
 SLUICE_AVX2_STEP __m256i load_group(const void* step, int eight) {

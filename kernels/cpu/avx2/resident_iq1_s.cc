@@ -13,7 +13,7 @@ namespace sluice::kernels::avx2 {
 namespace {
 
 using resident_iq1_s::kCodeBytes;
-using resident_iq1_s::kHeadBytes;
+using resident_iq1_s::kUnitBytes;
 
 // What a group of 32 columns multiplies by, for eight rows, each number twice.
 struct Group {
@@ -36,16 +36,15 @@ SLUICE_AVX2_STEP Group unpack_group(const std::byte* head, int g) {
 template <int N>
 SLUICE_AVX2_STEP void multiply(const std::byte* group, int64_t n_columns, const void* const* inputs, float* out) {
   const __m256i two_bits = _mm256_set1_epi8(3);
-  const int64_t n_blocks = n_columns / 256;
-  const std::byte* head = group + n_blocks * kCodeBytes;
   const reference::Activation256* x[N];
   __m256 sums[N];
   for (int i = 0; i < N; ++i) {
     x[i] = static_cast<const reference::Activation256*>(inputs[i]);
     sums[i] = _mm256_setzero_ps();
   }
-  for (int64_t b = 0; b < n_blocks; ++b, group += kCodeBytes, head += kHeadBytes) {
-    prefetch_ahead<kCodeBytes>(group);
+  for (int64_t b = 0; b < n_columns / 256; ++b, group += kUnitBytes) {
+    prefetch_ahead<kUnitBytes>(group);
+    const std::byte* head = group + kCodeBytes;
     __m256i dots[N], away[N];
     for (int i = 0; i < N; ++i) dots[i] = away[i] = _mm256_setzero_si256();
 #pragma GCC unroll 2
@@ -53,7 +52,7 @@ SLUICE_AVX2_STEP void multiply(const std::byte* group, int64_t n_columns, const 
       __m256i pairs[N];
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half) {
-        const __m256i packed = _mm256_load_si256(reinterpret_cast<const __m256i*>(group) + 2 * g + half);
+        const __m256i packed = load_bytes(group + 64 * g + 32 * half);
 #pragma GCC unroll 4
         for (int p = 0; p < 4; ++p) {
           const __m256i codes = _mm256_and_si256(_mm256_srli_epi16(packed, 2 * p), two_bits);
@@ -87,14 +86,13 @@ SLUICE_AVX2_STEP void multiply(const std::byte* group, int64_t n_columns, const 
 
 }  // namespace
 
-void fill_panel_resident_iq1_s(const std::byte* group, int64_t n_columns, int64_t first_column, int eight,
-                               NarrowPanel& panel) {
+void fill_panel_resident_iq1_s(const std::byte* group, int64_t, int64_t first_column, int eight, void* to) {
+  auto& panel = *static_cast<NarrowPanel*>(to);
   const __m256i two_bits = _mm256_set1_epi8(3);
-  const int64_t block = first_column / 256;
-  const std::byte* head = group + n_columns / 256 * kCodeBytes + block * kHeadBytes;
-  const auto* codes = reinterpret_cast<const __m256i*>(group + block * kCodeBytes);
+  const std::byte* codes = group + first_column / 256 * kUnitBytes;
+  const std::byte* head = codes + kCodeBytes;
   for (int c = 0; c < 16; ++c) {
-    const __m256i packed = _mm256_load_si256(codes + c);
+    const __m256i packed = load_bytes(codes + 32 * c);
 #pragma GCC unroll 4
     for (int p = 0; p < 4; ++p)
       store_group(panel.codes[4 * c + p], eight, _mm256_and_si256(_mm256_srli_epi16(packed, 2 * p), two_bits));

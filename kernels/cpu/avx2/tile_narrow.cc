@@ -23,10 +23,9 @@ SLUICE_AVX2_STEP void keep_every_other(int16_t* sixteen) {
 
 void fill_panel(const TileJob& job, int64_t first_column, int index, NarrowPanel& panel) {
   if (job.form != nullptr) {
-    FillFromResident* fill =
-        job.form->type == gguf::TensorType::Q4_K ? fill_panel_resident_q4_k : fill_panel_resident_iq1_s;
     for (int group = 0; group < kGroups; ++group)
-      fill(job.groups[index * kGroups + group], job.n_columns, first_column, group, panel);
+      job.form->fill_panel[static_cast<size_t>(Isa::Avx2)](job.groups[index * kGroups + group], job.n_columns,
+                                                           first_column, group, &panel);
     return;
   }
   const Format& format = *job.format;

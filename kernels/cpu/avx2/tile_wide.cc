@@ -9,13 +9,15 @@
 namespace sluice::kernels::avx2 {
 namespace {
 
-// 256 columns of 16 rows: 8.5 KiB.
-struct Panel {
-  alignas(64) int16_t codes[128][kPanelRows][2];
-  float scale[8][kPanelRows];
-};
+using Panel = WidePanel;
 
 void fill_panel(const TileJob& job, int64_t first_column, int index, Panel& panel) {
+  if (job.form != nullptr) {
+    for (int group = 0; group < kGroups; ++group)
+      job.form->fill_panel[static_cast<size_t>(Isa::Avx2)](job.groups[index * kGroups + group], job.n_columns,
+                                                           first_column, group, &panel);
+    return;
+  }
   const Format& format = *job.format;
   const gguf::TypeLayout& layout = *format.layout;
   UnpackCodes* unpack = format.unpack_codes[static_cast<size_t>(Isa::Avx2)];
