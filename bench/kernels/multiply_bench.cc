@@ -1,5 +1,5 @@
 // Products of matrices of every type, and of every resident form, with 1, 16 and 128 inputs, on one thread and on all,
-// against the machine's limits.
+// against the machine's limits. `cached` is one input, with weights that lie in the second-level cache.
 //
 //   weights/cycle   weights that a core multiplies a cycle (each by one input)
 //   GB/s            bytes of weights a second
@@ -34,6 +34,7 @@ using namespace sluice::kernels;
 
 constexpr int64_t kColumns = 4096;
 constexpr int64_t kRowsOfGemm = 4096;
+constexpr int64_t kCachedRowsAThread = 64;
 constexpr uint64_t kMostBytesOfGemv = uint64_t{512} << 20;
 
 struct Limits {
@@ -74,13 +75,23 @@ AlignedBytes pack(const ResidentForm& form, const std::vector<std::byte>& blocks
   return packed;
 }
 
+struct Family {
+  const char* name;
+  int64_t n_inputs;
+  bool is_cached = false;
+};
+constexpr Family kFamilies[] = {{"gemv", 1}, {"cached", 1, true}, {"gemm16", 16}, {"gemm128", 128}};
+
 // form null: blocks as files have them.
-void multiply_by_inputs(benchmark::State& state, const Format& format, const ResidentForm* form, int64_t n_inputs,
+void multiply_by_inputs(benchmark::State& state, const Format& format, const ResidentForm* form, const Family& family,
                         ThreadPool& pool, const Limits& limits) {
+  const int64_t n_inputs = family.n_inputs;
   const gguf::TypeLayout& layout = *format.layout;
   const uint64_t row_bytes = static_cast<uint64_t>(kColumns / layout.block_values) * layout.block_bytes;
   const uint64_t gemv_bytes = std::min(2 * last_level_cache_bytes(), kMostBytesOfGemv);
-  const int64_t n_rows = n_inputs == 1 ? static_cast<int64_t>(gemv_bytes / row_bytes) : kRowsOfGemm;
+  const int64_t n_rows = family.is_cached ? kCachedRowsAThread * pool.n_threads()
+                         : n_inputs == 1  ? static_cast<int64_t>(gemv_bytes / row_bytes)
+                                          : kRowsOfGemm;
   const std::vector<std::byte> weights = random_matrix(layout, n_rows);
   std::vector<std::byte> inputs(static_cast<size_t>(n_inputs * kColumns) * sizeof(float));
   fill_random_blocks(gguf::TensorType::F32, 1, 2, inputs);
@@ -144,19 +155,18 @@ void measure_limits(Limits& limits) {
 }
 
 void register_all(const Limits& limits) {
-  for (const int64_t n_inputs : {1, 16, 128})
+  for (const Family& family : kFamilies)
     for (const Format& format : all_formats()) {
       if (!has_random_blocks(format.type)) continue;
       std::vector<const ResidentForm*> forms = {nullptr};
       if (const ResidentForm* form = resident_form(format.type)) forms.push_back(form);
       for (const ResidentForm* form : forms)
         for (const auto& [n_threads, pool] : limits.pools) {
-          const std::string name = (n_inputs == 1 ? "gemv/" : "gemm" + std::to_string(n_inputs) + "/") +
-                                   std::string(format.layout->name) + (form != nullptr ? "-resident" : "") +
-                                   "/threads:" + std::to_string(n_threads);
+          const std::string name = std::string(family.name) + "/" + std::string(format.layout->name) +
+                                   (form != nullptr ? "-resident" : "") + "/threads:" + std::to_string(n_threads);
           benchmark::RegisterBenchmark(name.c_str(),
-                                       [&format, form, n_inputs, &pool = *pool, &limits](benchmark::State& state) {
-                                         multiply_by_inputs(state, format, form, n_inputs, pool, limits);
+                                       [&format, form, &family, &pool = *pool, &limits](benchmark::State& state) {
+                                         multiply_by_inputs(state, format, form, family, pool, limits);
                                        })
               ->UseManualTime()
               ->Unit(benchmark::kMillisecond)
