@@ -108,17 +108,27 @@ SLUICE_AVX2_STEP void for_input_groups(const TileJob& job, int64_t block, const 
   }
 }
 
+SLUICE_AVX2_STEP void prefetch_bytes(const std::byte* from, int64_t bytes) {
+  for (int64_t line = 0; line < bytes + 63; line += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(from + line), _MM_HINT_T1);
+}
+
 // Asks for the weights of columns [first, first + n) of some of a tile's rows, ahead of their decoding: a tile reads a few
 // lines of each row at a time, which the hardware takes for no stream.
 SLUICE_AVX2_STEP void prefetch_rows(const TileJob& job, int64_t first_row, int64_t n_rows, int64_t first, int64_t n) {
-  if (job.form != nullptr || first >= job.n_columns) return;
+  if (first >= job.n_columns) return;
+  n = smaller(n, job.n_columns - first);
+  if (job.form != nullptr) {
+    const int64_t at = first / job.form->unit_columns * job.form->unit_bytes;
+    const int64_t bytes = n / job.form->unit_columns * job.form->unit_bytes;
+    for (int64_t g = first_row / kRowGroup; g < (first_row + n_rows) / kRowGroup; ++g)
+      prefetch_bytes(job.groups[g] + at, bytes);
+    return;
+  }
   const gguf::TypeLayout& layout = *job.format->layout;
-  const int64_t blocks = smaller(n, job.n_columns - first) / layout.block_values;
   const auto at = static_cast<int64_t>(layout.block_bytes) * (first / layout.block_values);
-  const auto bytes = static_cast<int64_t>(layout.block_bytes) * blocks;
-  for (int64_t r = first_row; r < first_row + n_rows; ++r)
-    for (int64_t line = 0; line < bytes + 63; line += 64)
-      _mm_prefetch(reinterpret_cast<const char*>(job.rows[r] + at + line), _MM_HINT_T1);
+  const auto bytes = static_cast<int64_t>(layout.block_bytes) * (n / layout.block_values);
+  for (int64_t r = first_row; r < first_row + n_rows; ++r) prefetch_bytes(job.rows[r] + at, bytes);
 }
 
 SLUICE_AVX2_STEP void clear_sums(const TileJob& job) {
