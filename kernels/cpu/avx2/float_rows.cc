@@ -73,15 +73,39 @@ struct Panel {
   alignas(64) float values[kFours][kPiece / 8][4][8];
 };
 
+// n_columns values at `row` to row r of the panel, those after the end of a vector as zeros.
+template <typename Load>
+SLUICE_AVX2_STEP void fill_row(const std::byte* row, int64_t n_columns, int64_t r, Panel& panel) {
+  auto& to = panel.values[r / 4];
+  int64_t k = 0;
+  for (; 8 * k + 8 <= n_columns; ++k) _mm256_store_ps(to[k][r % 4], Load::eight(row + 8 * k * Load::kBytes));
+  if (8 * k == n_columns) return;
+  alignas(32) std::byte rest[32] = {};
+  std::memcpy(rest, row + 8 * k * Load::kBytes, static_cast<size_t>((n_columns - 8 * k) * Load::kBytes));
+  _mm256_store_ps(to[k][r % 4], Load::eight(rest));
+}
+
 void fill_panel(const TileJob& job, int64_t first, int64_t n_columns, int index, Panel& panel) {
   const gguf::TypeLayout& layout = *job.format->layout;
   const uint64_t at = static_cast<uint64_t>(first / layout.block_values) * layout.block_bytes;
-  alignas(32) float row[kPiece];
   for (int64_t r = 0; r < kPanelRows; ++r) {
-    job.dequantize(job.rows[index * kPanelRows + r] + at, n_columns, row);
-    for (int64_t c = n_columns; c % 8 != 0; ++c) row[c] = 0;
-    for (int64_t k = 0; 8 * k < n_columns; ++k)
-      _mm256_store_ps(panel.values[r / 4][k][r % 4], _mm256_load_ps(row + 8 * k));
+    const std::byte* blocks = job.rows[index * kPanelRows + r] + at;
+    switch (job.format->type) {
+      case gguf::TensorType::F32:
+        fill_row<LoadF32>(blocks, n_columns, r, panel);
+        break;
+      case gguf::TensorType::F16:
+        fill_row<LoadF16>(blocks, n_columns, r, panel);
+        break;
+      case gguf::TensorType::BF16:
+        fill_row<LoadBF16>(blocks, n_columns, r, panel);
+        break;
+      default: {
+        alignas(32) float row[kPiece];
+        job.dequantize(blocks, n_columns, row);
+        fill_row<LoadF32>(reinterpret_cast<const std::byte*>(row), n_columns, r, panel);
+      }
+    }
   }
 }
 
