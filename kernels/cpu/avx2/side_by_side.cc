@@ -40,8 +40,10 @@ SLUICE_AVX2_STEP void add_columns(const std::byte* codes, const int8_t* const (&
                                                             : _mm256_maddubs_epi16(weights[p], x);
         pairs[i] = step % kSteps == 0 ? products : _mm256_add_epi16(pairs[i], products);
         keep_in_register(pairs[i]);
-        if (step % kSteps == kSteps - 1)
+        if (step % kSteps == kSteps - 1) {
           whole[i] = _mm256_add_epi32(whole[i], _mm256_madd_epi16(pairs[i], scales[half]));
+          keep_in_register(whole[i]);
+        }
       }
     }
   }
