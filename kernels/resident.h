@@ -4,7 +4,6 @@
 // Rows lie in groups of kRowGroup side by side; the last group of a matrix repeats its last row.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -21,10 +20,10 @@ struct ResidentForm {
   void (*pack)(const std::byte* const* rows, int64_t n_columns, std::byte* group);
   // The blocks of row r of a group again, byte for byte.
   void (*restore_row)(const std::byte* group, int64_t r, int64_t n_columns, std::byte* row);
-  // By Isa: out[i * kRowGroup + r] = row r times inputs[i], as RowGroupProduct.
+  // out[i * kRowGroup + r] = row r times inputs[i], as RowGroupProduct.
   using GroupProduct = void(const std::byte* group, int64_t n_columns, const void* const* inputs, int64_t n_inputs,
                             float* out);
-  std::array<GroupProduct*, kIsaCount> group_product{};
+  ByIsa<GroupProduct> group_product{};
 
   // Bytes of a group of kRowGroup rows of n_columns, a multiple of 256: whole cache lines.
   uint64_t group_bytes(int64_t n_columns) const {

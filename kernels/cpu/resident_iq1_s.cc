@@ -107,16 +107,13 @@ void restore_row(const std::byte* group, int64_t r, int64_t n_columns, std::byte
   }
 }
 
-#if defined(__x86_64__)
-constexpr ResidentForm::GroupProduct* kAvx2 = avx2::multiply_resident_iq1_s;
-#else
-constexpr ResidentForm::GroupProduct* kAvx2 = nullptr;
-#endif
-
 }  // namespace
 
-const ResidentForm kResidentIQ1S = {
-    gguf::TensorType::IQ1_S,  "ternary, 8 rows side by side", kCodeBytes + kHeadBytes, pack, restore_row,
-    {nullptr, kAvx2, nullptr}};
+const ResidentForm kResidentIQ1S = {gguf::TensorType::IQ1_S,
+                                    "ternary, 8 rows side by side",
+                                    kCodeBytes + kHeadBytes,
+                                    pack,
+                                    restore_row,
+                                    {.avx2 = SLUICE_X86(avx2::multiply_resident_iq1_s)}};
 
 }  // namespace sluice::kernels

@@ -65,7 +65,7 @@ TEST_CASE("a resident form gives the blocks back and multiplies to the same bits
                             r % kRowGroup, n_columns, row.data());
           REQUIRE(std::memcmp(row.data(), bytes.data() + static_cast<uint64_t>(r) * row_bytes, row_bytes) == 0);
         }
-        if (form->group_product[static_cast<size_t>(kernels::chosen_isa())] == nullptr) continue;
+        if (form->group_product.at(kernels::chosen_isa()) == nullptr) continue;
         std::mt19937 random(3);
         std::vector<float> x(static_cast<size_t>(9 * n_columns));
         for (float& v : x) v = static_cast<float>(random() % 2001) / 1000.0f - 1.0f;
