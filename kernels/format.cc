@@ -8,6 +8,7 @@
 
 #if defined(__x86_64__)
 #include "kernels/cpu/avx2/formats.h"
+#include "kernels/cpu/avx512/formats.h"
 #define SLUICE_KERNELS(name)                   \
   Kernels {                                    \
     avx2::multiply_##name, avx2::unpack_##name \
@@ -30,11 +31,29 @@ using gguf::TensorType;
 
 namespace {
 
-// What one instruction set has for a format.
+// What AVX2 has for a format.
 struct Kernels {
   RowGroupProduct* row_group_product = nullptr;
   UnpackCodes* unpack_codes = nullptr;
 };
+
+// What AVX-512 has for a format at its two levels, a line each. Where a kernel is null, or the format has no line, the level
+// below serves.
+struct KernelsWithAvx512 {
+  RowGroupProduct *product = nullptr, *product_vnni = nullptr;
+  UnpackCodes *unpack = nullptr, *unpack_vnni = nullptr;
+};
+KernelsWithAvx512 kernels_with_avx512(TensorType type) {
+#if defined(__x86_64__)
+  switch (type) {
+    // case TensorType::Q4_K: return {avx512::multiply_q4_k, avx512_vnni::multiply_q4_k, avx512::unpack_q4_k};
+    default:
+      break;
+  }
+#endif
+  (void)type;
+  return {};
+}
 
 // Codings, by the largest code and the values that share a scale.
 constexpr Coding unsigned_codes(int largest, int group, Coding::Mins mins) {
@@ -46,12 +65,13 @@ std::span<const Format> table() {
   constexpr auto Whole = Coding::Mins::Whole, Float = Coding::Mins::Float;
   auto row = [](TensorType type, ActivationFormat activation, reference::DequantizeFunction* dequantize,
                 Kernels with_avx2 = {}, Coding coding = {}) {
+    const KernelsWithAvx512 wide = kernels_with_avx512(type);
     return Format{type,
                   &gguf::type_layout(type),
                   activation,
                   dequantize,
-                  {nullptr, with_avx2.row_group_product},
-                  {nullptr, with_avx2.unpack_codes},
+                  {nullptr, with_avx2.row_group_product, wide.product, wide.product_vnni},
+                  {nullptr, with_avx2.unpack_codes, wide.unpack, wide.unpack_vnni},
                   coding};
   };
   static const std::array kFormats = {

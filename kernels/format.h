@@ -1,12 +1,12 @@
 // The table of formats: one row a GGUF tensor type, with what is needed to compute with it.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
 #include "gguf/tensor_type.h"
+#include "kernels/isa.h"
 
 namespace sluice::kernels {
 
@@ -18,10 +18,6 @@ enum class ActivationFormat {
   Per32,   // one scale for 32 values: weights in blocks of 32 (and NVFP4 of 64, Q1_0 of 128, in parts)
   Per256,  // one scale for 256 values: weights in super-blocks of 256
 };
-
-// The instruction sets that kernels are written for. Reference is what every machine has.
-enum class Isa { Reference, Avx2, Avx512 };
-inline constexpr size_t kIsaCount = 3;
 
 // Rows are multiplied in groups of this many, so that a vector holds one value of each.
 inline constexpr int64_t kRowGroup = 8;
@@ -72,9 +68,9 @@ struct Format {
   const gguf::TypeLayout* layout;  // name, values and bytes a block
   ActivationFormat activation;
   void (*dequantize)(const std::byte* blocks, int64_t n_values, float* values);  // whole blocks at any address
-  // By Isa; null where none is written, and then rows are dequantised.
-  std::array<RowGroupProduct*, kIsaCount> row_group_product{};
-  std::array<UnpackCodes*, kIsaCount> unpack_codes{};
+  // Where none is written, rows are dequantised.
+  ByIsa<RowGroupProduct> row_group_product{};
+  ByIsa<UnpackCodes> unpack_codes{};
   Coding coding{};  // of what unpack_codes gives
 };
 

@@ -20,8 +20,8 @@ std::vector<ResidentForm> all_forms() {
                      form.unit_bytes(),
                      side_by_side::kPack[i],
                      nullptr,
-                     {nullptr, avx2::kSideBySideProducts[i]},
-                     {nullptr, avx2::kSideBySideFills[i]}});
+                     {.avx2 = avx2::kSideBySideProducts[i]},
+                     {.avx2 = avx2::kSideBySideFills[i]}});
   }
 #endif
   return forms;

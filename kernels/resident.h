@@ -4,7 +4,6 @@
 // Rows lie in groups of kRowGroup side by side; the last group of a matrix repeats its last row.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -23,14 +22,14 @@ struct ResidentForm {
   Pack* pack;
   // The blocks of row r of a group again, byte for byte. Null in most forms: the file keeps the blocks.
   void (*restore_row)(const std::byte* group, int64_t r, int64_t n_columns, std::byte* row);
-  // By Isa: out[i * kRowGroup + r] = row r times inputs[i], as RowGroupProduct.
+  // out[i * kRowGroup + r] = row r times inputs[i], as RowGroupProduct.
   using GroupProduct = void(const std::byte* group, int64_t n_columns, const void* const* inputs, int64_t n_inputs,
                             float* out);
-  std::array<GroupProduct*, kIsaCount> group_product{};
-  // By Isa: fills the part of a panel that a group takes, with the 256 columns from first_column on (those that there
-  // are) in rows kRowGroup * eight and up. The panel is the one that the tile product of the format reads.
+  ByIsa<GroupProduct> group_product{};
+  // Fills the part of a panel that a group takes, with the 256 columns from first_column on (those that there are) in rows
+  // kRowGroup * eight and up. The panel is the one that the tile product of the format reads.
   using FillPanel = void(const std::byte* group, int64_t n_columns, int64_t first_column, int eight, void* panel);
-  std::array<FillPanel*, kIsaCount> fill_panel{};
+  ByIsa<FillPanel> fill_panel{};
 
   // Bytes of a group of kRowGroup rows of n_columns, a multiple of unit_columns: whole cache lines.
   uint64_t group_bytes(int64_t n_columns) const {

@@ -1,4 +1,4 @@
-// sluice inspect: what is in a model file, from its headers alone.
+// sluice inspect: what is in a model file, from its headers alone; or what the kernels find in this machine's CPU.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
@@ -9,6 +9,7 @@
 
 #include "gguf/file.h"
 #include "tools/commands.h"
+#include "tools/cpu_report.h"
 #include "tools/exit_codes.h"
 #include "tools/tensor_roles.h"
 #include "tools/terminal.h"
@@ -29,6 +30,7 @@ Examples:
   sluice inspect model.gguf
   sluice inspect model-00001-of-00003.gguf --sizes
   sluice inspect model.gguf --json | jq .sizes.by_role
+  sluice inspect --cpu
 )";
 
 struct InspectFlags {
@@ -38,6 +40,7 @@ struct InspectFlags {
   bool sizes = false;
   bool full = false;
   bool json = false;
+  bool cpu = false;
 };
 
 // Tensors, values and bytes of one kind.
@@ -282,6 +285,11 @@ static ordered_json file_json(const gguf::File& file, const Sizes& sizes, const 
 }
 
 static int inspect(InspectFlags& flags) {
+  if (flags.cpu) {
+    write_stdout(cpu_text());
+    return kExitOk;
+  }
+  if (flags.model.empty()) throw UsageError("inspect needs a MODEL, or --cpu");
   if (!flags.metadata && !flags.tensors && !flags.sizes) flags.metadata = flags.tensors = flags.sizes = true;
   gguf::File file = gguf::File::open(flags.model, gguf::Mapping::DirectoryOnly);
   Sizes sizes = measure(file);
@@ -299,12 +307,15 @@ static int inspect(InspectFlags& flags) {
 
 Action prepare_inspect(CLI::App& app) {
   auto flags = std::make_shared<InspectFlags>();
-  app.add_option("MODEL", flags->model, "GGUF file, or any shard of one")->type_name("")->required();
+  app.add_option("MODEL", flags->model, "GGUF file, or any shard of one")->type_name("");
   app.add_flag("--metadata", flags->metadata, "The metadata; with --tensors and --sizes picks what to show");
   app.add_flag("--tensors", flags->tensors, "The table of tensors");
   app.add_flag("--sizes", flags->sizes, "Sizes by type and by role");
   app.add_flag("--full", flags->full, "Shorten nothing");
   app.add_flag("--json", flags->json, "Print one JSON object");
+  app.add_flag("--cpu", flags->cpu,
+               "Instead of a file: instruction sets found and chosen, and which serves each kernel")
+      ->excludes("MODEL");
   app.footer(kInspectNotes);
   return [flags] { return inspect(*flags); };
 }

@@ -92,7 +92,7 @@ class CpuDevice : public Device {
     std::vector<ResidentOffer> offers = {{nullptr, matrix.bytes() * count, 0}};
     const kernels::ResidentForm* form = kernels::resident_form(matrix.type);
     if (form == nullptr || !eight_bit_ || matrix.n_inputs % form->unit_columns != 0 ||
-        form->group_product[static_cast<size_t>(kernels::chosen_isa())] == nullptr)
+        form->group_product.at(kernels::chosen_isa()) == nullptr)
       return offers;
     offers.push_back({form, form->bytes(matrix.n_outputs, matrix.n_inputs) * count, 0});
     if (!measured) return offers;
@@ -270,7 +270,10 @@ class CpuDevice : public Device {
 std::unique_ptr<Device> make_cpu_device(uint32_t n_threads, bool pin_threads, bool eight_bit_activations) {
   const std::vector<kernels::Core> cores = pin_threads ? kernels::usable_cores().cores : std::vector<kernels::Core>();
   try {
+    kernels::chosen_isa();  // whose refusal is the user's to read
     return std::make_unique<CpuDevice>(n_threads, cores, eight_bit_activations);
+  } catch (const std::invalid_argument& error) {
+    throw Error(Error::Kind::Usage, error.what());
   } catch (const std::system_error& error) {
     throw Error(Error::Kind::Device, "The system does not give this process " + std::to_string(n_threads) +
                                          " threads (" + error.code().message() + "); ask for fewer (-t).");

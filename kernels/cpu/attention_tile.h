@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/cache_type.h"
+#include "kernels/isa.h"
 
 namespace sluice::kernels {
 
@@ -72,5 +73,7 @@ AttendTile attend_tile_avx2;
 
 // For the chosen instruction set (kernels/cpu/dispatch.h).
 AttendTile* attend_tile();
+// For a machine that runs at `most`.
+AttendTile* attend_tile_at(Isa most);
 
 }  // namespace sluice::kernels

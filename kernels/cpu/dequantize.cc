@@ -1,7 +1,6 @@
 #include "kernels/cpu/dequantize.h"
 
 #include "kernels/cpu/dispatch.h"
-#include "kernels/format.h"
 
 #if defined(__x86_64__)
 #include "kernels/cpu/avx2/dequantize.h"
@@ -33,12 +32,12 @@ static Dequantize* find_avx2(gguf::TensorType type) {
 }
 #endif
 
+ByIsa<Dequantize> dequantize_functions(const Format& format) {
+  return {.reference = format.dequantize, .avx2 = SLUICE_X86(find_avx2(format.type))};
+}
+
 Dequantize* fast_dequantize(gguf::TensorType type) {
-#if defined(__x86_64__)
-  if (chosen_isa() != Isa::Reference)
-    if (Dequantize* fast = find_avx2(type)) return fast;
-#endif
-  return format_of(type).dequantize;
+  return dequantize_functions(format_of(type)).at(chosen_isa());
 }
 
 }  // namespace sluice::kernels

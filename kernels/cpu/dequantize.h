@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "gguf/tensor_type.h"
+#include "kernels/format.h"
 
 namespace sluice::kernels {
 
@@ -13,5 +14,8 @@ using Dequantize = void(const std::byte* blocks, int64_t n_values, float* values
 // What Format::dequantize does, with the same bits: written for the chosen instruction set where there is such a
 // function, else the reference. Throws std::invalid_argument for an unknown type.
 Dequantize* fast_dequantize(gguf::TensorType type);
+
+// The same for all instruction sets.
+ByIsa<Dequantize> dequantize_functions(const Format& format);
 
 }  // namespace sluice::kernels

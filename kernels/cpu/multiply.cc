@@ -35,6 +35,8 @@ struct Plan {
   RowGroupProduct* row_group_product = nullptr;
   ResidentForm::GroupProduct* group_product = nullptr;  // instead, for weights in a resident form
   TileProduct* tile_product = nullptr;
+  UnpackCodes* unpack = nullptr;
+  ResidentForm::FillPanel* fill_panel = nullptr;
   const InputPanels* input_panels = nullptr;  // that it reads
   int64_t first_tile = 0;                     // in the numbering of all products
   std::vector<const void*> inputs;            // that the other ways read
@@ -91,6 +93,8 @@ void multiply_tile(const Plan& plan, int64_t begin, int64_t end) {
   TileJob job;
   job.format = plan.format;
   job.dequantize = plan.dequantize;
+  job.unpack = plan.unpack;
+  job.fill_panel = plan.fill_panel;
   job.n_columns = product.weights.n_columns;
   job.out = out;
   job.form = product.weights.form;
@@ -120,34 +124,27 @@ TileKind tile_kind(const Plan& plan, bool reads_codes) {
   return plan.format->coding.is_signed ? TileKind::Wide : TileKind::Narrow;
 }
 
-#if defined(__x86_64__)
-TileProduct* avx2_tile_product(TileKind kind) {
-  switch (kind) {
-    case TileKind::Narrow:
-      return avx2::multiply_tile_narrow;
-    case TileKind::Wide:
-      return avx2::multiply_tile_wide;
-    case TileKind::Float:
-      break;
-  }
-  return avx2::multiply_tile_float;
-}
-
-void choose_avx2(Plan& plan, bool reads_codes, int64_t n_inputs) {
-  constexpr auto kIsa = static_cast<size_t>(Isa::Avx2);
-  RowGroupProduct* row_group_product = plan.format->row_group_product[kIsa];
+// Decides between the ways that the chosen instruction set has. Returns whether the product reads the codes of the
+// weights, and so an 8-bit form of the input.
+bool choose_way(Plan& plan, bool has_codes) {
+  const Isa isa = chosen_isa();
+  const MatrixProduct& product = *plan.product;
+  RowGroupProduct* row_group_product = plan.format->row_group_product.at(isa);
+  const bool reads_codes = has_codes && row_group_product != nullptr;
   // Formats of floats have a product of their own; a quantised one has it for its codes only.
   if (row_group_product != nullptr && (reads_codes || plan.format->activation == ActivationFormat::F32) &&
-      n_inputs < kTileInputs) {
+      product.n_inputs < kTileInputs) {
     plan.way = Way::RowGroups;
     plan.row_group_product = row_group_product;
-    if (const ResidentForm* form = plan.product->weights.form) plan.group_product = form->group_product[kIsa];
-    return;
+    if (product.weights.form != nullptr) plan.group_product = product.weights.form->group_product.at(isa);
+    return reads_codes;
   }
-  plan.way = Way::Tiles;
-  plan.tile_product = avx2_tile_product(tile_kind(plan, reads_codes));
+  plan.tile_product = tile_products(tile_kind(plan, reads_codes)).at(isa);
+  if (plan.tile_product != nullptr) plan.way = Way::Tiles;
+  plan.unpack = plan.format->unpack_codes.at(isa);
+  if (product.weights.form != nullptr) plan.fill_panel = product.weights.form->fill_panel.at(isa);
+  return reads_codes;
 }
-#endif
 
 // The input panels of a call, each made once for all products that read it.
 class PanelsOfCall {
@@ -188,13 +185,7 @@ bool make_plan(ThreadPool& pool, const MatrixProduct& product, PanelsOfCall& pan
   const ActivationFormat form = plan.format->activation;
   if (!x.prepare_blocks(pool, form)) return false;
   const bool has_codes = x.is_eight_bit(form);
-  bool reads_codes = false;
-#if defined(__x86_64__)
-  if (chosen_isa() == Isa::Avx2) {
-    reads_codes = has_codes && plan.format->row_group_product[static_cast<size_t>(Isa::Avx2)] != nullptr;
-    choose_avx2(plan, reads_codes, product.n_inputs);
-  }
-#endif
+  const bool reads_codes = choose_way(plan, has_codes);
   if (has_codes && !reads_codes) x.prepare_rounded(pool, form);
   if (plan.way == Way::Tiles) {
     plan.input_panels = panels.of(tile_kind(plan, reads_codes), form, product);

@@ -110,18 +110,15 @@ void restore_row(const std::byte* group, int64_t r, int64_t n_columns, std::byte
   }
 }
 
-#if defined(__x86_64__)
-constexpr ResidentForm::GroupProduct* kAvx2 = avx2::multiply_resident_iq1_s;
-constexpr ResidentForm::FillPanel* kAvx2Panel = avx2::fill_panel_resident_iq1_s;
-#else
-constexpr ResidentForm::GroupProduct* kAvx2 = nullptr;
-constexpr ResidentForm::FillPanel* kAvx2Panel = nullptr;
-#endif
-
 }  // namespace
 
-const ResidentForm kResidentIQ1S = {
-    gguf::TensorType::IQ1_S, "ternary, 8 rows side by side", 256, kUnitBytes, pack, restore_row,
-    {nullptr, kAvx2},        {nullptr, kAvx2Panel}};
+const ResidentForm kResidentIQ1S = {gguf::TensorType::IQ1_S,
+                                    "ternary, 8 rows side by side",
+                                    256,
+                                    kUnitBytes,
+                                    pack,
+                                    restore_row,
+                                    {.avx2 = SLUICE_X86(avx2::multiply_resident_iq1_s)},
+                                    {.avx2 = SLUICE_X86(avx2::fill_panel_resident_iq1_s)}};
 
 }  // namespace sluice::kernels

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/cache_type.h"
+#include "kernels/isa.h"
 #include "kernels/reference/activations.h"
 
 namespace sluice::kernels {
@@ -50,6 +51,8 @@ struct RowOperations {
 
 // For the chosen instruction set (kernels/cpu/dispatch.h).
 const RowOperations& row_operations();
+// For a machine that runs at `most`.
+RowOperations row_operations_at(Isa most);
 
 // The compiled sets.
 extern const RowOperations kRowOperationsBaseline;

@@ -66,7 +66,7 @@ void pack_head(const SideBySide& form, const CodedValues* rows, int h, std::byte
 void pack_group(const SideBySide& form, const std::byte* const* rows, int64_t n_columns, std::byte* group) {
   const Format& format = format_of(form.type);
   const gguf::TypeLayout& layout = *format.layout;
-  UnpackCodes* unpack = format.unpack_codes[static_cast<size_t>(Isa::Avx2)];
+  UnpackCodes* unpack = format.unpack_codes.avx2;
   uint8_t index_of[256] = {};  // by code
   // Of a code that stands in the table twice (the two zeros of MXFP4, what fills up a short table) the first place.
   for (size_t i = 16; i-- > 0;) index_of[static_cast<uint8_t>(form.table.codes[i])] = static_cast<uint8_t>(i);

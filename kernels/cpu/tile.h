@@ -12,10 +12,12 @@ namespace sluice::kernels {
 struct TileJob {
   const Format* format = nullptr;
   Dequantize* dequantize = nullptr;  // of the format; read by multiply_tile_float
+  UnpackCodes* unpack = nullptr;     // of the format; read by the others, but for resident forms
   // The weights: rows in blocks at any address, which may repeat, or groups of a resident form.
   const std::byte* rows[kTileRows] = {};
   const ResidentForm* form = nullptr;
   const std::byte* groups[kTileRows / kRowGroup] = {};
+  ResidentForm::FillPanel* fill_panel = nullptr;  // of the form
   int64_t n_columns = 0;
   // Some groups of an InputPanels of the kernel's kind and the format's activations. Numbers of group g in block b stand at
   // inputs + b * input_block_bytes + g->first * bytes_an_input.
@@ -34,6 +36,9 @@ struct TileJob {
 };
 
 using TileProduct = void(const TileJob& job);
+
+// The kernels of a kind: null at Reference, which multiplies without tiles.
+const ByIsa<TileProduct>& tile_products(TileKind kind);
 
 #if defined(__x86_64__)
 namespace avx2 {

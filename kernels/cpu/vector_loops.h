@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "kernels/isa.h"
+
 namespace sluice::kernels {
 
 struct VectorLoops {
@@ -24,11 +26,13 @@ struct VectorLoops {
 
 // For the chosen instruction set (kernels/cpu/dispatch.h).
 const VectorLoops& vector_loops();
+// For a machine that runs at `most`.
+VectorLoops vector_loops_at(Isa most);
 
 // The compiled sets.
 extern const VectorLoops kVectorLoopsBaseline;
 #if defined(__x86_64__)
-extern const VectorLoops kVectorLoopsAvx2;
+extern const VectorLoops kVectorLoopsAvx2, kVectorLoopsAvx512;
 #endif
 
 }  // namespace sluice::kernels

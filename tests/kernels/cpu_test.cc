@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/cpu/dequantize.h"
+#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/multiply.h"
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/thread_pool.h"
@@ -42,37 +43,42 @@ double largest_relative_difference(const std::vector<float>& a, const std::vecto
 
 }  // namespace
 
-#if defined(__x86_64__)
-TEST_CASE("the vector loops give the same bits for every instruction set, at every length") {
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("f16c")) {
-    MESSAGE("skipped: this CPU has no AVX2 with F16C");
-    return;
-  }
-  const kernels::VectorLoops &base = kernels::kVectorLoopsBaseline, &avx2 = kernels::kVectorLoopsAvx2;
-  for (int64_t n = 0; n < 140; ++n) {
-    const auto size = static_cast<size_t>(n);
-    const auto a = random_values(size, 1), b = random_values(size, 2);
-    std::vector<uint16_t> half_base(size), half_avx2(size);
-    base.float_to_half(a.data(), half_base.data(), n);
-    avx2.float_to_half(a.data(), half_avx2.data(), n);
-    CHECK(half_base == half_avx2);
-    std::vector<float> wide_base(size), wide_avx2(size);
-    base.half_to_float(half_base.data(), wide_base.data(), n);
-    avx2.half_to_float(half_base.data(), wide_avx2.data(), n);
-    CHECK(wide_base == wide_avx2);
-    CHECK(base.dot(a.data(), b.data(), n) == avx2.dot(a.data(), b.data(), n));
-    CHECK(base.dot_half(half_base.data(), b.data(), n) == avx2.dot_half(half_base.data(), b.data(), n));
-    CHECK(base.dot_half(half_base.data(), b.data(), n) == base.dot(wide_base.data(), b.data(), n));
-    auto sum_base = b, sum_avx2 = b;
-    base.add_scaled(0.3f, a.data(), sum_base.data(), n);
-    avx2.add_scaled(0.3f, a.data(), sum_avx2.data(), n);
-    CHECK(sum_base == sum_avx2);
-    base.add_scaled_half(-0.7f, half_base.data(), sum_base.data(), n);
-    avx2.add_scaled_half(-0.7f, half_base.data(), sum_avx2.data(), n);
-    CHECK(sum_base == sum_avx2);
+TEST_CASE("the vector loops give the same bits for every instruction set, whatever the length") {
+  const kernels::VectorLoops base = kernels::vector_loops_at(kernels::Isa::Reference);
+  for (const auto isa : {kernels::Isa::Avx2, kernels::Isa::Avx512, kernels::Isa::Avx512Vnni}) {
+    CAPTURE(kernels::isa_name(isa));
+    if (!kernels::machine_has(isa)) {
+      MESSAGE("skipped: this machine does not have " << std::string(kernels::isa_name(isa)));
+      continue;
+    }
+    const kernels::VectorLoops fast = kernels::vector_loops_at(isa);
+    for (int64_t n = 0; n < 140; ++n) {
+      const auto size = static_cast<size_t>(n);
+      const auto a = random_values(size, 1), b = random_values(size, 2);
+      // Room at the end that must stay as it is.
+      std::vector<uint16_t> half_base(size + 1, 5), half_fast(half_base);
+      base.float_to_half(a.data(), half_base.data(), n);
+      fast.float_to_half(a.data(), half_fast.data(), n);
+      CHECK(half_base == half_fast);
+      std::vector<float> wide_base(size + 1, 5), wide_fast(wide_base);
+      base.half_to_float(half_base.data(), wide_base.data(), n);
+      fast.half_to_float(half_base.data(), wide_fast.data(), n);
+      CHECK(wide_base == wide_fast);
+      CHECK(base.dot(a.data(), b.data(), n) == fast.dot(a.data(), b.data(), n));
+      CHECK(base.dot_half(half_base.data(), b.data(), n) == fast.dot_half(half_base.data(), b.data(), n));
+      CHECK(base.dot_half(half_base.data(), b.data(), n) == base.dot(wide_base.data(), b.data(), n));
+      auto sum_base = b;
+      sum_base.push_back(5);
+      auto sum_fast = sum_base;
+      base.add_scaled(0.3f, a.data(), sum_base.data(), n);
+      fast.add_scaled(0.3f, a.data(), sum_fast.data(), n);
+      CHECK(sum_base == sum_fast);
+      base.add_scaled_half(-0.7f, half_base.data(), sum_base.data(), n);
+      fast.add_scaled_half(-0.7f, half_base.data(), sum_fast.data(), n);
+      CHECK(sum_base == sum_fast);
+    }
   }
 }
-#endif
 
 TEST_CASE("products agree with the reference for every type, gathered rows and odd row counts") {
   ThreadPool pool(2);

@@ -69,7 +69,7 @@ template <typename Visit>
 void for_forms(const Visit& visit) {
   for (const kernels::Format& format : kernels::all_formats()) {
     const kernels::ResidentForm* form = kernels::resident_form(format.type);
-    if (form == nullptr || form->group_product[static_cast<size_t>(kernels::chosen_isa())] == nullptr) continue;
+    if (form == nullptr || form->group_product.at(kernels::chosen_isa()) == nullptr) continue;
     CAPTURE(std::string(format.layout->name));
     visit(format, *form);
   }

@@ -31,12 +31,13 @@ std::vector<float> normal_values(size_t n, uint32_t seed, float spread = 1) {
   return values;
 }
 
-std::vector<const RowOperations*> all_sets() {
-  std::vector<const RowOperations*> sets = {&kRowOperationsBaseline};
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
-    sets.push_back(&kRowOperationsAvx2);
-#endif
+const std::vector<RowOperations>& all_sets() {
+  static const std::vector<RowOperations> sets = [] {
+    std::vector<RowOperations> found;
+    for (const Isa isa : {Isa::Reference, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni})
+      if (machine_has(isa)) found.push_back(row_operations_at(isa));
+    return found;
+  }();
   return sets;
 }
 
@@ -55,7 +56,7 @@ const std::vector<float> kOddValues = {0.0f,     -0.0f,     1e-45f, -1e-38f, 1e-
 }  // namespace
 
 TEST_CASE("cache rows have the reference's bits in every type, at every length, and read back from any column") {
-  for (const RowOperations* set : all_sets())
+  for (const RowOperations& set : all_sets())
     for (const CacheType type : {CacheType::F32, CacheType::F16, CacheType::BF16, CacheType::Q8_0})
       for (int64_t n = 1; n < 150; ++n) {
         auto values = normal_values(static_cast<size_t>(n), static_cast<uint32_t>(n), 3);
@@ -65,13 +66,13 @@ TEST_CASE("cache rows have the reference's bits in every type, at every length, 
         const auto bytes = static_cast<size_t>(cache_row_bytes(type, n));
         std::vector<char> expected(bytes + 3, 'x'), row(bytes + 3, 'x');
         reference::store_cache_row(type, values.data(), n, expected.data());
-        set->store_cache_row(type, values.data(), n, row.data());
+        set.store_cache_row(type, values.data(), n, row.data());
         CAPTURE(static_cast<int>(type));
         CAPTURE(n);
         CHECK(row == expected);
         std::vector<float> read(static_cast<size_t>(n) + 1, 7), expected_read(read);
         reference::load_cache_row(type, expected.data(), n, expected_read.data());
-        set->load_cache_row(type, expected.data(), n, read.data());
+        set.load_cache_row(type, expected.data(), n, read.data());
         CHECK(std::memcmp(read.data(), expected_read.data(), read.size() * sizeof(float)) == 0);
       }
 }
@@ -92,7 +93,7 @@ TEST_CASE("a row of q8_0 keeps every value within half a step and the rounding o
 }
 
 TEST_CASE("the 8-bit forms of activations have the reference's bits, whatever the values") {
-  for (const RowOperations* set : all_sets())
+  for (const RowOperations& set : all_sets())
     for (uint32_t seed = 0; seed < 200; ++seed) {
       auto values = normal_values(1024, seed, std::pow(10.0f, static_cast<float>(seed % 70) - 35));
       if (seed % 5 == 1) std::fill_n(values.begin() + 256, 256, 0.0f);
@@ -106,26 +107,26 @@ TEST_CASE("the 8-bit forms of activations have the reference's bits, whatever th
       std::vector<reference::Activation256> expected256(4), blocks256(4);
       CHECK(reference::quantize_per32(values.data(), 1024, expected32.data()));
       CHECK(reference::quantize_per256(values.data(), 1024, expected256.data()));
-      CHECK(set->quantize_per32(values.data(), 1024, blocks32.data()));
-      CHECK(set->quantize_per256(values.data(), 1024, blocks256.data()));
+      CHECK(set.quantize_per32(values.data(), 1024, blocks32.data()));
+      CHECK(set.quantize_per256(values.data(), 1024, blocks256.data()));
       CHECK(std::memcmp(blocks32.data(), expected32.data(), sizeof blocks32[0] * 32) == 0);
       CHECK(std::memcmp(blocks256.data(), expected256.data(), sizeof blocks256[0] * 4) == 0);
       for (const float bad : {INFINITY, -INFINITY, static_cast<float>(NAN)}) {
         values[seed * 5] = bad;
-        CHECK_FALSE(set->quantize_per32(values.data(), 1024, blocks32.data()));
-        CHECK_FALSE(set->quantize_per256(values.data(), 1024, blocks256.data()));
+        CHECK_FALSE(set.quantize_per32(values.data(), 1024, blocks32.data()));
+        CHECK_FALSE(set.quantize_per256(values.data(), 1024, blocks256.data()));
       }
     }
 }
 
 TEST_CASE("norms, gates and sums agree with the reference at every length") {
-  for (const RowOperations* set : all_sets())
+  for (const RowOperations& set : all_sets())
     for (const int64_t n : {1, 3, 7, 8, 9, 31, 32, 33, 64, 100, 576, 1000, 7168}) {
       const auto size = static_cast<size_t>(n);
       const auto x = normal_values(size, 1, 20), y = normal_values(size, 2), z = normal_values(size, 3);
       CAPTURE(n);
       std::vector<float> out(size + 1, 7), expected(size);
-      set->rms_norm(x.data(), y.data(), n, 1e-6f, out.data());
+      set.rms_norm(x.data(), y.data(), n, 1e-6f, out.data());
       reference::rms_norm(x.data(), y.data(), 1, n, 1e-6f, expected.data());
       double worst = 0;
       for (size_t i = 0; i < size; ++i) worst = std::max(worst, ulps(out[i], expected[i]));
@@ -135,40 +136,40 @@ TEST_CASE("norms, gates and sums agree with the reference at every length") {
       for (size_t i = 0; i < std::min(size, size_t{8}); ++i)
         out[i] = std::vector<float>{0, -0.0f, 87, -87, 200, -200, 1e-30f, -1e30f}[i];
       reference::swiglu(out.data(), y.data(), n, expected.data());
-      set->swiglu(out.data(), y.data(), n);
+      set.swiglu(out.data(), y.data(), n);
       worst = 0;
       for (size_t i = 0; i < size; ++i)
         if (std::fabs(out[i] - expected[i]) > 1e-36f) worst = std::max(worst, ulps(out[i], expected[i]));
       CHECK(worst <= 4);
 
       std::copy(x.begin(), x.end(), out.begin());
-      set->add(y.data(), out.data(), n);
+      set.add(y.data(), out.data(), n);
       for (size_t i = 0; i < size; ++i) expected[i] = x[i] + y[i];
       CHECK(std::equal(expected.begin(), expected.end(), out.begin()));
 
       const float* const rows[] = {x.data(), y.data(), z.data()};
       const float weights[] = {0.3f, -0.7f, 2.1f};
       for (size_t i = 0; i < size; ++i) expected[i] = (0.3f * x[i] + -0.7f * y[i]) + 2.1f * z[i];
-      set->weighted_sum(rows, weights, 3, n, out.data());
+      set.weighted_sum(rows, weights, 3, n, out.data());
       CHECK(std::equal(expected.begin(), expected.end(), out.begin()));
       CHECK(out[size] == 7);
     }
 }
 
 TEST_CASE("sigmoids and softmax are the reference's") {
-  for (const RowOperations* set : all_sets())
+  for (const RowOperations& set : all_sets())
     for (const int64_t n : {1, 2, 3, 4, 5, 7, 64, 255, 256}) {
       for (const float spread : {0.1f, 5.0f, 60.0f, 400.0f}) {
         const auto size = static_cast<size_t>(n);
         const auto x = normal_values(size, static_cast<uint32_t>(n), spread);
         std::vector<float> out(size + 1, 7), expected(size);
-        set->sigmoid(x.data(), n, out.data());
+        set.sigmoid(x.data(), n, out.data());
         for (size_t i = 0; i < size; ++i) expected[i] = reference::sigmoid(x[i]);
         size_t n_different = 0;
         for (size_t i = 0; i < size; ++i)
           n_different += out[i] != expected[i] && ulps(out[i], expected[i]) > 1e-6 ? 1 : 0;
         CHECK(n_different == 0);
-        set->softmax(x.data(), n, out.data());
+        set.softmax(x.data(), n, out.data());
         reference::softmax(x.data(), n, expected.data());
         n_different = 0;
         for (size_t i = 0; i < size; ++i) n_different += out[i] != expected[i] && ulps(out[i], expected[i]) > 1 ? 1 : 0;
@@ -176,20 +177,20 @@ TEST_CASE("sigmoids and softmax are the reference's") {
         CHECK(out[size] == 7);
       }
       std::vector<float> masked(static_cast<size_t>(n), -INFINITY), out(static_cast<size_t>(n), 7);
-      set->softmax(masked.data(), n, out.data());
+      set.softmax(masked.data(), n, out.data());
       CHECK(std::ranges::all_of(out, [](float v) { return v == 0; }));
     }
 }
 
 TEST_CASE("rotation has the reference's bits for every size of head and both pairings") {
-  for (const RowOperations* set : all_sets())
+  for (const RowOperations& set : all_sets())
     for (const int64_t n_pairs : {1, 2, 3, 4, 5, 7, 8, 9, 16, 31, 32, 64})
       for (const bool interleaved : {false, true}) {
         const auto cosines = normal_values(static_cast<size_t>(n_pairs), 1),
                    sines = normal_values(static_cast<size_t>(n_pairs), 2);
         auto head = normal_values(static_cast<size_t>(2 * n_pairs) + 3, 3);
         auto expected = head;
-        set->rope(head.data(), n_pairs, interleaved, cosines.data(), sines.data());
+        set.rope(head.data(), n_pairs, interleaved, cosines.data(), sines.data());
         kRowOperationsBaseline.rope(expected.data(), n_pairs, interleaved, cosines.data(), sines.data());
         CHECK(head == expected);
       }

@@ -56,6 +56,18 @@ TEST_CASE("inspect --json adds up") {
   CHECK(!full.contains("tensors"));
 }
 
+TEST_CASE("inspect --cpu says what was found, what was chosen and what serves each kind of kernel") {
+  Outcome outcome = call({"inspect", "--cpu"});
+  CHECK(outcome.exit_code == 0);
+  for (const char* part :
+       {"found\n", "avx512-vnni", "chosen\n", "kernels\n", "rows ", "row operations", "quantize_per256"}) {
+    CAPTURE(part);
+    CHECK(contains(outcome.out, part));
+  }
+  CHECK(call({"inspect", "--cpu", base_model()}).exit_code == 2);
+  CHECK(call({"inspect"}).exit_code == 2);
+}
+
 TEST_CASE("tokenize prints ids and pieces") {
   CHECK(json::parse(call({"tokenize", base_model(), "--json", "AB"}).out) == json({1, 3 + 'A', 3 + 'B'}));
   CHECK(json::parse(call({"tokenize", base_model(), "--json", "--no-bos", "AB"}).out) == json({3 + 'A', 3 + 'B'}));

@@ -24,20 +24,18 @@ SLUICE_AVX2_STEP void keep_every_other(int16_t* sixteen) {
 void fill_panel(const TileJob& job, int64_t first_column, int index, NarrowPanel& panel) {
   if (job.form != nullptr) {
     for (int group = 0; group < kGroups; ++group)
-      job.form->fill_panel[static_cast<size_t>(Isa::Avx2)](job.groups[index * kGroups + group], job.n_columns,
-                                                           first_column, group, &panel);
+      job.fill_panel(job.groups[index * kGroups + group], job.n_columns, first_column, group, &panel);
     return;
   }
   const Format& format = *job.format;
   const gguf::TypeLayout& layout = *format.layout;
-  UnpackCodes* unpack = format.unpack_codes[static_cast<size_t>(Isa::Avx2)];
   const bool is_per32 = format.activation == ActivationFormat::Per32;
   const int64_t n_values = smaller(256, job.n_columns - first_column);
   const uint64_t at = static_cast<uint64_t>(first_column / layout.block_values) * layout.block_bytes;
   for (int group = 0; group < kGroups; ++group) {
     CodedValues coded[kRowGroup];
     for (int r = 0; r < kRowGroup; ++r)
-      unpack(job.rows[index * kPanelRows + group * kRowGroup + r] + at, n_values, coded[r]);
+      job.unpack(job.rows[index * kPanelRows + group * kRowGroup + r] + at, n_values, coded[r]);
     const int column = group * kRowGroup;
     for (int k = 0; k < 64; k += 8) transpose_8x8(coded[0].codes + 4 * k, sizeof(CodedValues), panel.codes[k][column]);
     if (format.coding.mins != Coding::Mins::None) {

@@ -14,13 +14,11 @@ using Panel = WidePanel;
 void fill_panel(const TileJob& job, int64_t first_column, int index, Panel& panel) {
   if (job.form != nullptr) {
     for (int group = 0; group < kGroups; ++group)
-      job.form->fill_panel[static_cast<size_t>(Isa::Avx2)](job.groups[index * kGroups + group], job.n_columns,
-                                                           first_column, group, &panel);
+      job.fill_panel(job.groups[index * kGroups + group], job.n_columns, first_column, group, &panel);
     return;
   }
   const Format& format = *job.format;
   const gguf::TypeLayout& layout = *format.layout;
-  UnpackCodes* unpack = format.unpack_codes[static_cast<size_t>(Isa::Avx2)];
   const bool is_per32 = format.activation == ActivationFormat::Per32;
   const int64_t n_values = smaller(256, job.n_columns - first_column);
   const uint64_t at = static_cast<uint64_t>(first_column / layout.block_values) * layout.block_bytes;
@@ -33,7 +31,7 @@ void fill_panel(const TileJob& job, int64_t first_column, int index, Panel& pane
     const int column = group * kRowGroup;
     for (int r = 0; r < kRowGroup; ++r) {
       CodedValues& coded = rows[r].coded;
-      unpack(job.rows[index * kPanelRows + column + r] + at, n_values, coded);
+      job.unpack(job.rows[index * kPanelRows + column + r] + at, n_values, coded);
       for (int j = 0; j < 16; ++j) {
         __m256i codes = _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(coded.codes + 16 * j)));
         if (!is_per32) codes = _mm256_mullo_epi16(codes, _mm256_set1_epi16(coded.group_scales[j]));
