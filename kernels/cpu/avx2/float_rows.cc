@@ -123,7 +123,7 @@ SLUICE_AVX2_STEP void add_four_rows(const __m256 (&of_row)[4], float* to) {
 
 // N inputs times the panel, four rows at a time: 12 chains for three inputs keep both multipliers busy.
 template <int N>
-void multiply_panel(const Panel& panel, int64_t n_columns, const FloatInputs<N>& x, float* out) {
+SLUICE_AVX2_LOOP void multiply_panel(const Panel& panel, int64_t n_columns, const FloatInputs<N>& x, float* out) {
   for (int64_t four = 0; four < kFours; ++four) {
     __m256 sums[N][4];
     for (auto& of_input : sums)

@@ -72,6 +72,9 @@ SLUICE_AVX2_STEP void transpose_8x8(const void* from, int64_t from_stride, void*
   }
 }
 
+// For the loops over a panel, which use all registers: inlined into what surrounds them they would share these with it.
+#define SLUICE_AVX2_LOOP static __attribute__((noinline))
+
 // Nothing, but the compiler must have the value in a register here. Without it gcc first makes all products of an unrolled
 // loop and adds them afterwards, which takes far more registers than there are.
 SLUICE_AVX2_STEP void keep_in_register(__m256i& v) {

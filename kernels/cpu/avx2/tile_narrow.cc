@@ -111,14 +111,41 @@ SLUICE_AVX2_STEP void add_group(const NarrowPanel& panel, int g, const int8_t (*
   }
 }
 
+// The same for codes so large that each vector of pairs must be widened by itself.
+template <int N, int kGroup>
+SLUICE_AVX2_STEP void add_scaled_steps(const NarrowPanel& panel, int g, const int8_t (*q)[N][4],
+                                       __m256i (&whole)[kGroups][N]) {
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    __m256i scales[kGroups];
+    for (int r = 0; r < kGroups; ++r) scales[r] = load_group(panel.scales[2 * g + (kGroup == 16 ? half : 0)], r);
+#pragma GCC unroll 4
+    for (int step = 8 * g + 4 * half; step < 8 * g + 4 * half + 4; ++step) {
+      __m256i weights[kGroups];
+      for (int r = 0; r < kGroups; ++r) weights[r] = load_group(panel.codes[step], r);
+#pragma GCC unroll 4
+      for (int i = 0; i < N; ++i) {
+        const __m256i x = broadcast_four_bytes(q[step][i]);
+#pragma GCC unroll 2
+        for (int r = 0; r < kGroups; ++r)
+          add_32_bits(whole[r][i], _mm256_madd_epi16(_mm256_maddubs_epi16(weights[r], x), scales[r]));
+      }
+    }
+  }
+}
+
 // One panel times N inputs with one scale for 256 columns. out: [N, kTileRows].
 template <int N, int kSteps, int kGroup, Coding::Mins kMins>
-void multiply_per256(const NarrowPanel& panel, const NarrowInputs256<N>& x, float* out) {
+SLUICE_AVX2_LOOP void multiply_per256(const NarrowPanel& panel, const NarrowInputs256<N>& x, float* out) {
   __m256i whole[kGroups][N];
   for (int r = 0; r < kGroups; ++r)
     for (int i = 0; i < N; ++i) whole[r][i] = _mm256_setzero_si256();
 #pragma GCC unroll 1
-  for (int g = 0; g < 8; ++g) add_group<N, kSteps, kGroup>(panel, g, x.q, whole);
+  for (int g = 0; g < 8; ++g)
+    if constexpr (kSteps == 1)
+      add_scaled_steps<N, kGroup>(panel, g, x.q, whole);
+    else
+      add_group<N, kSteps, kGroup>(panel, g, x.q, whole);
 
   constexpr int kPairs = kGroup == 32 ? 4 : 8;
   const auto& pairs = [&]() -> const auto& {
@@ -165,7 +192,7 @@ void multiply_per256(const NarrowPanel& panel, const NarrowInputs256<N>& x, floa
 
 // One panel times N inputs with a scale for every 32 columns, n_groups of them.
 template <int N, int kSteps, Coding::Mins kMins>
-void multiply_per32(const NarrowPanel& panel, int64_t n_groups, const NarrowInputs32<N>& x, float* out) {
+SLUICE_AVX2_LOOP void multiply_per32(const NarrowPanel& panel, int64_t n_groups, const NarrowInputs32<N>& x, float* out) {
   const __m256i ones = _mm256_set1_epi16(1);
 #pragma GCC unroll 1
   for (int g = 0; g < n_groups; ++g) {

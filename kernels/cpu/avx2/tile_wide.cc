@@ -77,7 +77,7 @@ SLUICE_AVX2_STEP void add_steps(const Panel& panel, int first_step, int n_steps,
 }
 
 template <int N, bool kPer32>
-void multiply_panel(const Panel& panel, int64_t n_groups, const WideInputs<N>& x, float* out) {
+SLUICE_AVX2_LOOP void multiply_panel(const Panel& panel, int64_t n_groups, const WideInputs<N>& x, float* out) {
   if constexpr (kPer32)
     for (int g = 0; g < n_groups; ++g) add_steps<N>(panel, 16 * g, 16, panel.scale[g], x, x.scale[g], out);
   else
