@@ -41,7 +41,7 @@ using RowGroupProduct = void(const std::byte* const* rows, int64_t n_columns, co
 struct Coding {
   enum class Mins {
     None,
-    Whole,  // whole numbers under the block's own scale
+    Whole,  // whole numbers under the block's own scale; where activations are Per32, one for all blocks of the format
     Float,  // under a float of their own; whole numbers a group where activations are Per256
   };
   bool is_signed = false;  // codes are bytes in [-127, 127], else in [0, largest_code]

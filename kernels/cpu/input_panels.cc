@@ -68,7 +68,6 @@ template <int N>
 void place(const Activation32* x, int64_t n_groups, int i, NarrowInputs32<N>& to) {
   for (int64_t g = 0; g < n_groups; ++g) {
     place_bytes<N>(x[g].q, 32, i, to.q + 8 * g);
-    to.sums_of_32[g / 2][i][g % 2] = static_cast<int16_t>(x[g].sum);
     to.scale[g][i] = x[g].scale;
     to.sums[g][i] = static_cast<float>(x[g].sum);
   }

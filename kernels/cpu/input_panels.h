@@ -32,7 +32,6 @@ struct NarrowInputs256 {
 template <int N>
 struct NarrowInputs32 {
   int8_t q[64][N][4];
-  int16_t sums_of_32[4][N][2];
   float scale[8][N];
   float sums[8][N];  // of q, as floats
 };

@@ -192,8 +192,11 @@ SLUICE_AVX2_LOOP void multiply_per256(const NarrowPanel& panel, const NarrowInpu
 
 // One panel times N inputs with a scale for every 32 columns, n_groups of them.
 template <int N, int kSteps, Coding::Mins kMins>
-SLUICE_AVX2_LOOP void multiply_per32(const NarrowPanel& panel, int64_t n_groups, const NarrowInputs32<N>& x, float* out) {
+SLUICE_AVX2_LOOP void multiply_per32(const NarrowPanel& panel, int64_t n_groups, const NarrowInputs32<N>& x,
+                                     float* out) {
   const __m256i ones = _mm256_set1_epi16(1);
+  // Whole mins of these formats are all the same. Whole numbers below 2^24 are exact as floats, and so is what comes off.
+  const __m256 zero = _mm256_set1_ps(panel.mins[0][0][0]);
 #pragma GCC unroll 1
   for (int g = 0; g < n_groups; ++g) {
     __m256i whole[kGroups][N];
@@ -212,23 +215,19 @@ SLUICE_AVX2_LOOP void multiply_per32(const NarrowPanel& panel, int64_t n_groups,
             add_32_bits(whole[r][i], wide);
         }
     }
-    // Of a pair of groups the one that counts.
-    const __m256i half = _mm256_set1_epi32(g % 2 == 0 ? 0xFFFF : static_cast<int>(0xFFFF0000));
 #pragma GCC unroll 4
     for (int i = 0; i < N; ++i) {
       const __m256 input_scale = _mm256_broadcast_ss(&x.scale[g][i]);
+      const __m256 input_sum = _mm256_broadcast_ss(&x.sums[g][i]);
 #pragma GCC unroll 2
       for (int r = 0; r < kGroups; ++r) {
-        if constexpr (kMins == Coding::Mins::Whole)
-          whole[r][i] =
-              _mm256_sub_epi32(whole[r][i], _mm256_madd_epi16(_mm256_and_si256(load_group(panel.mins[g], r), half),
-                                                              broadcast_four_bytes(x.sums_of_32[g / 2][i])));
+        __m256 value = _mm256_cvtepi32_ps(whole[r][i]);
+        if constexpr (kMins == Coding::Mins::Whole) value = _mm256_fnmadd_ps(input_sum, zero, value);
         float* to = out + i * kTileRows + 8 * r;
-        __m256 sum = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_load_ps(panel.scale[g] + 8 * r), input_scale),
-                                     _mm256_cvtepi32_ps(whole[r][i]), _mm256_loadu_ps(to));
+        __m256 sum = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_load_ps(panel.scale[g] + 8 * r), input_scale), value,
+                                     _mm256_loadu_ps(to));
         if constexpr (kMins == Coding::Mins::Float)
-          sum = _mm256_fnmadd_ps(_mm256_mul_ps(_mm256_load_ps(panel.min[g] + 8 * r), input_scale),
-                                 _mm256_broadcast_ss(&x.sums[g][i]), sum);
+          sum = _mm256_fnmadd_ps(_mm256_mul_ps(_mm256_load_ps(panel.min[g] + 8 * r), input_scale), input_sum, sum);
         _mm256_storeu_ps(to, sum);
       }
     }
