@@ -8,7 +8,7 @@
 #include <type_traits>
 
 #include "kernels/cpu/avx2/panel.h"
-#include "kernels/cpu/tile.h"
+#include "kernels/cpu/tile_walk.h"
 
 namespace sluice::kernels::avx2 {
 namespace {
@@ -21,7 +21,9 @@ SLUICE_AVX2_STEP void keep_every_other(int16_t* sixteen) {
   _mm256_store_si256(reinterpret_cast<__m256i*>(sixteen), _mm256_permute4x64_epi64(packed, 0xD8));
 }
 
-void fill_panel(const TileJob& job, int64_t first_column, int index, NarrowPanel& panel) {
+}  // namespace
+
+void fill_narrow_panel(const TileJob& job, int64_t first_column, int index, NarrowPanel& panel) {
   if (job.form != nullptr) {
     for (int group = 0; group < kGroups; ++group)
       job.fill_panel(job.groups[index * kGroups + group], job.n_columns, first_column, group, &panel);
@@ -68,6 +70,8 @@ void fill_panel(const TileJob& job, int64_t first_column, int index, NarrowPanel
     }
   }
 }
+
+namespace {
 
 // Adds kSteps steps of N inputs, from first_step on, in 16 bits. Sums of two groups of rows and three inputs, their whole
 // sums of 32 bits, a step's weights and an input are all the registers there are.
@@ -236,23 +240,17 @@ SLUICE_AVX2_LOOP void multiply_per32(const NarrowPanel& panel, int64_t n_groups,
 
 template <int kSteps, int kGroup, Coding::Mins kMins, bool kPer32>
 void multiply_tile(const TileJob& job) {
-  clear_sums(job);
-  NarrowPanel panels[kPanels];
-  for (int64_t first = 0; first < job.n_columns; first += 256) {
-    for (int p = 0; p < kPanels; ++p) fill_panel(job, first, p, panels[p]);
-    prefetch_rows(job, 0, kTileRows, first + 256, 256);
-    const int64_t n_groups = smaller(256, job.n_columns - first) / 32;
-    const auto run = [&]<int N>(const std::byte* x, float* out, std::integral_constant<int, N>) {
-      for (int p = 0; p < kPanels; ++p)
-        if constexpr (kPer32)
-          multiply_per32<N, kSteps, kMins>(panels[p], n_groups, *reinterpret_cast<const NarrowInputs32<N>*>(x),
-                                           out + p * kPanelRows);
-        else
-          multiply_per256<N, kSteps, kGroup, kMins>(panels[p], *reinterpret_cast<const NarrowInputs256<N>*>(x),
-                                                    out + p * kPanelRows);
-    };
-    for_input_groups<3>(job, first / 256, run);
-  }
+  walk_tile<3, kPanels, NarrowPanel>(
+      job, fill_narrow_panel,
+      [&]<int N>(const NarrowPanel* panels, int64_t n_columns, const std::byte* x, float* out,
+                 std::integral_constant<int, N>) {
+        for (int p = 0; p < kPanels; ++p, out += kPanelRows)
+          if constexpr (kPer32)
+            multiply_per32<N, kSteps, kMins>(panels[p], n_columns / 32, *reinterpret_cast<const NarrowInputs32<N>*>(x),
+                                             out);
+          else
+            multiply_per256<N, kSteps, kGroup, kMins>(panels[p], *reinterpret_cast<const NarrowInputs256<N>*>(x), out);
+      });
 }
 
 // Vectors of pair sums that may be added in 16 bits: a pair is at most 2 * 127 * largest code.

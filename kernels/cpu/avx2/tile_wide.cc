@@ -4,14 +4,11 @@
 #include <type_traits>
 
 #include "kernels/cpu/avx2/panel.h"
-#include "kernels/cpu/tile.h"
+#include "kernels/cpu/tile_walk.h"
 
 namespace sluice::kernels::avx2 {
-namespace {
 
-using Panel = WidePanel;
-
-void fill_panel(const TileJob& job, int64_t first_column, int index, Panel& panel) {
+void fill_wide_panel(const TileJob& job, int64_t first_column, int index, WidePanel& panel) {
   if (job.form != nullptr) {
     for (int group = 0; group < kGroups; ++group)
       job.fill_panel(job.groups[index * kGroups + group], job.n_columns, first_column, group, &panel);
@@ -46,9 +43,11 @@ void fill_panel(const TileJob& job, int64_t first_column, int index, Panel& pane
   }
 }
 
+namespace {
+
 // Adds columns [2 * first_step, 2 * (first_step + n_steps)) of N inputs under one scale each to out, [N, kTileRows].
 template <int N>
-SLUICE_AVX2_STEP void add_steps(const Panel& panel, int first_step, int n_steps, const float* scale,
+SLUICE_AVX2_STEP void add_steps(const WidePanel& panel, int first_step, int n_steps, const float* scale,
                                 const WideInputs<N>& x, const float* x_scale, float* out) {
   __m256i whole[kGroups][N];
 #pragma GCC unroll 2
@@ -77,7 +76,7 @@ SLUICE_AVX2_STEP void add_steps(const Panel& panel, int first_step, int n_steps,
 }
 
 template <int N, bool kPer32>
-SLUICE_AVX2_LOOP void multiply_panel(const Panel& panel, int64_t n_groups, const WideInputs<N>& x, float* out) {
+SLUICE_AVX2_LOOP void multiply_panel(const WidePanel& panel, int64_t n_groups, const WideInputs<N>& x, float* out) {
   if constexpr (kPer32)
     for (int g = 0; g < n_groups; ++g) add_steps<N>(panel, 16 * g, 16, panel.scale[g], x, x.scale[g], out);
   else
@@ -86,19 +85,13 @@ SLUICE_AVX2_LOOP void multiply_panel(const Panel& panel, int64_t n_groups, const
 
 template <bool kPer32>
 void multiply_tile(const TileJob& job) {
-  clear_sums(job);
-  Panel panels[kPanels];
-  for (int64_t first = 0; first < job.n_columns; first += 256) {
-    for (int p = 0; p < kPanels; ++p) fill_panel(job, first, p, panels[p]);
-    prefetch_rows(job, 0, kTileRows, first + 256, 256);
-    const int64_t n_groups = smaller(256, job.n_columns - first) / 32;
-    const auto run = [&]<int N>(const std::byte* x, float* out, std::integral_constant<int, N>) {
-      for (int p = 0; p < kPanels; ++p)
-        multiply_panel<N, kPer32>(panels[p], n_groups, *reinterpret_cast<const WideInputs<N>*>(x),
-                                  out + p * kPanelRows);
-    };
-    for_input_groups<4>(job, first / 256, run);
-  }
+  walk_tile<4, kPanels, WidePanel>(job, fill_wide_panel,
+                                   [&]<int N>(const WidePanel* panels, int64_t n_columns, const std::byte* x,
+                                              float* out, std::integral_constant<int, N>) {
+                                     for (int p = 0; p < kPanels; ++p, out += kPanelRows)
+                                       multiply_panel<N, kPer32>(panels[p], n_columns / 32,
+                                                                 *reinterpret_cast<const WideInputs<N>*>(x), out);
+                                   });
 }
 
 }  // namespace
