@@ -49,6 +49,12 @@ TileProduct multiply_tile_wide;
 // For rows that are dequantised, and inputs in float32.
 TileProduct multiply_tile_float;
 }  // namespace avx2
+namespace avx512 {
+TileProduct multiply_tile_narrow, multiply_tile_wide, multiply_tile_float;
+}
+namespace avx512_vnni {
+TileProduct multiply_tile_narrow, multiply_tile_wide, multiply_tile_float;
+}
 #endif
 
 }  // namespace sluice::kernels
