@@ -27,10 +27,12 @@ const ByIsa<const VectorLoops> kVectorLoops = {
 const ByIsa<const RowOperations> kRowOperations = {
     .reference = &kRowOperationsBaseline,
     .avx2 = SLUICE_X86(&kRowOperationsAvx2),
+    .avx512 = SLUICE_X86(&kRowOperationsAvx512),
 };
 constexpr ByIsa<AttendTile> kAttendTile = {
     .reference = attend_tile_baseline,
     .avx2 = SLUICE_X86(attend_tile_avx2),
+    .avx512 = SLUICE_X86(attend_tile_avx512),
 };
 
 // Calls visit(name, pointer to member) for every function of a table.
