@@ -153,6 +153,9 @@ std::vector<KernelLevel> kernel_levels(Isa most) {
     if (const ResidentForm* form = resident_form(format.type))
       add("resident forms", format.layout->name, form->group_product);
   for (const Format& format : all_formats())
+    if (const ResidentForm* form = resident_form(format.type))
+      add("forms in tiles", format.layout->name, form->fill_panel);
+  for (const Format& format : all_formats())
     if (format.activation != ActivationFormat::None)
       add("dequantising", format.layout->name, dequantize_functions(format));
   add("attention", "tile", kAttendTile);

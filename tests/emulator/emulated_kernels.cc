@@ -24,6 +24,7 @@
 #include "kernels/reference/cache_rows.h"
 #include "kernels/reference/multiply.h"
 #include "tests/emulator/instruction_counts.h"
+#include "tests/emulator/packed.h"
 #include "tests/kernels/random_blocks.h"
 
 using namespace sluice;
@@ -83,6 +84,9 @@ void products() {
         test::random_blocks(format, static_cast<size_t>(n_rows * n_columns / format.layout->block_values), 5);
     const uint64_t row_bytes = bytes.size() / static_cast<size_t>(n_rows);
     const auto x = random_values(static_cast<size_t>(7 * n_columns), 3);
+    const ResidentForm* form = resident_form(format.type);
+    if (form != nullptr && form->group_product.at(chosen_isa()) == nullptr) form = nullptr;
+    const test::AlignedBytes packed = form != nullptr ? test::pack(*form, bytes, n_rows, n_columns) : nullptr;
     Hash hash;
     for (const int64_t n_inputs : {1, 3, 7}) {
       const Activations input(x.data(), n_inputs, n_columns, n_columns, true);
@@ -91,6 +95,14 @@ void products() {
           {format.type, bytes.data(), n_rows, n_columns, row_bytes}, &input, nullptr, n_inputs, out.data(), n_rows};
       if (!multiply(pool(), std::span(&product, 1))) std::printf("result %s WRONG: refused\n", name.c_str());
       hash.add(out);
+      if (form != nullptr) {
+        std::vector<float> of_form(out.size());
+        const MatrixProduct resident{
+            {format.type, packed.get(), n_rows, n_columns, 0, form}, &input, nullptr, n_inputs, of_form.data(), n_rows};
+        multiply(pool(), std::span(&resident, 1));
+        if (std::memcmp(of_form.data(), out.data(), out.size() * sizeof(float)) != 0)
+          std::printf("result %s WRONG in its resident form\n", name.c_str());
+      }
       if (format.activation != ActivationFormat::F32) continue;
       std::vector<float> expected(out.size());
       reference::multiply(format.type, bytes.data(), n_rows, n_columns, x.data(), n_inputs, expected.data());

@@ -3,24 +3,18 @@
 #include <x86intrin.h>
 
 #include <cstdio>
-#include <memory>
-#include <new>
 #include <string>
 #include <vector>
 
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/multiply.h"
 #include "kernels/resident.h"
+#include "tests/emulator/packed.h"
 
 namespace sluice::test {
 namespace {
 
 constexpr int64_t kRows = 64, kColumns = 2048;
-
-struct AlignedDelete {
-  void operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{64}); }
-};
-using AlignedBytes = std::unique_ptr<std::byte, AlignedDelete>;
 
 std::string count(const kernels::Matrix& matrix, int64_t n_inputs) {
   static kernels::ThreadPool pool(1);
@@ -37,17 +31,10 @@ std::string count(const kernels::Matrix& matrix, int64_t n_inputs) {
   return text;
 }
 
-std::string count_form(const kernels::Format& format, const std::byte* blocks, uint64_t row_bytes) {
+std::string count_form(const kernels::Format& format, const std::vector<std::byte>& blocks) {
   const kernels::ResidentForm* form = kernels::resident_form(format.type);
   if (form == nullptr || form->group_product.at(kernels::chosen_isa()) == nullptr) return "-";
-  const AlignedBytes packed(
-      static_cast<std::byte*>(::operator new (form->bytes(kRows, kColumns), std::align_val_t{64})));
-  for (int64_t row = 0; row < kRows; row += kernels::kRowGroup) {
-    const std::byte* rows[kernels::kRowGroup];
-    for (int64_t r = 0; r < kernels::kRowGroup; ++r) rows[r] = blocks + static_cast<uint64_t>(row + r) * row_bytes;
-    form->pack(rows, kColumns,
-               packed.get() + static_cast<uint64_t>(row / kernels::kRowGroup) * form->group_bytes(kColumns));
-  }
+  const AlignedBytes packed = pack(*form, blocks, kRows, kColumns);
   return count({format.type, packed.get(), kRows, kColumns, 0, form}, 1);
 }
 
@@ -60,8 +47,7 @@ void print_instruction_counts() {
     const uint64_t row_bytes = static_cast<uint64_t>(kColumns / layout.block_values) * layout.block_bytes;
     const std::vector<std::byte> blocks(row_bytes * kRows);  // zeros take as many instructions as other weights
     const kernels::Matrix matrix{format.type, blocks.data(), kRows, kColumns, row_bytes};
-    const std::string one = count(matrix, 1), many = count(matrix, 16),
-                      form = count_form(format, blocks.data(), row_bytes);
+    const std::string one = count(matrix, 1), many = count(matrix, 16), form = count_form(format, blocks);
     std::printf("count %s %s %s %s\n", std::string(layout.name).c_str(), one.c_str(), many.c_str(), form.c_str());
   }
 }
