@@ -68,7 +68,7 @@ using AttendTile = void(const AttentionTile& tile);
 
 AttendTile attend_tile_baseline;
 #if defined(__x86_64__)
-AttendTile attend_tile_avx2;
+AttendTile attend_tile_avx2, attend_tile_avx512;
 #endif
 
 // For the chosen instruction set (kernels/cpu/dispatch.h).

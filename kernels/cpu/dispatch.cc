@@ -27,10 +27,12 @@ const ByIsa<const VectorLoops> kVectorLoops = {
 const ByIsa<const RowOperations> kRowOperations = {
     .reference = &kRowOperationsBaseline,
     .avx2 = SLUICE_X86(&kRowOperationsAvx2),
+    .avx512 = SLUICE_X86(&kRowOperationsAvx512),
 };
 constexpr ByIsa<AttendTile> kAttendTile = {
     .reference = attend_tile_baseline,
     .avx2 = SLUICE_X86(attend_tile_avx2),
+    .avx512 = SLUICE_X86(attend_tile_avx512),
 };
 
 // Calls visit(name, pointer to member) for every function of a table.
@@ -150,6 +152,9 @@ std::vector<KernelLevel> kernel_levels(Isa most) {
   for (const Format& format : all_formats())
     if (const ResidentForm* form = resident_form(format.type))
       add("resident forms", format.layout->name, form->group_product);
+  for (const Format& format : all_formats())
+    if (const ResidentForm* form = resident_form(format.type))
+      add("forms in tiles", format.layout->name, form->fill_panel);
   for (const Format& format : all_formats())
     if (format.activation != ActivationFormat::None)
       add("dequantising", format.layout->name, dequantize_functions(format));

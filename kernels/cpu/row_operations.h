@@ -57,7 +57,7 @@ RowOperations row_operations_at(Isa most);
 // The compiled sets.
 extern const RowOperations kRowOperationsBaseline;
 #if defined(__x86_64__)
-extern const RowOperations kRowOperationsAvx2;
+extern const RowOperations kRowOperationsAvx2, kRowOperationsAvx512;
 #endif
 
 }  // namespace sluice::kernels

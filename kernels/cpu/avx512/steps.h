@@ -45,4 +45,39 @@ SLUICE_AVX512_STEP __m512 load_first_halves(const uint16_t* p, int64_t n) {
   return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(n), p));
 }
 
+SLUICE_AVX512_STEP __m512 widen_bf16(__m256i x) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+}
+
+constexpr int kToNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+// For rounding to 8 bits.
+
+// The bits of the largest magnitude of n values, a multiple of 32: floats without a sign have the order of whole numbers,
+// and infinities and NaNs (from kInfinityBits on) are the largest of them.
+constexpr int32_t kInfinityBits = 0x7F800000;
+SLUICE_AVX512_STEP int32_t largest_magnitude_bits(const float* values, int n) {
+  const __m512i no_sign = _mm512_set1_epi32(0x7FFFFFFF);
+  __m512i a = _mm512_setzero_si512(), b = a;
+  for (int i = 0; i < n; i += 32) {
+    a = _mm512_max_epi32(a, _mm512_and_si512(_mm512_castps_si512(_mm512_loadu_ps(values + i)), no_sign));
+    b = _mm512_max_epi32(b, _mm512_and_si512(_mm512_castps_si512(_mm512_loadu_ps(values + i + 16)), no_sign));
+  }
+  return _mm512_reduce_max_epi32(_mm512_max_epi32(a, b));
+}
+
+SLUICE_AVX512_STEP float as_float(int32_t bits) {
+  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(bits)));
+}
+
+// Sixteen values times `inverse` to the nearest whole numbers, halves to even.
+SLUICE_AVX512_STEP __m512i round_16(const float* values, __m512 inverse) {
+  return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(values), inverse));
+}
+
+// Thirty-two whole numbers in [-128, 127] as bytes.
+SLUICE_AVX512_STEP __m256i narrow_32(__m512i first, __m512i second) {
+  return _mm256_set_m128i(_mm512_cvtepi32_epi8(second), _mm512_cvtepi32_epi8(first));
+}
+
 }  // namespace sluice::kernels::avx512

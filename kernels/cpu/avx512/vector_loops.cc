@@ -10,7 +10,6 @@ namespace avx512 {
 namespace {
 
 constexpr int64_t kLanes = 16;
-constexpr int kToNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
 SLUICE_AVX512_STEP __m512 load(const float* p) {
   return _mm512_loadu_ps(p);
