@@ -20,7 +20,7 @@ std::vector<ResidentForm> all_forms() {
                      form.unit_bytes(),
                      side_by_side::kPack[i],
                      nullptr,
-                     {.avx2 = avx2::kSideBySideProducts[i]},
+                     {.avx2 = avx2::kSideBySideProducts[i], .avx512_vnni = avx512_vnni::kSideBySideProducts[i]},
                      {.avx2 = avx2::kSideBySideFills[i]}});
   }
 #endif

@@ -128,6 +128,9 @@ namespace avx2 {
 extern const std::array<ResidentForm::GroupProduct*, side_by_side::kCount> kSideBySideProducts;
 extern const std::array<ResidentForm::FillPanel*, side_by_side::kCount> kSideBySideFills;
 }  // namespace avx2
+namespace avx512_vnni {
+extern const std::array<ResidentForm::GroupProduct*, side_by_side::kCount> kSideBySideProducts;
+}
 #endif
 
 }  // namespace sluice::kernels
