@@ -58,3 +58,14 @@ awk '$1 == "count" {
                 form[name] ~ /-/ ? "" : substr(form[name], 4)
        }
      }' "$folder/${levels[0]}" "$folder/${levels[1]}" "$folder/${levels[2]}"
+echo
+echo "Instructions for a value (attention: for a position, a query and a column of the key):"
+echo
+echo "| | ${levels[0]} | ${levels[1]} | ${levels[2]} |"
+echo "|---|---:|---:|---:|"
+awk '$1 == "operation" {
+       if (!($2 in counts)) names[++n] = $2
+       counts[$2] = counts[$2] " | " $3
+     }
+     END { for (i = 1; i <= n; ++i) printf "| %s%s |\n", names[i], counts[names[i]] }' \
+  "$folder/${levels[0]}" "$folder/${levels[1]}" "$folder/${levels[2]}"

@@ -241,6 +241,7 @@ int main(int argc, char** argv) {
     bounded_row_operations();
     attention();
     test::print_instruction_counts();
+    test::print_operation_counts();
     return 0;
   } catch (const std::exception& error) {
     std::printf("error: %s\n", error.what());

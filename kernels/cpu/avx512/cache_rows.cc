@@ -20,27 +20,16 @@ SLUICE_AVX512_STEP __m256i narrow_to_bf16(__m512 x) {
   return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(rounded, is_nan, top, _mm512_set1_epi32(0x40)));
 }
 
-// Calls convert(place, values, mask) for sixteen values at a time, the last of them fewer.
-template <class Convert>
-SLUICE_AVX512_STEP void for_each_sixteen(const float* values, int64_t n, const Convert& convert) {
-  for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 here = first_lanes(n - i);
-    convert(i, _mm512_maskz_loadu_ps(here, values + i), here);
-  }
-}
-
 void store_f16(const float* values, int64_t n, uint16_t* to) {
-  for_each_sixteen(
-      values, n, [&](int64_t i, __m512 x, __mmask16 here) __attribute__((always_inline)) {
-        _mm256_mask_storeu_epi16(to + i, here, _mm512_cvtps_ph(x, kToNearest));
-      });
+  for_each_sixteen(n, [&](int64_t i, __mmask16 here) {
+    _mm256_mask_storeu_epi16(to + i, here, _mm512_cvtps_ph(_mm512_maskz_loadu_ps(here, values + i), kToNearest));
+  });
 }
 
 void store_bf16(const float* values, int64_t n, uint16_t* to) {
-  for_each_sixteen(
-      values, n, [&](int64_t i, __m512 x, __mmask16 here) __attribute__((always_inline)) {
-        _mm256_mask_storeu_epi16(to + i, here, narrow_to_bf16(x));
-      });
+  for_each_sixteen(n, [&](int64_t i, __mmask16 here) {
+    _mm256_mask_storeu_epi16(to + i, here, narrow_to_bf16(_mm512_maskz_loadu_ps(here, values + i)));
+  });
 }
 
 void store_block_q8_0(const float* values, char* block) {
@@ -76,10 +65,9 @@ void load_f16(const uint16_t* from, int64_t n, float* values) {
 }
 
 void load_bf16(const uint16_t* from, int64_t n, float* values) {
-  for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 here = first_lanes(n - i);
+  for_each_sixteen(n, [&](int64_t i, __mmask16 here) {
     _mm512_mask_storeu_ps(values + i, here, widen_bf16(_mm256_maskz_loadu_epi16(here, from + i)));
-  }
+  });
 }
 
 void load_q8_0(const char* block, int64_t n, float* values) {
@@ -87,11 +75,10 @@ void load_q8_0(const char* block, int64_t n, float* values) {
     uint16_t bits;
     std::memcpy(&bits, block, sizeof bits);
     const __m512 scale = _mm512_set1_ps(_cvtsh_ss(bits));
-    for (int64_t i = 0; i < smaller(n, kBlockValues); i += 16) {
-      const __mmask16 here = first_lanes(n - i);
+    for_each_sixteen(smaller(n, kBlockValues), [&](int64_t i, __mmask16 here) {
       const __m512i whole = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(here, block + 2 + i));
       _mm512_mask_storeu_ps(values + i, here, _mm512_mul_ps(scale, _mm512_cvtepi32_ps(whole)));
-    }
+    });
   }
 }
 

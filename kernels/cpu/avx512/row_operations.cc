@@ -70,19 +70,16 @@ void rms_norm(const float* x, const float* weights, int64_t n, float epsilon, fl
   const double mean = sum / static_cast<double>(n) + static_cast<double>(epsilon);
   const float factor = static_cast<float>(1 / _mm_cvtsd_f64(_mm_sqrt_sd(_mm_setzero_pd(), _mm_set_sd(mean))));
   const __m512 factors = _mm512_set1_ps(factor);
-  for (i = 0; i < n; i += 16) {
-    const __mmask16 here = first_lanes(n - i);
-    const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(here, x + i), factors);
-    _mm512_mask_storeu_ps(out + i, here, _mm512_mul_ps(scaled, _mm512_maskz_loadu_ps(here, weights + i)));
-  }
+  for_each_sixteen(n, [&](int64_t at, __mmask16 here) {
+    const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(here, x + at), factors);
+    _mm512_mask_storeu_ps(out + at, here, _mm512_mul_ps(scaled, _mm512_maskz_loadu_ps(here, weights + at)));
+  });
 }
 
 void rope(float* head, int64_t n_pairs, bool interleaved, const float* cosines, const float* sines) {
   if (interleaved) {
     const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    for (int64_t i = 0; i < n_pairs; i += 8) {
-      const __mmask8 pairs = first_of_eight(n_pairs - i);
-      const __mmask16 here = first_lanes(2 * (n_pairs - i));
+    const auto turn = [&](int64_t i, __mmask8 pairs, __mmask16 here) {
       const __m512 x = _mm512_maskz_loadu_ps(here, head + 2 * i);  // a0 b0 a1 b1 ...
       const __m512 cosine =
           _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(_mm256_maskz_loadu_ps(pairs, cosines + i)));
@@ -92,32 +89,32 @@ void rope(float* head, int64_t n_pairs, bool interleaved, const float* cosines, 
       // a c - b s, b c + a s
       const __m512 turned = _mm512_mask_sub_ps(_mm512_add_ps(by_cosine, by_sine), 0x5555, by_cosine, by_sine);
       _mm512_mask_storeu_ps(head + 2 * i, here, turned);
-    }
+    };
+    int64_t i = 0;
+    for (; i + 8 <= n_pairs; i += 8) turn(i, 0xFF, 0xFFFF);
+    if (i < n_pairs) turn(i, first_of_eight(n_pairs - i), first_lanes(2 * (n_pairs - i)));
     return;
   }
-  for (int64_t i = 0; i < n_pairs; i += 16) {
-    const __mmask16 here = first_lanes(n_pairs - i);
+  for_each_sixteen(n_pairs, [&](int64_t i, __mmask16 here) {
     const __m512 a = _mm512_maskz_loadu_ps(here, head + i), b = _mm512_maskz_loadu_ps(here, head + n_pairs + i);
     const __m512 cosine = _mm512_maskz_loadu_ps(here, cosines + i), sine = _mm512_maskz_loadu_ps(here, sines + i);
     _mm512_mask_storeu_ps(head + i, here, _mm512_sub_ps(_mm512_mul_ps(a, cosine), _mm512_mul_ps(b, sine)));
     _mm512_mask_storeu_ps(head + n_pairs + i, here, _mm512_add_ps(_mm512_mul_ps(a, sine), _mm512_mul_ps(b, cosine)));
-  }
+  });
 }
 
 void swiglu(float* gate, const float* up, int64_t n) {
-  for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 here = first_lanes(n - i);
+  for_each_sixteen(n, [&](int64_t i, __mmask16 here) {
     const __m512 gated = silu(_mm512_maskz_loadu_ps(here, gate + i));
     _mm512_mask_storeu_ps(gate + i, here, _mm512_mul_ps(gated, _mm512_maskz_loadu_ps(here, up + i)));
-  }
+  });
 }
 
 void add(const float* x, float* y, int64_t n) {
-  for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 here = first_lanes(n - i);
+  for_each_sixteen(n, [&](int64_t i, __mmask16 here) {
     const __m512 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(here, y + i), _mm512_maskz_loadu_ps(here, x + i));
     _mm512_mask_storeu_ps(y + i, here, sum);
-  }
+  });
 }
 
 void weighted_sum(const float* const* rows, const float* weights, int64_t n_rows, int64_t n, float* out) {

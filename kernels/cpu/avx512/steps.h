@@ -22,6 +22,15 @@ SLUICE_AVX512_STEP __mmask16 first_lanes(int64_t n) {
   return static_cast<__mmask16>(n >= 16 ? 0xFFFF : (1u << n) - 1);
 }
 
+// Calls step(place, lanes) for every sixteen of n values, and for what is left. In the loop the mask is a constant, with which
+// masked loads and stores become plain ones.
+template <class Step>
+SLUICE_AVX512_STEP void for_each_sixteen(int64_t n, const Step& step) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) step(i, static_cast<__mmask16>(0xFFFF));
+  if (i < n) step(i, first_lanes(n - i));
+}
+
 SLUICE_AVX512_STEP __m256 lower_half(__m512 v) {
   return _mm512_castps512_ps256(v);
 }
