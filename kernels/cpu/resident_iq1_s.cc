@@ -118,7 +118,8 @@ const ResidentForm kResidentIQ1S = {gguf::TensorType::IQ1_S,
                                     kUnitBytes,
                                     pack,
                                     restore_row,
-                                    {.avx2 = SLUICE_X86(avx2::multiply_resident_iq1_s)},
+                                    {.avx2 = SLUICE_X86(avx2::multiply_resident_iq1_s),
+                                     .avx512_vnni = SLUICE_X86(avx512_vnni::multiply_resident_iq1_s)},
                                     {.avx2 = SLUICE_X86(avx2::fill_panel_resident_iq1_s)}};
 
 }  // namespace sluice::kernels

@@ -26,6 +26,9 @@ namespace avx2 {
 ResidentForm::GroupProduct multiply_resident_iq1_s;
 ResidentForm::FillPanel fill_panel_resident_iq1_s;
 }  // namespace avx2
+namespace avx512_vnni {
+ResidentForm::GroupProduct multiply_resident_iq1_s;
+}
 #endif
 
 }  // namespace sluice::kernels

@@ -14,7 +14,7 @@
 #include <utility>
 
 #include "kernels/cpu/avx2/side_by_side.h"
-#include "kernels/cpu/avx512/steps.h"
+#include "kernels/cpu/avx512/dot_vnni.h"
 
 namespace sluice::kernels::avx512_vnni {
 namespace {
@@ -90,7 +90,7 @@ template <size_t kIndex>
 SLUICE_AVX512_STEP void load_codes(const std::byte* codes, int half, __m256i (&steps)[4]) {
   constexpr SideBySide kForm = kForms[kIndex];
   const auto vector = [codes](int v) __attribute__((always_inline)) {
-    return load_bytes(codes + 32 * v);
+    return load_once(codes + 32 * v);
   };
   const auto masked = [](__m256i v, int mask) __attribute__((always_inline)) {
     return _mm256_and_si256(v, _mm256_set1_epi8(static_cast<char>(mask)));
@@ -160,7 +160,7 @@ SLUICE_AVX512_STEP void add_columns(const std::byte* codes, const int8_t* const 
       for (int i = 0; i < N; ++i) {
         const int group = half * (kGroups - 1);
         __m256i& sum = kUp > 0 && is_higher(kForms[kIndex].bits, p) ? sums[i].higher[group] : sums[i].plain[group];
-        sum = _mm256_dpbusd_epi32(sum, steps[p], broadcast_four_bytes(q[i] + 4 * (4 * half + p)));
+        add_dot(sum, steps[p], q[i] + 4 * (4 * half + p));
       }
   }
 }
@@ -200,9 +200,11 @@ SLUICE_AVX512_STEP __m256i pairs_of_mins(const std::byte* head, int g) {
   }
 }
 
-// whole += the sums of 32 columns, g of eight, under their groups' scales.
+// whole += the sums of 32 columns, g of eight, under their groups' scales. The two vectors of an input are to be added:
+// one addition waits for another there.
 template <size_t kIndex, int N>
-SLUICE_AVX512_STEP void add_scaled(const std::byte* head, int g, const Sums<kIndex> (&sums)[N], __m256i (&whole)[N]) {
+SLUICE_AVX512_STEP void add_scaled(const std::byte* head, int g, const Sums<kIndex> (&sums)[N],
+                                   __m256i (&whole)[N][2]) {
   using Of = Sums<kIndex>;
   constexpr auto kScaling = kPlan<kIndex>.scaling;
 #pragma GCC unroll 2
@@ -212,14 +214,14 @@ SLUICE_AVX512_STEP void add_scaled(const std::byte* head, int g, const Sums<kInd
 #pragma GCC unroll 3
     for (int i = 0; i < N; ++i) {
       if constexpr (kScaling == Plan::Scaling::PairsTwice) {
-        whole[i] = _mm256_dpwssd_epi32(whole[i], sums[i].plain[part], scale);
-        whole[i] = _mm256_dpwssd_epi32(whole[i], _mm256_srai_epi32(sums[i].higher[part], kPlan<kIndex>.up), scale);
+        add_pairs(whole[i][0], sums[i].plain[part], scale);
+        add_pairs(whole[i][1], _mm256_srai_epi32(sums[i].higher[part], kPlan<kIndex>.up), scale);
       } else if constexpr (kScaling == Plan::Scaling::Pairs) {
-        whole[i] = _mm256_dpwssd_epi32(whole[i], Of::whole(sums[i], part), scale);
+        add_pairs(whole[i][part], Of::whole(sums[i], part), scale);
       } else if constexpr (kScaling == Plan::Scaling::Whole) {
-        whole[i] = _mm256_add_epi32(whole[i], _mm256_mullo_epi32(Of::whole(sums[i], part), scale));
+        whole[i][part] = _mm256_add_epi32(whole[i][part], _mm256_mullo_epi32(Of::whole(sums[i], part), scale));
       } else {
-        whole[i] = _mm256_add_epi32(whole[i], Of::whole(sums[i], part));
+        whole[i][part] = _mm256_add_epi32(whole[i][part], Of::whole(sums[i], part));
       }
     }
   }
@@ -259,10 +261,10 @@ SLUICE_AVX512_STEP void multiply_per256(const std::byte* unit, int64_t n_columns
     const std::byte* codes = unit;
     const std::byte* head = unit + kForm.head_at();
     prefetch_ahead<kForm.head_bytes()>(head);
-    __m256i whole[N], away[N];
+    __m256i whole[N][2], away[N];
     Starts starts[N];
     for (int i = 0; i < N; ++i) {
-      whole[i] = away[i] = _mm256_setzero_si256();
+      whole[i][0] = whole[i][1] = away[i] = _mm256_setzero_si256();
       if constexpr (kHasZero) fill_starts<kIndex>(x[i][b].sums, starts[i]);
     }
 #pragma GCC unroll 1
@@ -279,14 +281,14 @@ SLUICE_AVX512_STEP void multiply_per256(const std::byte* unit, int64_t n_columns
       add_scaled<kIndex, N>(head, g, products, whole);
       if constexpr (kForm.has_float_mins()) {
         const __m256i mins = pairs_of_mins<kIndex>(head, g);
-        for (int i = 0; i < N; ++i)
-          away[i] = _mm256_dpwssd_epi32(away[i], mins, broadcast_four_bytes(x[i][b].sums + 2 * g));
+        for (int i = 0; i < N; ++i) add_pairs(away[i], mins, x[i][b].sums + 2 * g);
       }
     }
     const __m256 scale = scales_of_head<kIndex>(head);
     for (int i = 0; i < N; ++i) {
       const __m256 input_scale = _mm256_set1_ps(x[i][b].scale);
-      sums[i] = _mm256_fmadd_ps(_mm256_mul_ps(scale, input_scale), _mm256_cvtepi32_ps(whole[i]), sums[i]);
+      const __m256i both = _mm256_add_epi32(whole[i][0], whole[i][1]);
+      sums[i] = _mm256_fmadd_ps(_mm256_mul_ps(scale, input_scale), _mm256_cvtepi32_ps(both), sums[i]);
       if constexpr (kForm.has_float_mins())
         sums[i] = _mm256_fnmadd_ps(_mm256_mul_ps(mins_of_head<kIndex>(head), input_scale), _mm256_cvtepi32_ps(away[i]),
                                    sums[i]);
