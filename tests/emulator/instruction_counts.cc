@@ -102,8 +102,8 @@ void print_instruction_counts() {
     if (format.activation == kernels::ActivationFormat::None) continue;
     const gguf::TypeLayout& layout = *format.layout;
     const uint64_t row_bytes = static_cast<uint64_t>(kColumns / layout.block_values) * layout.block_bytes;
-    const std::vector<std::byte> blocks(row_bytes *
-                                        kRows);  // kernels do not branch on weights; NVFP4, which has none, does
+    // Zeros: kernels do not branch on weights. NVFP4, which has none, does.
+    const std::vector<std::byte> blocks(row_bytes * kRows);
     const kernels::Matrix matrix{format.type, blocks.data(), kRows, kColumns, row_bytes};
     const std::string one = count(matrix, 1), many = count(matrix, 16), form = count_form(format, blocks);
     std::printf("count %s %s %s %s\n", std::string(layout.name).c_str(), one.c_str(), many.c_str(), form.c_str());
