@@ -54,7 +54,8 @@ def rows(name, file):
 
 
 KERNELS += [dataclasses.replace(rows("IQ1_S", "iq1"), avx512="avx512/iq1_s_vnni.cc", weights=2048, avx2_unrolled=1 / 8), rows("IQ1_M", "iq1"), rows("IQ2_XXS", "iq2"), rows("Q4_K", "q4_k_q5_k"),
-            rows("Q5_K", "q4_k_q5_k"), rows("Q6_K", "q6_k"), rows("Q8_0", "q8_0")]
+            rows("Q5_K", "q4_k_q5_k"), rows("Q6_K", "q6_k"),
+            dataclasses.replace(rows("Q8_0", "q8_0"), avx512="avx512/q8_0_vnni.cc")]
 
 
 @functools.cache
