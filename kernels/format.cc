@@ -46,7 +46,12 @@ struct KernelsWithAvx512 {
 KernelsWithAvx512 kernels_with_avx512(TensorType type) {
 #if defined(__x86_64__)
   switch (type) {
-    // case TensorType::Q4_K: return {avx512::multiply_q4_k, avx512_vnni::multiply_q4_k, avx512::unpack_q4_k};
+    case TensorType::Q8_0:
+      return {.product_vnni = avx512_vnni::multiply_q8_0};
+    case TensorType::Q8_1:
+      return {.product_vnni = avx512_vnni::multiply_q8_1};
+    case TensorType::IQ1_S:
+      return {.product_vnni = avx512_vnni::multiply_iq1_s};
     default:
       break;
   }

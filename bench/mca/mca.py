@@ -29,12 +29,11 @@ WITH_AVX2 = ("znver3",)
 class Kernel:
     name: str
     function: str  # pattern of the demangled name, without namespaces
-    avx2: str      # file under kernels/cpu
+    avx2: str  # file under kernels/cpu
     avx512: str
-    weights: int   # multiplied in one turn of the innermost loop
-    turns: int = 1  # of it in one turn of the loop around it, whose own instructions count as well; 0: they do not
-    # Among the innermost loops of the function: versions for 1, 2, 3 inputs are of growing length, and the first is meant.
-    loop: int = 0
+    weights: int  # multiplied in one turn of the innermost loop
+    turns: int = 0  # of it in one turn of the loop around it, if that one's own instructions count as well
+    avx2_unrolled: float = 1  # the loop of AVX2 does so many turns in one
 
 
 def form(name, index, is_per32=False):
@@ -45,8 +44,18 @@ def form(name, index, is_per32=False):
 # The numbers are places in side_by_side::kForms.
 FORMS = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "MXFP4", "IQ4_NL", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "IQ1_M", "IQ2_XXS", "IQ2_XS",
          "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS", "TQ1_0", "TQ2_0"]
-KERNELS = [Kernel("IQ1_S form", r"multiply_resident_iq1_s", "avx2/resident_iq1_s.cc", "avx512/resident_iq1_s_vnni.cc", 512, 4)]
+KERNELS = [Kernel("IQ1_S form", r"multiply_resident_iq1_s", "avx2/resident_iq1_s.cc", "avx512/resident_iq1_s_vnni.cc", 256, 8, 2)]
 KERNELS += [form(name, index, index < 6) for index, name in enumerate(FORMS)]
+
+
+def rows(name, file):
+    """Products of rows as they lie in the file: a turn is a block of one row, or of eight rows where blocks are of 32."""
+    return Kernel(f"{name} rows", f"multiply_{name.lower()}", f"avx2/{file}.cc", "", 256)
+
+
+KERNELS += [dataclasses.replace(rows("IQ1_S", "iq1"), avx512="avx512/iq1_s_vnni.cc", weights=2048, avx2_unrolled=1 / 8), rows("IQ1_M", "iq1"), rows("IQ2_XXS", "iq2"), rows("Q4_K", "q4_k_q5_k"),
+            rows("Q5_K", "q4_k_q5_k"), rows("Q6_K", "q6_k"),
+            dataclasses.replace(rows("Q8_0", "q8_0"), avx512="avx512/q8_0_vnni.cc")]
 
 
 @functools.cache
@@ -149,14 +158,15 @@ def rate(mca, build, kernel, file, cpu):
         if not re.search(rf"\b{kernel.function}\(", name):
             continue
         found = innermost(lines)
-        if kernel.loop >= len(found):
+        if not found:
             continue
-        code, rest = found[kernel.loop]
+        code, rest = found[0]  # there are such for 1, 2, 3 inputs, of growing length
+        unrolled = kernel.avx2_unrolled if file == kernel.avx2 else 1
         cycles, (port, taken) = run_mca(mca, cpu, code)
         port = f"{re.sub('^(ICX|SPR|Zn[34]|Zn)', '', port)} {taken / cycles:.0%}, {len(code)} instr."
         if kernel.turns:
-            cycles += run_mca(mca, cpu, rest)[0] / kernel.turns
-        return f"{kernel.weights / cycles:.1f}", port
+            cycles += run_mca(mca, cpu, rest)[0] * unrolled / kernel.turns
+        return f"{kernel.weights * unrolled / cycles:.1f}", port
     return "", ""
 
 
@@ -164,13 +174,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", type=pathlib.Path)
     parser.add_argument("pattern", nargs="?", default="")
+    parser.add_argument("--avx2-everywhere", action="store_true", help="AVX2 on the processors with AVX-512 as well")
     parser.add_argument("--ports", action="store_true", help="also the busiest port and the length of the loop")
     arguments = parser.parse_args()
     mca = next((found for version in ("-19", "-18", "-17", "") if (found := shutil.which("llvm-mca" + version))), None)
     if mca is None:
         sys.exit("llvm-mca is not installed; install llvm-19 or another version that knows znver4.")
     build = arguments.build.resolve()
-    columns = [("avx2", cpu) for cpu in WITH_AVX2] + [("avx512", cpu) for cpu in WITH_AVX512]
+    columns = [("avx2", cpu) for cpu in WITH_AVX2 + (WITH_AVX512 if arguments.avx2_everywhere else ())]
+    columns += [("avx512", cpu) for cpu in WITH_AVX512]
     print("| weights/cycle | " + " | ".join(f"{'AVX2' if isa == 'avx2' else 'AVX-512'} {cpu}" for isa, cpu in columns) + " |")
     print("|---" * (len(columns) + 1) + "|")
     for kernel in KERNELS:

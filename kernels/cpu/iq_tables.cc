@@ -17,6 +17,9 @@ IqTables unpack() {
   IqTables tables;
   for (int e = 0; e < 2048; ++e)
     tables.iq1[e] = pack_bytes([&](int i) { return reference::iq1_value(reference::kGridIq1[e], i) + 1; });
+  for (int e = 0; e < 2048; ++e)
+    tables.iq1_two_bits[e] = static_cast<uint32_t>(tables.iq1[e] & 0x03030303) |
+                             static_cast<uint32_t>(tables.iq1[e] >> 32 & 0x03030303) << 2;
   for (int e = 0; e < 256; ++e)
     tables.iq2_xxs[e] = pack_bytes([&](int i) { return reference::iq2_value(reference::kGridIq2Xxs[e], i); });
   for (int e = 0; e < 512; ++e)

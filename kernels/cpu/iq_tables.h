@@ -6,8 +6,9 @@
 namespace sluice::kernels {
 
 struct IqTables {
-  uint64_t iq1[2048];     // t + 1 for the values t = -1, 0, 1: unsigned, as byte products want them
-  uint64_t iq2_xxs[256];  // magnitudes
+  uint64_t iq1[2048];           // t + 1 for the values t = -1, 0, 1: unsigned, as byte products want them
+  uint32_t iq1_two_bits[2048];  // the same: values i and 4 + i at bits 0 and 2 of byte i
+  uint64_t iq2_xxs[256];        // magnitudes
   uint64_t iq2_xs[512];
   uint64_t iq2_s[1024];
   uint32_t iq3_xxs[256];  // four values an entry

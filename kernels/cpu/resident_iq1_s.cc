@@ -33,25 +33,9 @@ uint32_t squeeze(uint64_t entry) {
   return bits;
 }
 
-// For each grid index, what its entry adds to the codes: columns 0 to 3 and 4 to 7 of the entry at bits 0 and 2 of the
-// four bytes. The entry of columns 8 to 15 of a vector stands four bits higher.
-struct Spread {
-  uint32_t codes[2048];
-};
-const Spread& spread() {
-  static const Spread table = [] {
-    Spread made{};
-    for (int e = 0; e < 2048; ++e) {
-      const uint64_t entry = iq_tables().iq1[e];
-      made.codes[e] = static_cast<uint32_t>(entry & 0x03030303) | static_cast<uint32_t>(entry >> 32 & 0x03030303) << 2;
-    }
-    return made;
-  }();
-  return table;
-}
-
 void pack(const std::byte* const* rows, int64_t n_columns, std::byte* group) {
-  const Spread& table = spread();
+  // Columns 0 to 3 and 4 to 7 of an entry at bits 0 and 2 of four bytes; those of columns 8 to 15 stand four bits higher.
+  const uint32_t* table = iq_tables().iq1_two_bits;
   const int64_t n_blocks = n_columns / 256;
   for (int64_t b = 0; b < n_blocks; ++b) {
     std::byte* unit = group + b * kUnitBytes;
@@ -67,7 +51,7 @@ void pack(const std::byte* const* rows, int64_t n_columns, std::byte* group) {
           const int l = 2 * half;
           const uint32_t first = block.q[4 * g + l] | (block.high[g] >> (3 * l) & 7u) << 8;
           const uint32_t second = block.q[4 * g + l + 1] | (block.high[g] >> (3 * l + 3) & 7u) << 8;
-          codes[(2 * g + half) * kRowGroup + r] = table.codes[first] | table.codes[second] << 4;
+          codes[(2 * g + half) * kRowGroup + r] = table[first] | table[second] << 4;
         }
       }
     }

@@ -10,6 +10,8 @@ namespace sluice::kernels {
 namespace avx512 {}
 
 // And VNNI and VBMI.
-namespace avx512_vnni {}
+namespace avx512_vnni {
+RowGroupProduct multiply_iq1_s, multiply_q8_0, multiply_q8_1;
+}
 
 }  // namespace sluice::kernels
