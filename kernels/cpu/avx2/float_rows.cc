@@ -7,11 +7,12 @@
 #include "kernels/cpu/avx2/formats.h"
 #include "kernels/cpu/avx2/integer_dot.h"
 #include "kernels/cpu/avx2/load_floats.h"
+#include "kernels/cpu/input_panels.h"
 
 namespace sluice::kernels::avx2 {
 namespace {
 
-constexpr int64_t kPiece = 256;
+constexpr int64_t kPiece = kPanelColumns;  // tiles add the lanes of a sum once a panel
 
 // Eight rows side by side, each with a chain of its own.
 template <typename Load>
