@@ -19,6 +19,7 @@ have_package() {
     nlohmann-json3-dev) file=nlohmann/json.hpp ;;
     libedit-dev) file=histedit.h ;;
     libmimalloc-dev) file=mimalloc.h ;;
+    liburing-dev) file=liburing.h ;;
     libsimde-dev) file=simde/x86/avx512.h ;;
     doctest-dev) file=doctest/doctest.h ;;
     *) say "bootstrap.sh does not know the package $1"; exit 1 ;;

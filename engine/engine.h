@@ -18,6 +18,7 @@
 #include "engine/error.h"
 #include "engine/options.h"
 #include "engine/session/sampler.h"
+#include "engine/store/statistics.h"
 #include "gguf/file.h"
 #include "tokenizer/tokenizer.h"
 
@@ -26,12 +27,21 @@ namespace sluice::engine {
 struct ModelSpec;      // engine/model/spec.h: layer specifications as values
 class ForwardContext;  // engine/forward/forward.h
 
+struct SessionOptions {
+  uint32_t n_context = 0;  // tokens; 0: the trained context, at most 4096
+  CacheType cache = CacheType::F16;
+  uint32_t n_batch = 512;  // rows a forward pass at most
+};
+
 struct ModelOptions {
   uint32_t n_threads = 0;    // 0: one a physical core, as far as affinity and control groups allow
   bool pin_threads = false;  // bind each thread but the caller's to a core of its own, spread over the memory nodes
   ActivationPrecision activations = ActivationPrecision::Int8;
   LatentAttention latent_attention = LatentAttention::Automatic;
   Residency residency = Residency::Automatic;
+  StoreOptions store;
+  // What sessions will be opened with: their memory is kept free of weights.
+  SessionOptions session;
   std::string pre_tokenizer;  // overrides the file's; empty obeys it
   // Called from the opening thread with bytes done of all; may be empty.
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> on_progress;
@@ -51,8 +61,10 @@ class Model {
   uint32_t n_threads() const;
   std::string_view architecture() const;
   uint32_t vocabulary_size() const;
-  uint32_t trained_context() const;  // tokens
-  uint64_t resident_bytes() const;   // of weights kept in another form than the file's
+  uint32_t trained_context() const;   // tokens
+  uint64_t resident_bytes() const;    // of weights kept in another form than the file's
+  uint64_t ram_budget_bytes() const;  // what it was opened to stay within
+  StoreStatistics store_statistics() const;
 
   // For sessions: what a forward pass runs with. Not to be used from two threads at once.
   ForwardContext& forward_context() const;
@@ -61,12 +73,6 @@ class Model {
   struct State;
   explicit Model(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
-};
-
-struct SessionOptions {
-  uint32_t n_context = 0;  // tokens; 0: the trained context, at most 4096
-  CacheType cache = CacheType::F16;
-  uint32_t n_batch = 512;  // rows a forward pass at most
 };
 
 // One sequence: its tokens and the state they left in every layer. Not thread-safe.

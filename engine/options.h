@@ -1,6 +1,11 @@
 // Choices that the door (engine/engine.h) and the rooms behind it share.
 #pragma once
 
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+
 #include "kernels/cache_type.h"
 
 namespace sluice::engine {
@@ -19,5 +24,35 @@ enum class LatentAttention { Automatic, Expanded, Absorbed };
 // How weights lie in memory: as the file has them, in the form that multiplies fastest wherever one is known and memory
 // holds it, or whichever of both takes less time on this machine. The results are the same to the bit.
 enum class Residency { Automatic, File, Fast };
+
+// Where weights are while the model runs: in a mapped file and in memory, or in a store of a set size that reads what does not fit
+// from the disk as it is needed. Automatic maps what fits.
+enum class Storage { Automatic, Mapped, Disk };
+
+// Which expert gives up its place in memory when another one comes.
+enum class PolicyKind {
+  Lru,         // the one that was used longest ago
+  Lfu,         // the one that was used least, where recent uses count more
+  StaticHeat,  // the one that earlier runs used least
+  Hybrid,      // as Lfu, starting from what earlier runs used
+};
+
+// How the disk is read. Automatic: io_uring where the system allows it, else threads that call pread().
+enum class DiskAccess { Automatic, Uring, Pread };
+
+class Disk;  // engine/store/disk.h
+
+struct StoreOptions {
+  Storage storage = Storage::Automatic;
+  uint64_t ram_bytes = 0;    // what this process may have in memory, all told; 0: what is free, less a margin
+  uint64_t store_bytes = 0;  // of weights in memory, in place of what ram_bytes leaves for them
+  PolicyKind policy = PolicyKind::Hybrid;
+  DiskAccess access = DiskAccess::Automatic;
+  bool guesses = true;  // read what the next layer's router will probably choose
+  // Of which experts earlier runs used, a file a model. Empty: neither read nor written.
+  std::filesystem::path heat_folder;
+  // Stands between the store and its disk; may be empty. For tests, which make a disk fail.
+  std::function<std::unique_ptr<Disk>(std::unique_ptr<Disk>)> wrap_disk;
+};
 
 }  // namespace sluice::engine

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <array>
+#include <cstdlib>
 
 #include "tools/exit_codes.h"
 #include "tools/flags.h"
@@ -13,6 +14,7 @@ namespace sluice::tools {
 static constexpr int64_t kMostContext = 1 << 28;
 static constexpr int64_t kMostThreads = 4096;
 static constexpr int64_t kMostBatch = 1 << 20;
+static constexpr int64_t kMostRam = int64_t{1} << 60;
 
 void add_model_flags(CLI::App& app, ModelFlags& flags) {
   auto context = [&flags](const std::string& text) {
@@ -68,6 +70,45 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
              "Form of the weights in memory: the file's, the fastest known that memory holds, or the better here")
       ->group("Model")
       ->default_str("auto");
+  auto ram = [&flags](const std::string& text) {
+    flags.model.store.ram_bytes = static_cast<uint64_t>(parse_integer("--ram", text, 1, kMostRam));
+  };
+  add_flag_with_value(app, "--ram", "BYTES", ram,
+                      "Memory that the program may have, all told; what does not fit is read from the disk as it is "
+                      "needed. Without it: what is free, less a margin")
+      ->group("Memory");
+  auto storage = [&flags](size_t i) {
+    static constexpr std::array kKinds = {engine::Storage::Automatic, engine::Storage::Mapped, engine::Storage::Disk};
+    flags.model.store.storage = kKinds[i];
+  };
+  add_choice(app, "--store", {"auto", "mapped", "disk"}, storage,
+             "Where weights are: mapped and in memory, or read from the disk as they are needed; auto maps what fits")
+      ->group("Memory")
+      ->default_str("auto");
+  auto policy = [&flags](size_t i) {
+    static constexpr std::array kKinds = {engine::PolicyKind::Lru, engine::PolicyKind::Lfu,
+                                          engine::PolicyKind::StaticHeat, engine::PolicyKind::Hybrid};
+    flags.model.store.policy = kKinds[i];
+  };
+  add_choice(app, "--policy", {"lru", "lfu", "static", "hybrid"}, policy,
+             "Which expert gives up its memory for another: the one used longest ago, least often, least in earlier "
+             "runs, or least often counting earlier runs")
+      ->group("Memory")
+      ->default_str("hybrid");
+  auto access = [&flags](size_t i) {
+    static constexpr std::array kKinds = {engine::DiskAccess::Automatic, engine::DiskAccess::Uring,
+                                          engine::DiskAccess::Pread};
+    flags.model.store.access = kKinds[i];
+  };
+  add_choice(app, "--io", {"auto", "uring", "pread"}, access, "How the disk is read")
+      ->group("Memory")
+      ->default_str("auto");
+  app.add_flag_callback(
+         "--no-guess", [&flags] { flags.model.store.guesses = false; },
+         "Do not read the experts that the next layer will probably choose")
+      ->group("Memory");
+  app.add_flag("--no-heat", flags.no_heat, "Neither use nor keep what runs learn of which experts a model uses")
+      ->group("Memory");
   auto pre_tokenizer = [&flags](const std::string& text) { flags.model.pre_tokenizer = text; };
   add_flag_with_value(app, "--pre-tokenizer", "NAME", pre_tokenizer,
                       "Pre-tokeniser to use instead of the one that the file names")
@@ -93,9 +134,20 @@ std::filesystem::path default_model_path() {
       "give the path of a GGUF file: sluice run MODEL.gguf");
 }
 
+// In the user's cache directory; empty where there is none.
+static std::filesystem::path heat_folder() {
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache == '/')
+    return std::filesystem::path(cache) / "sluice" / "heat";
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/')
+    return std::filesystem::path(home) / ".cache" / "sluice" / "heat";
+  return {};
+}
+
 std::shared_ptr<const engine::Model> open_model(const ModelFlags& flags) {
   Progress progress("loading", Progress::Unit::Bytes, !flags.quiet);
   engine::ModelOptions options = flags.model;
+  options.session = flags.session;
+  if (!flags.no_heat) options.store.heat_folder = heat_folder();
   options.on_progress = [&](uint64_t done, uint64_t total) { progress.update(done, total); };
   return engine::Model::open(flags.path, options);
 }

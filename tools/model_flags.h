@@ -18,6 +18,7 @@ struct ModelFlags {
   engine::ModelOptions model;
   engine::SessionOptions session;
   bool quiet = false;
+  bool no_heat = false;
 };
 
 void add_model_flags(CLI::App& app, ModelFlags& flags);

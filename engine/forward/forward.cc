@@ -6,22 +6,15 @@
 
 namespace sluice::engine {
 
-static std::vector<ExpertStacks> collect_experts(const ModelWeights& weights) {
-  std::vector<ExpertStacks> layers(weights.layers.size());
-  for (size_t i = 0; i < layers.size(); ++i)
-    if (const auto* experts = std::get_if<ExpertsWeights>(&weights.layers[i].ffn))
-      layers[i] = {experts->gate, experts->up, experts->down};
-  return layers;
-}
-
 ForwardContext::ForwardContext(std::unique_ptr<Device> owned_device, const ModelSpec& model_spec,
-                               const ModelWeights& model_weights, LatentAttention latent)
+                               const ModelWeights& model_weights, LatentAttention latent,
+                               std::unique_ptr<WeightStore> weight_store)
     : device(*owned_device),
       stream(owned_device->make_stream()),
       spec(model_spec),
       weights(model_weights),
       latent_attention(latent),
-      store(make_mapped_store(collect_experts(model_weights))),
+      store(weight_store ? std::move(weight_store) : make_mapped_store(model_weights)),
       rope(model_spec.rope),
       workspace(*owned_device),
       owned_device_(std::move(owned_device)) {
@@ -80,13 +73,15 @@ void dense_ffn(ForwardContext& context, const DenseWeights& weights, const Input
   device.multiply(stream, down);
 }
 
-static void feed_forward(ForwardContext& context, uint32_t layer, Rows x, Rows out) {
+// x: normed; residual: what the layer adds to, for guessing what comes after it.
+static void feed_forward(ForwardContext& context, uint32_t layer, Rows residual, Rows x, Rows out) {
   const LayerWeights& weights = context.weights.layers[layer];
+  const PartLease lease(*context.store, feed_forward_part(layer));
   if (const auto* dense = std::get_if<DenseWeights>(&weights.ffn)) {
     const auto input = context.device.prepare(*context.stream, x);
     dense_ffn(context, *dense, *input, out);
   } else {
-    experts_ffn(context, layer, x, out);
+    experts_ffn(context, layer, residual, x, out);
   }
 }
 
@@ -101,10 +96,13 @@ static bool run_layers(ForwardContext& context, const Batch& batch, Rows x, cons
     if (cancelled && cancelled()) return false;
     const LayerWeights& weights = context.weights.layers[layer];
     device.rms_norm(stream, x, weights.attention_norm, epsilon, normed);
-    attention(context, batch, layer, normed, change);
+    {
+      const PartLease lease(*context.store, attention_part(layer));
+      attention(context, batch, layer, normed, change);
+    }
     device.add(stream, x, change);
     device.rms_norm(stream, x, weights.ffn_norm, epsilon, normed);
-    feed_forward(context, layer, normed, change);
+    feed_forward(context, layer, x, normed, change);
     device.add(stream, x, change);
   }
   return true;
@@ -119,8 +117,14 @@ static void compute_logits(ForwardContext& context, const Batch& batch, Rows x, 
   const Rows out = context.workspace.rows(n_rows, context.spec.n_vocabulary);
   device.rms_norm(stream, x, context.weights.output_norm, context.spec.norm_epsilon, x);
   const auto input = device.prepare(stream, x);
-  const Product head[] = {{&context.weights.output, input.get(), batch.logits_rows.data(), out}};
-  device.multiply(stream, head);
+  int64_t done = 0;
+  for (size_t piece = 0; piece < context.weights.output.size(); ++piece) {
+    const Linear& matrix = context.weights.output[piece];
+    const PartLease lease(*context.store, output_part(context.spec.layers.size(), piece));
+    const Product head[] = {{&matrix, input.get(), batch.logits_rows.data(), out.columns(done, matrix.n_outputs)}};
+    device.multiply(stream, head);
+    done += matrix.n_outputs;
+  }
   for (int64_t i = 0; i < n_rows; ++i)
     device.copy_to_host(stream, logits + i * out.n_cols, out.row(i), static_cast<uint64_t>(out.n_cols) * sizeof(float));
 }
@@ -131,11 +135,13 @@ bool forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<
   Batch batch = arrange(rows, sequences);
   for (const BatchSequence& sequence : batch.sequences) sequence.state->reserve(*context.stream, sequence.n_rows);
   context.workspace.reset();
+  context.store->begin_pass(batch.n_rows());
   batch.cosines = context.workspace.rows(batch.n_rows(), context.rope.n_dims / 2);
   batch.sines = context.workspace.rows(batch.n_rows(), context.rope.n_dims / 2);
   context.device.rope_angles(*context.stream, context.rope, batch.positions, batch.cosines, batch.sines);
   const Rows x = context.workspace.rows(batch.n_rows(), context.spec.n_embedding);
-  context.device.embed(*context.stream, context.weights.token_embedding, batch.tokens, x);
+  const EmbeddingRows embedding = context.store->embedding(batch.tokens);
+  context.device.embed(*context.stream, embedding.table, embedding.rows, x);
   if (!run_layers(context, batch, x, cancelled)) {
     context.device.synchronize(*context.stream);
     for (const BatchSequence& sequence : batch.sequences) sequence.state->truncate(sequence.first_position);

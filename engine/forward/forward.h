@@ -8,27 +8,28 @@
 #include <vector>
 
 #include "engine/device/device.h"
-#include "engine/experts/store.h"
 #include "engine/forward/sequence_state.h"
 #include "engine/forward/workspace.h"
 #include "engine/model/spec.h"
 #include "engine/model/weights.h"
 #include "engine/options.h"
+#include "engine/store/store.h"
 
 namespace sluice::engine {
 
 // What a pass needs besides its rows. One thread at a time may evaluate with it.
 class ForwardContext {
  public:
+  // store: where the weights are; null when all are in memory or in a mapped file.
   ForwardContext(std::unique_ptr<Device> device, const ModelSpec& spec, const ModelWeights& weights,
-                 LatentAttention latent_attention);
+                 LatentAttention latent_attention, std::unique_ptr<WeightStore> store = nullptr);
 
   Device& device;
   std::unique_ptr<Stream> stream;
   const ModelSpec& spec;
   const ModelWeights& weights;
   const LatentAttention latent_attention;
-  std::unique_ptr<ExpertStore> store;
+  std::unique_ptr<WeightStore> store;
   kernels::reference::Rope rope;  // with the frequency factors of the weights
   Workspace workspace;
 

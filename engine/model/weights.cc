@@ -157,8 +157,8 @@ ModelWeights bind_weights(const gguf::File& file, const ModelSpec& spec) {
   weights.token_embedding = binder.linear("token_embd", spec.n_embedding, spec.n_vocabulary);
   weights.output_norm = binder.vector("output_norm.weight", spec.n_embedding);
   // Without a head of its own the model uses the embedding for both.
-  weights.output = binder.has("output.weight") ? binder.linear("output", spec.n_embedding, spec.n_vocabulary)
-                                               : weights.token_embedding;
+  weights.output = {binder.has("output.weight") ? binder.linear("output", spec.n_embedding, spec.n_vocabulary)
+                                                : weights.token_embedding};
   if (binder.has("rope_freqs.weight")) weights.rope_factors = binder.vector("rope_freqs.weight", spec.rope.n_dims / 2);
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     const std::string layer = "blk." + std::to_string(i) + ".";

@@ -48,7 +48,7 @@ struct LayerWeights {
 struct ModelWeights {
   Linear token_embedding;
   Vector output_norm;
-  Linear output;
+  std::vector<Linear> output;  // one matrix, or runs of its rows one behind the other
   Vector rope_factors;  // [rope dims / 2], may be empty
   std::vector<LayerWeights> layers;
 };

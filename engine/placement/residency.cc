@@ -56,7 +56,8 @@ std::vector<Candidate> candidates_of(ModelWeights& weights) {
       add(routed, experts.down);
     }
   }
-  if (weights.output.data != weights.token_embedding.data) add(dense, weights.output);
+  for (Linear& piece : weights.output)
+    if (piece.data != weights.token_embedding.data) add(dense, piece);
   dense.insert(dense.end(), routed.begin(), routed.end());
   return dense;
 }
@@ -65,12 +66,13 @@ std::vector<Candidate> candidates_of(ModelWeights& weights) {
 // time, which hides what memory costs on top of its bandwidth.
 constexpr double kEqual = 1.05;
 
-// The offer to take, or nothing when memory holds none.
+// The offer to take, or nothing when there is none that fits.
 const ResidentOffer* choose(std::span<const ResidentOffer> offers, const Candidate& candidate, Residency residency,
-                            uint64_t free_bytes) {
+                            uint64_t spare_bytes) {
   const ResidentOffer* best = nullptr;
   for (const ResidentOffer& offer : offers) {
-    if (offer.bytes > free_bytes || (candidate.blocks_only && offer.form != nullptr)) continue;
+    if (offer.bytes > candidate.file_bytes() + spare_bytes || (candidate.blocks_only && offer.form != nullptr))
+      continue;
     if (best == nullptr || residency == Residency::Fast || offer.seconds < kEqual * best->seconds) best = &offer;
   }
   return best;
@@ -79,17 +81,18 @@ const ResidentOffer* choose(std::span<const ResidentOffer> offers, const Candida
 }  // namespace
 
 ResidentWeights make_resident(Device& device, Stream& stream, ModelWeights& weights, Residency residency,
-                              uint64_t free_bytes, const std::function<void(uint64_t, uint64_t)>& on_bytes) {
+                              uint64_t spare_bytes, const std::function<void(uint64_t, uint64_t)>& on_bytes) {
   ResidentWeights resident;
   if (residency == Residency::File) return resident;
   std::vector<Candidate> chosen;
   uint64_t total = 0;
   for (Candidate& candidate : candidates_of(weights)) {
     const auto offers = device.resident_offers(candidate.as_stack(), residency == Residency::Automatic);
-    const ResidentOffer* offer = choose(offers, candidate, residency, free_bytes);
+    const ResidentOffer* offer = choose(offers, candidate, residency, spare_bytes);
     if (offer == nullptr) continue;
     candidate.offer = *offer;
-    free_bytes -= std::min(free_bytes, candidate.arena_bytes());
+    const uint64_t more = candidate.arena_bytes() - std::min(candidate.arena_bytes(), candidate.file_bytes());
+    spare_bytes -= std::min(spare_bytes, more);
     resident.bytes += candidate.arena_bytes();
     total += candidate.file_bytes();
     chosen.push_back(candidate);

@@ -103,8 +103,7 @@ Generation generate(Session& session, std::span<const TokenId> prompt, const Gen
   Statistics& statistics = result.statistics;
   statistics.prompt_tokens = prompt.size();
 
-  statistics.cached_tokens =
-      session.rewrite(prompt, {callbacks.on_prefill, callbacks.cancelled, {}});
+  statistics.cached_tokens = session.rewrite(prompt, {callbacks.on_prefill, callbacks.cancelled, {}});
   statistics.prefill_seconds = seconds_between(start, Clock::now());
   if (session.tokens().size() < prompt.size()) {
     result.stop = StopReason::Cancelled;

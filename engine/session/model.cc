@@ -9,6 +9,8 @@
 #include "engine/model/architecture.h"
 #include "engine/placement/memory.h"
 #include "engine/placement/residency.h"
+#include "engine/session/session_memory.h"
+#include "engine/session/weight_storage.h"
 #include "kernels/cpu/cores.h"
 
 namespace sluice::engine {
@@ -20,7 +22,9 @@ struct Model::State {
   tokenizer::Tokenizer tokenizer;
   ModelSpec spec;
   ModelWeights weights;
+  uint64_t ram_budget_bytes = 0;
   ResidentWeights resident;
+  DiskStorage disk;
   std::unique_ptr<ForwardContext> context;
 };
 
@@ -87,7 +91,9 @@ std::pair<ModelSpec, ModelWeights> describe_and_bind(const std::filesystem::path
 }  // namespace
 
 Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
-Model::~Model() = default;
+Model::~Model() {
+  if (state_) save_heat(state_->disk, *state_->context->store, state_->options.store);
+}
 
 std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, const ModelOptions& options) {
   gguf::File file = gguf::File::open(path);
@@ -100,17 +106,26 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
                                           " rows; the file is damaged or was put together wrongly.");
   const uint32_t n_threads = options.n_threads != 0 ? options.n_threads : kernels::usable_cores().default_threads();
   auto state = std::make_unique<State>(State{options, n_threads, std::move(file), std::move(tokenizer), std::move(spec),
-                                             std::move(weights), ResidentWeights{}, nullptr});
+                                             std::move(weights), 0, ResidentWeights{}, DiskStorage{}, nullptr});
   std::unique_ptr<Device> device =
       make_cpu_device(n_threads, options.pin_threads, options.activations == ActivationPrecision::Int8);
-  LoadProgress progress(state->options, tensor_bytes(state->file));
-  // A tenth of what is free stays so, for the sequence state, the workspace and others.
-  state->resident =
-      make_resident(*device, *device->make_stream(), state->weights, options.residency,
-                    available_memory_bytes() / 10 * 9, [&](uint64_t done, uint64_t) { progress.done(done); });
-  state->context =
-      std::make_unique<ForwardContext>(std::move(device), state->spec, state->weights, options.latent_attention);
-  warm_pages(state->context->device, state->file, state->resident, progress);
+  const uint64_t total = tensor_bytes(state->file);
+  LoadProgress progress(state->options, total);
+  const MemoryBudget budget =
+      memory_budget(options, session_memory(state->spec, state->weights, options.latent_attention, options.session));
+  state->ram_budget_bytes = budget.ram_bytes;
+  std::unique_ptr<WeightStore> store;
+  if (wants_disk(options.store, budget, total)) {
+    store = open_disk_storage(state->disk, path, state->file, state->weights, options, budget);
+  } else {
+    state->resident = make_resident(*device, *device->make_stream(), state->weights, options.residency,
+                                    budget.weight_bytes - std::min(total, budget.weight_bytes),
+                                    [&](uint64_t done, uint64_t) { progress.done(done); });
+  }
+  const bool is_mapped = store == nullptr;
+  state->context = std::make_unique<ForwardContext>(std::move(device), state->spec, state->weights,
+                                                    options.latent_attention, std::move(store));
+  if (is_mapped) warm_pages(state->context->device, state->file, state->resident, progress);
   return std::shared_ptr<const Model>(new Model(std::move(state)));
 }
 
@@ -140,6 +155,12 @@ uint32_t Model::trained_context() const {
 }
 uint64_t Model::resident_bytes() const {
   return state_->resident.bytes;
+}
+uint64_t Model::ram_budget_bytes() const {
+  return state_->ram_budget_bytes;
+}
+StoreStatistics Model::store_statistics() const {
+  return state_->context->store->statistics();
 }
 ForwardContext& Model::forward_context() const {
   return *state_->context;

@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "engine/forward/forward.h"
+#include "engine/session/session_memory.h"
 
 namespace sluice::engine {
 
@@ -17,13 +18,6 @@ struct Session::State {
   std::vector<TokenId> tokens;
   std::vector<float> logits;
 };
-
-static constexpr uint32_t kDefaultContext = 4096;
-
-static uint32_t choose_context(const Model& model, const SessionOptions& options) {
-  if (options.n_context != 0) return options.n_context;
-  return std::min(model.trained_context(), kDefaultContext);
-}
 
 static void check_tokens(const Model& model, std::span<const TokenId> tokens) {
   for (const TokenId token : tokens)
@@ -54,7 +48,7 @@ Session::~Session() = default;
 
 Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options) {
   SessionOptions chosen = options;
-  chosen.n_context = choose_context(*model, options);
+  chosen.n_context = session_context(model->spec(), options);
   chosen.n_batch = std::max(1u, options.n_batch);
   SequenceState sequence(model->forward_context().device, model->spec(), options.cache);
   state_ = std::make_unique<State>(State{std::move(model), chosen, std::move(sequence), {}, {}});

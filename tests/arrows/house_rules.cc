@@ -3,7 +3,7 @@
 namespace sluice::arrows {
 
 // tools, bench, tests -> engine -> {tokenizer, kernels} -> gguf
-// Inside the engine: session -> forward -> {experts, device} and model -> gguf.
+// Inside the engine: session -> forward -> {store, device} and model -> gguf.
 const Rules& house_rules() {
   static const Rules rules{
       .arrows =
@@ -17,10 +17,11 @@ const Rules& house_rules() {
               {"engine/model/",
                {"engine/model/", "engine/device/linear.h", "engine/error.h", "engine/options.h", "kernels/", "gguf/"}},
               {"engine/device/", {"engine/device/", "engine/error.h", "engine/options.h", "kernels/", "gguf/"}},
-              {"engine/experts/",
-               {"engine/experts/", "engine/device/", "engine/error.h", "engine/options.h", "kernels/", "gguf/"}},
+              {"engine/store/",
+               {"engine/store/", "engine/model/", "engine/device/", "engine/error.h", "engine/options.h", "kernels/",
+                "gguf/"}},
               {"engine/forward/",
-               {"engine/forward/", "engine/experts/", "engine/device/", "engine/model/", "engine/error.h",
+               {"engine/forward/", "engine/store/", "engine/device/", "engine/model/", "engine/error.h",
                 "engine/options.h", "kernels/", "gguf/"}},
               // A plan is computed from the model and the hardware; nothing runs in it.
               {"engine/placement/",
@@ -33,7 +34,7 @@ const Rules& house_rules() {
                 "tokenizer/", "gguf/", "include/sluice.h"}},
               {"engine/",
                {"engine/engine.h", "engine/error.h", "engine/options.h", "engine/model/", "engine/device/",
-                "engine/experts/", "engine/forward/", "engine/placement/", "engine/session/", "tokenizer/", "kernels/",
+                "engine/store/", "engine/forward/", "engine/placement/", "engine/session/", "tokenizer/", "kernels/",
                 "gguf/"}},
 
               {"tools/", {"tools/", "engine/", "tokenizer/", "kernels/", "gguf/"}},

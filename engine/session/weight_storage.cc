@@ -1,0 +1,89 @@
+#include "engine/session/weight_storage.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "engine/placement/memory.h"
+#include "engine/store/heat_map.h"
+
+namespace sluice::engine {
+
+// Of a budget, kept free for what nobody counts: stacks of threads, tables of the allocator. A given one is to be kept within
+// some percent; of the free memory of a machine others need their share.
+static constexpr uint64_t kLeastMargin = uint64_t{8} << 20;
+static constexpr uint64_t kGivenMargin = 128;  // one part in
+static constexpr uint64_t kFreeMargin = 20;
+
+// Pieces of the output that pass through the ring one by one. Large enough for the disk and all threads.
+static constexpr uint64_t kOutputPiece = uint64_t{64} << 20;
+
+MemoryBudget memory_budget(const ModelOptions& options, const SessionMemory& session) {
+  MemoryBudget budget;
+  const uint64_t in_use = resident_bytes();
+  budget.is_given = options.store.ram_bytes > 0;
+  budget.ram_bytes = budget.is_given ? options.store.ram_bytes : available_memory_bytes() + in_use;
+  const uint64_t margin = std::max(kLeastMargin, budget.ram_bytes / (budget.is_given ? kGivenMargin : kFreeMargin));
+  budget.other_bytes = in_use + session.bytes() + margin;
+  budget.weight_bytes = budget.ram_bytes - std::min(budget.ram_bytes, budget.other_bytes);
+  return budget;
+}
+
+bool wants_disk(const StoreOptions& options, const MemoryBudget& budget, uint64_t weight_bytes) {
+  if (options.storage != Storage::Automatic) return options.storage == Storage::Disk;
+  return options.store_bytes > 0 || weight_bytes > budget.weight_bytes;
+}
+
+static std::string mebibytes(uint64_t bytes) {
+  return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB";
+}
+
+std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, const std::filesystem::path& path,
+                                               const gguf::File& file, ModelWeights& weights,
+                                               const ModelOptions& options, const MemoryBudget& budget) {
+  std::vector<std::filesystem::path> paths;
+  for (const gguf::Shard& shard : file.shards()) paths.push_back(shard.path);
+  storage.files = std::make_unique<DiskFiles>(paths);
+  storage.model_key = content_key(file, *storage.files);
+  const uint64_t block_bytes = storage.files->block_bytes();
+
+  // Tightly fitting memory takes smaller pieces.
+  uint64_t piece_bytes = kOutputPiece;
+  uint64_t bytes = options.store.store_bytes > 0 ? options.store.store_bytes : budget.weight_bytes;
+  while (piece_bytes > (uint64_t{1} << 20) && piece_bytes > bytes / 16) piece_bytes /= 2;
+  StoreInventory inventory = take_inventory(weights, file, piece_bytes);
+  const int64_t n_batch = options.session.n_batch;
+  const uint64_t least = least_store_bytes(inventory, n_batch, block_bytes);
+  if (bytes < least)
+    throw Error(Error::Kind::OutOfMemory,
+                path.string() + ": This model needs at least " + mebibytes(least + budget.other_bytes) +
+                    " of memory here (" + mebibytes(least) + " for weights as they pass, " +
+                    mebibytes(budget.other_bytes) + " for the program and a session), but it has " +
+                    mebibytes(bytes + budget.other_bytes) +
+                    "; allow more (--ram), or take a shorter context (-c) or smaller batches (-b).");
+
+  uint64_t all = least;  // more than everything is of no use
+  all += dense_bytes(inventory, block_bytes);
+  for (const ExpertTensors& experts : inventory.experts)
+    for (const ExpertTensor& part : experts.parts)
+      all += static_cast<uint64_t>(experts.n_experts) * (part.matrix_bytes + 2 * block_bytes);
+  const StorePlan plan = plan_store(inventory, n_batch, std::min(bytes, all), block_bytes);
+
+  DiskStoreOptions store_options{options.store.policy, options.store.guesses, {}};
+  if (!options.store.heat_folder.empty())
+    store_options.heat = read_heat(heat_path(options.store.heat_folder, storage.model_key), storage.model_key);
+  std::unique_ptr<Disk> disk = open_disk(*storage.files, options.store.access);
+  if (options.store.wrap_disk) disk = options.store.wrap_disk(std::move(disk));
+  return std::make_unique<DiskStore>(std::move(inventory), plan, *storage.files, std::move(disk), store_options);
+}
+
+void save_heat(const DiskStorage& storage, const WeightStore& store, const StoreOptions& options) noexcept {
+  const auto* disk_store = dynamic_cast<const DiskStore*>(&store);
+  if (disk_store == nullptr || options.heat_folder.empty()) return;
+  try {
+    write_heat(heat_path(options.heat_folder, storage.model_key), storage.model_key, disk_store->heat());
+  } catch (const std::exception&) {
+    // What was learned is a help for the next run and no more.
+  }
+}
+
+}  // namespace sluice::engine

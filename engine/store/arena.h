@@ -1,0 +1,30 @@
+// The one stretch of memory in which a store keeps weights.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace sluice::engine {
+
+// Memory of a set size, zero at first and taken from the system page by page as it is written. Movable, not copyable.
+class Arena {
+ public:
+  Arena() = default;
+  // Asks for huge pages, because a pass over weights in small ones misses the translation cache all the time, and for pages
+  // that are not swapped; both are wishes. Throws Error(OutOfMemory) when the system does not have the memory.
+  explicit Arena(uint64_t bytes);
+  Arena(Arena&& other) noexcept;
+  Arena& operator=(Arena&& other) noexcept;
+  ~Arena();
+
+  std::byte* data() const { return data_; }
+  uint64_t bytes() const { return bytes_; }
+  bool is_locked() const { return is_locked_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  uint64_t bytes_ = 0;
+  bool is_locked_ = false;
+};
+
+}  // namespace sluice::engine

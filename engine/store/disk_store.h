@@ -1,0 +1,95 @@
+// A store for models larger than memory: some weights stay, the others are read from the disk as they are needed.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/store/arena.h"
+#include "engine/store/dense_parts.h"
+#include "engine/store/dense_stream.h"
+#include "engine/store/expert_slots.h"
+#include "engine/store/loader.h"
+#include "engine/store/policy.h"
+#include "engine/store/store.h"
+#include "engine/store/store_plan.h"
+
+namespace sluice::engine {
+
+struct DiskStoreOptions {
+  PolicyKind policy = PolicyKind::Hybrid;
+  bool guesses = true;      // read what the next layer's router will probably choose
+  std::vector<float> heat;  // of earlier runs, one number for each layer and expert; may be empty
+};
+
+class DiskStore : public WeightStore {
+ public:
+  // The inventory's handles are set as weights come and go. The small weights are read here. `files` must outlive the store, and
+  // so must the weights. Throws Error.
+  DiskStore(StoreInventory inventory, const StorePlan& plan, const DiskFiles& files, std::unique_ptr<Disk> disk,
+            const DiskStoreOptions& options);
+  ~DiskStore() override;
+
+  void begin_pass(int64_t n_rows) override;
+  EmbeddingRows embedding(std::span<const int32_t> ids) override;
+  void acquire(size_t part) override { dense_.acquire(part); }
+  void release(size_t part) noexcept override { dense_.release(part); }
+  std::unique_ptr<ExpertRequest> begin(uint32_t layer, std::span<const int32_t> expert_ids,
+                                       std::span<const int64_t> n_rows) override;
+  bool wants_guess(uint32_t layer) const override;
+  bool guess(uint32_t layer, std::span<const int32_t> expert_ids) override;
+  StoreStatistics statistics() const override;
+
+  // Uses a token since the store was made, of each expert of each layer: what a later run takes for heat.
+  std::vector<float> heat() const;
+
+ private:
+  class Request;
+  friend class Request;
+
+  // What a slot's memory holds and what is on its way there.
+  struct SlotState {
+    std::byte* memory = nullptr;
+    std::shared_ptr<Load> load;  // null when everything has come
+    bool is_guess = false;       // nobody has asked for it yet
+    bool is_broken = false;      // it could not be read; made free when nobody holds it any more
+  };
+
+  ExpertNumber number_of(uint32_t layer, int32_t expert_id) const;
+  std::vector<LoadPart> load_parts(uint32_t layer, int32_t expert_id, SlotNumber slot) const;
+  ExpertHandles handles_of(uint32_t layer, int32_t expert_id, SlotNumber slot) const;
+  uint64_t expert_bytes(uint32_t layer) const;
+  void lay_out(const StorePlan& plan);
+  void read_small_weights(std::byte* to);
+  void compare_guess(uint32_t layer, std::span<const int32_t> expert_ids);
+  void drop_wrong_guesses(uint32_t layer, std::span<const int32_t> expert_ids);
+  // Ends the slot's load, which is done. Throws Error when it failed.
+  void end_load(SlotNumber slot);
+  void empty(SlotNumber slot);  // of what was on its way
+  void release_slot(SlotNumber slot);
+
+  StoreInventory inventory_;
+  const StorePlan plan_;
+  DiskStoreOptions options_;
+  Arena arena_;
+  Loader loader_;
+  DenseStream dense_;
+  std::byte* embedding_rows_ = nullptr;
+  std::vector<std::byte> packed_rows_;
+
+  int64_t n_experts_a_layer_ = 0;  // the most
+  std::unique_ptr<Policy> policy_;
+  ExpertSlots slots_;
+  std::vector<SlotState> slot_states_;
+  std::vector<SlotNumber> guessed_slots_;  // held for the layer that the guess is for
+  uint32_t guessed_layer_ = 0;
+  std::vector<int32_t> guessed_ids_;
+  bool request_is_waiting_ = false;  // an open request has experts without slots
+  bool disk_is_direct_ = false;
+
+  StoreStatistics counts_;
+  double n_tokens_ = 0;
+  std::vector<float> n_uses_;
+};
+
+}  // namespace sluice::engine

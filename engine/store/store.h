@@ -1,0 +1,97 @@
+// Where weights are, and how they come to where they are needed.
+//
+// A forward pass takes its dense weights part by part (attention of a layer, feed-forward of a layer, pieces of the output), and
+// its experts in two halves: begin() as soon as a router has chosen, next() when it must multiply. What lies between (the shared
+// expert, the experts that are there already) hides the time that bringing them takes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/model/weights.h"
+#include "engine/store/statistics.h"
+
+namespace sluice::engine {
+
+// The numbers of dense parts, in the order in which a pass needs them: attention of layer l, its dense or shared feed-forward,
+// and after the layers the pieces of the output.
+constexpr size_t attention_part(size_t layer) {
+  return 2 * layer;
+}
+constexpr size_t feed_forward_part(size_t layer) {
+  return 2 * layer + 1;
+}
+constexpr size_t output_part(size_t n_layers, size_t piece) {
+  return 2 * n_layers + piece;
+}
+
+struct ExpertHandles {
+  Linear gate, up, down;
+};
+
+// The experts that one layer chose for one batch.
+class ExpertRequest {
+ public:
+  // Lets go of the experts: their memory may be used for others from then on.
+  virtual ~ExpertRequest() = default;
+  struct Ready {
+    size_t index = 0;  // into begin()'s ids
+    ExpertHandles handles;
+  };
+  // Further experts, in any order: at least one, waiting for it if need be, until all have been handed out; then none. Those of
+  // the call before are let go. Throws Error when an expert could not be read.
+  virtual std::span<const Ready> next() = 0;
+};
+
+// The rows of the embedding table that a batch needs: row rows[i] of the table is that of the batch's row i.
+struct EmbeddingRows {
+  Linear table;
+  std::vector<int32_t> rows;
+};
+
+// Everything here is called from the evaluating thread, one pass at a time.
+class WeightStore {
+ public:
+  virtual ~WeightStore() = default;
+
+  // A pass of so many rows begins.
+  virtual void begin_pass(int64_t n_rows) = 0;
+  // Valid until the next call.
+  virtual EmbeddingRows embedding(std::span<const int32_t> ids) = 0;
+
+  // Brings a part of the dense weights and sets the handles of it; they are valid until release(). Parts are acquired in the order of their numbers, one at a time. Throws Error when they could not be read.
+  virtual void acquire(size_t part) = 0;
+  virtual void release(size_t part) noexcept = 0;
+
+  // expert_ids: distinct, ascending, all below the layer's expert count; n_rows[i]: how many rows chose expert_ids[i]. A request
+  // must not outlive its store, and there is one at a time.
+  virtual std::unique_ptr<ExpertRequest> begin(uint32_t layer, std::span<const int32_t> expert_ids,
+                                               std::span<const int64_t> n_rows) = 0;
+  // Is it of use to guess what the layer's router will choose?
+  virtual bool wants_guess(uint32_t layer) const = 0;
+  // The guess, at most one for a layer and pass, before its begin(): expert_ids distinct, the likeliest first. May be wrong.
+  // Returns false when there is no room now: when a request is open and has experts without memory.
+  virtual bool guess(uint32_t layer, std::span<const int32_t> expert_ids) = 0;
+
+  virtual StoreStatistics statistics() const = 0;
+};
+
+// Holds a part for a scope.
+class PartLease {
+ public:
+  PartLease(WeightStore& store, size_t part) : store_(store), part_(part) { store_.acquire(part_); }
+  ~PartLease() { store_.release(part_); }
+  PartLease(const PartLease&) = delete;
+  PartLease& operator=(const PartLease&) = delete;
+
+ private:
+  WeightStore& store_;
+  size_t part_;
+};
+
+// Every weight is in memory or in a mapped file, whose pages the system brings. The weights must outlive the store.
+std::unique_ptr<WeightStore> make_mapped_store(const ModelWeights& weights);
+
+}  // namespace sluice::engine

@@ -1,0 +1,44 @@
+// How a store divides its memory: what is read for every token first, then experts.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "engine/store/dense_parts.h"
+
+namespace sluice::engine {
+
+// Slots of equal size: three parts, each with room for its matrix wherever in a block it begins.
+struct SlotClass {
+  std::array<uint64_t, 3> part_bytes{};
+  uint32_t n_slots = 0;
+  uint32_t n_experts = 0;  // that live in it
+
+  uint64_t slot_bytes() const { return part_bytes[0] + part_bytes[1] + part_bytes[2]; }
+};
+
+struct StorePlan {
+  uint64_t small_bytes = 0;      // norms, routers
+  uint64_t embedding_bytes = 0;  // rows of the embedding table that a batch looks up
+  uint64_t kept_bytes = 0;       // dense parts that stay
+  uint64_t ring_bytes = 0;       // through which the others pass
+  uint64_t slot_bytes = 0;       // of all slots
+  std::vector<bool> stays;       // of each dense part
+  std::vector<SlotClass> classes;
+  std::vector<uint32_t> class_of_layer;  // of layers with experts
+
+  uint64_t bytes() const { return small_bytes + embedding_bytes + kept_bytes + ring_bytes + slot_bytes; }
+};
+
+// Bytes that the parts of the inventory take in memory, rounded to blocks.
+uint64_t dense_bytes(const StoreInventory& inventory, uint64_t block_bytes);
+// The least memory that a store can work in.
+uint64_t least_store_bytes(const StoreInventory& inventory, int64_t n_batch, uint64_t block_bytes);
+
+// The division of `bytes`, at least least_store_bytes(). n_batch: rows of a pass at most. A dense weight is read for every token,
+// an expert seldom more often, so dense parts come first, and as many as fit stay; those that do not are spread over the
+// pass, so that there is always something to multiply while they are read. What is left is slots.
+StorePlan plan_store(const StoreInventory& inventory, int64_t n_batch, uint64_t bytes, uint64_t block_bytes);
+
+}  // namespace sluice::engine
