@@ -156,6 +156,28 @@ struct GenerateCallbacks {
   std::function<bool()> cancelled;  // asked before every token and every layer
 };
 
+// What a part of a generation used of the machine.
+struct Usage {
+  double seconds = 0;
+  double cpu_seconds = 0;  // of all threads
+  StoreStatistics store;   // of that part only
+
+  // Shares of the time: the CPU multiplied on all its threads, the disk read, the evaluating thread waited for it.
+  double cpu_busy(uint32_t n_threads) const;
+  double disk_busy() const;
+  double waiting() const;
+};
+
+// What kept a part of a generation from being faster.
+enum class Limit {
+  None,  // nothing was measured
+  Disk,
+  Cpu,     // or the memory that it reads
+  Others,  // neither was busy: other programs had the machine
+};
+Limit limit_of(const Usage& usage, uint32_t n_threads);
+std::string_view limit_name(Limit limit);  // "none", "disk", "cpu", "others"
+
 // What happened, with times of the monotonic clock.
 struct Statistics {
   uint64_t prompt_tokens = 0;     // in the prompt, cached ones included
@@ -167,6 +189,7 @@ struct Statistics {
   double prefill_seconds = 0;
   double time_to_first_token_seconds = 0;  // from the call to the first token's text
   double decode_seconds = 0;               // after the first token
+  Usage prefill, decode;                   // of the machine
 
   double prefill_tokens_per_second() const;  // evaluated prompt tokens
   double decode_tokens_per_second() const;   // without the first token

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tools/text_format.h"
+#include "tools/usage_report.h"
 
 namespace sluice::tools {
 
@@ -86,7 +87,10 @@ std::string report_lines(const Generation& generation, const engine::Session& se
   lines += "\nmemory       " + format_bytes(memory.resident) + " resident, " + format_bytes(memory.resident_file) +
            " of it mapped files; model " + format_bytes(model_file_bytes(session.model())) + ", sequence state " +
            format_bytes(session.state_bytes());
+  if (const uint64_t budget = session.model().ram_budget_bytes(); budget > 0)
+    lines += "; budget " + format_bytes(budget);
   lines += format("\nthreads      %u", session.model().n_threads());
+  lines += usage_lines(s, session.model().n_threads());
   bool drawn = options.sampling.temperature > 0;
   if (drawn) lines += format("\nseed         %llu", static_cast<unsigned long long>(options.sampling.seed));
   return lines + "\nended by     " + stop_text(generation, session) + "\n";
@@ -127,6 +131,9 @@ nlohmann::ordered_json report_json(const Generation& generation, const engine::S
   report["rss_file_bytes"] = memory.resident_file;
   report["model_bytes"] = model_file_bytes(session.model());
   report["state_bytes"] = session.state_bytes();
+  report["ram_budget_bytes"] = session.model().ram_budget_bytes();
+  report["prefill"] = usage_json(s.prefill, session.model().n_threads());
+  report["decode"] = usage_json(s.decode, session.model().n_threads());
   report["n_context"] = session.n_context();
   report["n_threads"] = session.model().n_threads();
   report["seed"] = options.sampling.seed;

@@ -1,7 +1,10 @@
 // The generate loop: prefill, then sample and append until something ends it. Times ride beside it.
 
+#include <time.h>
+
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "engine/engine.h"
@@ -94,6 +97,33 @@ class ThinkingWatch {
 
 }  // namespace
 
+namespace {
+
+double cpu_seconds_now() {
+  timespec time{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+// Measures what is used from its construction on.
+class UsageWatch {
+ public:
+  explicit UsageWatch(const Model& model)
+      : model_(model), begin_(Clock::now()), cpu_begin_(cpu_seconds_now()), store_begin_(model.store_statistics()) {}
+  Usage usage() const {
+    return {seconds_between(begin_, Clock::now()), cpu_seconds_now() - cpu_begin_,
+            since(store_begin_, model_.store_statistics())};
+  }
+
+ private:
+  const Model& model_;
+  Clock::time_point begin_;
+  double cpu_begin_;
+  StoreStatistics store_begin_;
+};
+
+}  // namespace
+
 Generation generate(Session& session, std::span<const TokenId> prompt, const GenerateOptions& options,
                     const GenerateCallbacks& callbacks) {
   const tokenizer::Tokenizer& tokenizer = session.model().tokenizer();
@@ -103,8 +133,10 @@ Generation generate(Session& session, std::span<const TokenId> prompt, const Gen
   Statistics& statistics = result.statistics;
   statistics.prompt_tokens = prompt.size();
 
+  const UsageWatch prefill(session.model());
   statistics.cached_tokens = session.rewrite(prompt, {callbacks.on_prefill, callbacks.cancelled, {}});
   statistics.prefill_seconds = seconds_between(start, Clock::now());
+  statistics.prefill = prefill.usage();
   if (session.tokens().size() < prompt.size()) {
     result.stop = StopReason::Cancelled;
     return result;
@@ -116,6 +148,7 @@ Generation generate(Session& session, std::span<const TokenId> prompt, const Gen
   TextGate gate(options.stop_strings, callbacks, result.text);
   ThinkingWatch thinking(options);
   Clock::time_point first_token = start, last_token = start;
+  std::optional<UsageWatch> decode;
   for (;;) {
     if (cancelled()) {
       result.stop = StopReason::Cancelled;
@@ -131,6 +164,7 @@ Generation generate(Session& session, std::span<const TokenId> prompt, const Gen
     if (result.tokens.empty()) {
       first_token = last_token;
       statistics.time_to_first_token_seconds = seconds_between(start, first_token);
+      decode.emplace(session.model());
     }
     if (ends) {
       result.stop = StopReason::EndOfText;
@@ -156,6 +190,7 @@ Generation generate(Session& session, std::span<const TokenId> prompt, const Gen
       break;
     }
   }
+  if (decode) statistics.decode = decode->usage();
   if (result.stop != StopReason::StopString) {
     gate.push(characters.flush());
     gate.flush();

@@ -61,6 +61,12 @@ uint32_t Model::vocabulary_size() const {
 uint32_t Model::trained_context() const {
   return 1024;
 }
+uint64_t Model::ram_budget_bytes() const {
+  return 0;
+}
+StoreStatistics Model::store_statistics() const {
+  return {};
+}
 ForwardContext& Model::forward_context() const {
   return state_->forward_context;
 }

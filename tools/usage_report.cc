@@ -1,0 +1,119 @@
+#include "tools/usage_report.h"
+
+#include <nlohmann/json.hpp>
+
+#include "tools/text_format.h"
+
+namespace sluice::tools {
+
+using engine::Limit;
+using engine::StoreStatistics;
+using engine::Usage;
+
+static std::string percent(double share) {
+  return format("%.0f%%", 100 * share);
+}
+
+static double ratio(double part, double whole) {
+  return whole > 0 ? part / whole : 0;
+}
+
+static double disk_gb_a_second(const StoreStatistics& store) {
+  return ratio(static_cast<double>(store.bytes_read), store.disk_busy_seconds) / 1e9;
+}
+
+static std::string limit_text(const Usage& usage, uint32_t n_threads) {
+  switch (engine::limit_of(usage, n_threads)) {
+    case Limit::Disk:
+      return format("the disk, which read for %s of the time, %.2f GB/s", percent(usage.disk_busy()).c_str(),
+                    disk_gb_a_second(usage.store));
+    case Limit::Cpu:
+      return format("CPU and memory; %u threads were busy for %s of the time", n_threads,
+                    percent(usage.cpu_busy(n_threads)).c_str());
+    case Limit::Others:
+      return format("other programs: this one had %s of its %u threads' time",
+                    percent(usage.cpu_busy(n_threads)).c_str(), n_threads);
+    case Limit::None:
+      return "too short to tell";
+  }
+  return {};
+}
+
+// Where a phase's weights came from.
+static std::string store_lines(const char* phase, const Usage& usage, uint64_t n_tokens) {
+  const StoreStatistics& s = usage.store;
+  std::string lines;
+  const auto n_experts = static_cast<double>(s.n_hits + s.n_guessed + s.n_misses);
+  if (n_experts > 0) {
+    lines += format("\n%-8s     experts: %s in memory, %s guessed in time or nearly, %s read when asked for", phase,
+                    percent(static_cast<double>(s.n_hits) / n_experts).c_str(),
+                    percent(static_cast<double>(s.n_guessed) / n_experts).c_str(),
+                    percent(static_cast<double>(s.n_misses) / n_experts).c_str());
+    if (s.n_guesses > 0)
+      lines += format("; of the guesses %s were right, and they named %s of what was chosen",
+                      percent(s.guess_precision()).c_str(), percent(s.guess_recall()).c_str());
+    phase = "";
+  }
+  lines += format(
+      "\n%-8s     disk: %s (%s a token) at %.2f GB/s, busy %s; waited %s for experts, %s for dense weights, "
+      "%s for embeddings",
+      phase, format_bytes(s.bytes_read).c_str(),
+      format_bytes(n_tokens > 0 ? s.bytes_read / n_tokens : s.bytes_read).c_str(), disk_gb_a_second(s),
+      percent(usage.disk_busy()).c_str(), percent(ratio(s.expert_wait_seconds, usage.seconds)).c_str(),
+      percent(ratio(s.dense_wait_seconds, usage.seconds)).c_str(),
+      percent(ratio(s.embedding_wait_seconds, usage.seconds)).c_str());
+  return lines;
+}
+
+std::string usage_lines(const engine::Statistics& statistics, uint32_t n_threads) {
+  const StoreStatistics& store = statistics.prefill.store;
+  std::string lines;
+  if (store.reads_disk) {
+    lines += format("\nweights      %s of %s dense weights stay in memory",
+                    format_bytes(store.dense_kept_bytes).c_str(), format_bytes(store.dense_bytes).c_str());
+    if (store.n_experts > 0)
+      lines += format(", and %llu of %llu experts (%s)", static_cast<unsigned long long>(store.n_expert_slots),
+                      static_cast<unsigned long long>(store.n_experts), store.policy.c_str());
+    lines +=
+        format("; read by %s%s", store.disk.c_str(),
+               store.disk_is_direct ? "" : " through the page cache, because this file system has no direct reads");
+    lines += store_lines("prompt", statistics.prefill, statistics.prompt_tokens - statistics.cached_tokens);
+    if (statistics.generated_tokens > 1)
+      lines += store_lines("tokens", statistics.decode, statistics.generated_tokens - 1);
+  }
+  const bool has_decoded = statistics.generated_tokens > 1;
+  lines += std::string("\nlimit        ") + (has_decoded ? "" : "of the prompt: ") +
+           limit_text(has_decoded ? statistics.decode : statistics.prefill, n_threads);
+  return lines;
+}
+
+nlohmann::ordered_json usage_json(const Usage& usage, uint32_t n_threads) {
+  const StoreStatistics& s = usage.store;
+  nlohmann::ordered_json json;
+  json["seconds"] = usage.seconds;
+  json["cpu_busy"] = usage.cpu_busy(n_threads);
+  json["limit"] = engine::limit_name(engine::limit_of(usage, n_threads));
+  if (!s.reads_disk) return json;
+  json["store"] = {{"memory_bytes", s.memory_bytes},         {"dense_bytes", s.dense_bytes},
+                   {"dense_kept_bytes", s.dense_kept_bytes}, {"read_ahead_bytes", s.read_ahead_bytes},
+                   {"expert_bytes", s.expert_bytes},         {"experts", s.n_experts},
+                   {"expert_slots", s.n_expert_slots},       {"policy", s.policy},
+                   {"memory_locked", s.memory_is_locked}};
+  json["experts"] = {{"hits", s.n_hits},
+                     {"guessed", s.n_guessed},
+                     {"misses", s.n_misses},
+                     {"hit_bytes", s.hit_bytes},
+                     {"guessed_bytes", s.guessed_bytes},
+                     {"miss_bytes", s.miss_bytes},
+                     {"guess_precision", s.guess_precision()},
+                     {"guess_recall", s.guess_recall()}};
+  json["disk"] = {{"access", s.disk},           {"direct", s.disk_is_direct},        {"reads", s.n_reads},
+                  {"bytes", s.bytes_read},      {"dense_bytes", s.dense_read_bytes}, {"busy", usage.disk_busy()},
+                  {"gb_s", disk_gb_a_second(s)}};
+  json["waiting"] = {{"experts", ratio(s.expert_wait_seconds, usage.seconds)},
+                     {"dense", ratio(s.dense_wait_seconds, usage.seconds)},
+                     {"embedding", ratio(s.embedding_wait_seconds, usage.seconds)}};
+  return json;
+}
+
+}  // namespace sluice::tools
