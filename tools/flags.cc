@@ -39,6 +39,36 @@ double parse_number(std::string_view name, std::string_view text, double least, 
   return value;
 }
 
+// How many bytes a unit stands for: "", "B", or one of KMGTPE, alone or followed by "B" or "iB". 0 for another word.
+static double unit_bytes(std::string_view unit) {
+  constexpr std::string_view kPrefixes = "kmgtpe";
+  std::string word;
+  for (const char c : unit) word += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  if (word.empty() || word == "b") return 1;
+  const size_t prefix = kPrefixes.find(word[0]);
+  const std::string rest = word.substr(1);
+  if (prefix == std::string_view::npos || (!rest.empty() && rest != "b" && rest != "ib")) return 0;
+  return std::exp2(10 * static_cast<double>(prefix + 1));
+}
+
+uint64_t parse_bytes(std::string_view name, std::string_view text) {
+  constexpr uint64_t kMost = uint64_t{1} << 63;  // half of what the type holds, more than any machine has
+  const char* const end = text.data() + text.size();
+  uint64_t whole = 0;  // read apart: a double does not hold every large one
+  const auto [whole_end, whole_failure] = std::from_chars(text.data(), end, whole);
+  if (whole_failure == std::errc() && whole_end == end && whole >= 1 && whole <= kMost) return whole;
+  double number = 0;
+  const auto [number_end, failure] = std::from_chars(text.data(), end, number, std::chars_format::fixed);
+  std::string_view unit = text.substr(static_cast<size_t>(number_end - text.data()));
+  if (unit.starts_with(' ')) unit.remove_prefix(1);
+  const double bytes = number * unit_bytes(unit);
+  if (failure == std::errc() && bytes >= 1 && bytes <= static_cast<double>(kMost)) return static_cast<uint64_t>(bytes);
+  throw UsageError(
+      format("%s cannot be '%s'; expected a size of at least one byte, in bytes or with a unit of 1024s (K, M, "
+             "G, T: G and GiB are 1073741824 bytes); give for example 2147483648, 512M or 1.5G",
+             std::string(name).c_str(), printable(text, 60).c_str()));
+}
+
 CLI::Option* add_flag_with_value(CLI::App& app, const std::string& names, const std::string& value_name,
                                  std::function<void(const std::string&)> set, const std::string& help) {
   return app.add_option_function<std::string>(names, set, help)->type_name(value_name);

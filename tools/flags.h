@@ -17,6 +17,9 @@ namespace sluice::tools {
 // Read the whole text as a number in [least, most]; `name` is for the message. Throw UsageError.
 int64_t parse_integer(std::string_view name, std::string_view text, int64_t least, int64_t most);
 double parse_number(std::string_view name, std::string_view text, double least, double most);
+// A size in bytes, 1 or more: "2147483648", or a number with a unit of 1024s: "512M", "1.5G", "2GiB", "2 gb". A part of a
+// byte is dropped. Throws UsageError.
+uint64_t parse_bytes(std::string_view name, std::string_view text);
 
 // `names` as CLI11 takes them: "-c,--ctx-size". `set` gets the text as it was typed.
 CLI::Option* add_flag_with_value(CLI::App& app, const std::string& names, const std::string& value_name,

@@ -9,8 +9,9 @@
 #include <map>
 #include <sstream>
 #include <string>
-#include <string_view>
 #include <thread>
+
+#include "kernels/cpu/control_groups.h"
 
 namespace sluice::kernels {
 namespace {
@@ -91,50 +92,6 @@ std::vector<Core> physical_cores(const Path& root, std::span<const int> cpus) {
   return cores;
 }
 
-// One mounted hierarchy of control groups that limits CPU time: where it is mounted, and which of its groups is the
-// process's. Both are paths as the process sees them.
-struct Hierarchy {
-  bool version_2 = false;
-  std::string mount_point;
-  std::string mounted_group;  // that the mount point shows: "/" unless a container sees a part only
-};
-
-bool has_item(std::string_view list, std::string_view item) {
-  std::istringstream items{std::string(list)};
-  for (std::string one; std::getline(items, one, ',');)
-    if (one == item) return true;
-  return false;
-}
-
-// A line of /proc/self/mountinfo is "ID PARENT DEVICE ROOT MOUNT_POINT OPTIONS [...] - TYPE SOURCE SUPER_OPTIONS".
-std::vector<Hierarchy> mounted_hierarchies(const Path& root) {
-  std::vector<Hierarchy> found;
-  for (const std::string& line : read_lines(root / "proc/self/mountinfo")) {
-    std::istringstream words(line);
-    std::string id, parent, device, mounted, mount_point, word, type, source, super_options;
-    words >> id >> parent >> device >> mounted >> mount_point;
-    while (words >> word && word != "-") {
-    }
-    words >> type >> source >> super_options;
-    const bool version_2 = type == "cgroup2";
-    if (version_2 || (type == "cgroup" && has_item(super_options, "cpu")))
-      found.push_back({version_2, mount_point, mounted});
-  }
-  return found;
-}
-
-// The process's group in a hierarchy. A line of /proc/self/cgroup is "ID:CONTROLLERS:GROUP", version 2 names no
-// controllers.
-std::string group_of_process(const Path& root, bool version_2) {
-  for (const std::string& line : read_lines(root / "proc/self/cgroup")) {
-    const size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string_view controllers = std::string_view(line).substr(first + 1, second - first - 1);
-    if (version_2 ? controllers.empty() : has_item(controllers, "cpu")) return line.substr(second + 1);
-  }
-  return "/";
-}
-
 // CPUs' worth of time that one group allows, or 0 for no limit. Version 2 has "QUOTA PERIOD" or "max PERIOD" in one
 // file, version 1 a file for each with -1 for no limit.
 double limit_of_group(const Path& group, bool version_2) {
@@ -151,16 +108,9 @@ double limit_of_group(const Path& group, bool version_2) {
 // The least of what the process's groups and all groups above them allow.
 double read_quota(const Path& root) {
   double least = 0;
-  for (const Hierarchy& hierarchy : mounted_hierarchies(root)) {
-    const Path mount_point = root / Path(hierarchy.mount_point).relative_path();
-    std::string group = group_of_process(root, hierarchy.version_2);
-    if (hierarchy.mounted_group != "/")
-      group = group.starts_with(hierarchy.mounted_group) ? group.substr(hierarchy.mounted_group.size()) : "";
-    for (Path below = Path(group).relative_path();; below = below.parent_path()) {
-      const double limit = limit_of_group(mount_point / below, hierarchy.version_2);
-      if (limit > 0) least = least > 0 ? std::min(least, limit) : limit;
-      if (below.empty()) break;
-    }
+  for (const ControlGroup& group : control_groups(root, "cpu")) {
+    const double limit = limit_of_group(group.folder, group.version_2);
+    if (limit > 0) least = least > 0 ? std::min(least, limit) : limit;
   }
   return least;
 }
