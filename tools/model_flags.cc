@@ -14,7 +14,6 @@ namespace sluice::tools {
 static constexpr int64_t kMostContext = 1 << 28;
 static constexpr int64_t kMostThreads = 4096;
 static constexpr int64_t kMostBatch = 1 << 20;
-static constexpr int64_t kMostRam = int64_t{1} << 60;
 
 void add_model_flags(CLI::App& app, ModelFlags& flags) {
   auto context = [&flags](const std::string& text) {
@@ -70,12 +69,10 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
              "Form of the weights in memory: the file's, the fastest known that memory holds, or the better here")
       ->group("Model")
       ->default_str("auto");
-  auto ram = [&flags](const std::string& text) {
-    flags.model.store.ram_bytes = static_cast<uint64_t>(parse_integer("--ram", text, 1, kMostRam));
-  };
+  auto ram = [&flags](const std::string& text) { flags.model.store.ram_bytes = parse_bytes("--ram", text); };
   add_flag_with_value(app, "--ram", "BYTES", ram,
                       "Memory that the program may have, all told; what does not fit is read from the disk as it is "
-                      "needed. Without it: what is free, less a margin")
+                      "needed (G is GiB, M is MiB). Without it: what is free, less a margin")
       ->group("Memory");
   auto storage = [&flags](size_t i) {
     static constexpr std::array kKinds = {engine::Storage::Automatic, engine::Storage::Mapped, engine::Storage::Disk};

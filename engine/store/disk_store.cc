@@ -232,6 +232,8 @@ class DiskStore::Request : public ExpertRequest {
       ++store_.counts_.n_hits;
       store_.counts_.hit_bytes += bytes;
     }
+    if (slot.load && store_.loader_.has_failed(*slot.load))  // a guess: now that it matters, once more
+      slot.load = store_.loader_.begin(store_.load_parts(layer_, ids_[index], number), Urgency::Now);
     if (slot.load) store_.loader_.hasten(*slot.load, Urgency::Now);
     coming_.push_back({index, number});
   }

@@ -152,6 +152,11 @@ bool Loader::is_done(const Load& load) const {
   return load.n_pieces_left == 0;
 }
 
+bool Loader::has_failed(const Load& load) const {
+  const std::lock_guard lock(mutex_);
+  return load.n_pieces_left == 0 && !load.error.empty();
+}
+
 void Loader::settle(Load& load) {
   std::unique_lock lock(mutex_);
   done_.wait(lock, [&] { return load.n_pieces_left == 0; });

@@ -78,6 +78,8 @@ class Loader {
   // Gives the load up unless something of it is on its way, and says whether it did.
   bool cancel(Load& load);
   bool is_done(const Load& load) const;
+  // Done, and something went wrong; wait() says what.
+  bool has_failed(const Load& load) const;
   // Waits until the load is done. Throws Error(BadFile) with what went wrong.
   void wait(Load& load);
   // Waits until the load is done, whether well or not, and throws nothing.
