@@ -289,7 +289,10 @@ def main():
     engines = [Sluice(args)] + [Rival(peers.SHORT_NAMES[name], args) for name in args.rivals]
     names = [engine.name for engine in engines]
     tests = {name: counts for name, counts in ((f"prefill {args.p}", (args.p, 0)), (f"decode {args.n}", (0, args.n))) if sum(counts)}
-    runs, disk = [], []
+    runs, disk, load = [], [], os.getloadavg()[0]
+    if load > 0.5:
+        say(f"warning: the load average is {load:.1f} before the first run; beside other work no rate is right, and engines whose "
+            "threads spin while they wait lose most")
     for i in range(args.r):
         disk.append(disk_rate(args, model))
         for limit in limits:
@@ -301,7 +304,7 @@ def main():
                     peak = limit_name(result["peak_bytes"]) if result["peak_bytes"] else "unknown"
                     say(f"round {i + 1} of {args.r}, {limit_name(limit)}, {test}, {engine.name}: {told}, peak {peak}")
                     if args.json:
-                        args.json.write_text(json.dumps({"disk": disk, "runs": runs}, indent=1) + "\n")
+                        args.json.write_text(json.dumps({"load": load, "disk": disk, "runs": runs}, indent=1) + "\n")
         disk.append(disk_rate(args, model))
     disk = [rate for rate in disk if rate]
     told_disk = f"{min(disk) / 1e9:.2f} to {max(disk) / 1e9:.2f} GB/s" if disk else "not measured"
