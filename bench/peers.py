@@ -275,4 +275,5 @@ def main():
             Path(args.json).write_text(json.dumps(record, indent=1) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -19,5 +19,6 @@ Action prepare_tokenize(CLI::App& app);
 Action prepare_bench(CLI::App& app);
 Action prepare_synth(CLI::App& app);
 Action prepare_logits(CLI::App& app);
+Action prepare_doctor(CLI::App& app);
 
 }  // namespace sluice::tools

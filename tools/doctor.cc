@@ -1,0 +1,107 @@
+// sluice doctor: what this machine has and allows, and how fast its memory and disk are.
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "engine/error.h"
+#include "gguf/file.h"
+#include "kernels/cpu/cores.h"
+#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/rates.h"
+#include "kernels/cpu/thread_pool.h"
+#include "tools/commands.h"
+#include "tools/doctor_report.h"
+#include "tools/exit_codes.h"
+#include "tools/terminal.h"
+#include "tools/text_format.h"
+
+namespace sluice::tools {
+
+static constexpr const char* kDoctorNotes = R"(
+Takes about two seconds. The disk is measured where the model lies, with direct reads of at most 1 GiB; without a model in the
+current folder, with a file of 256 MiB that is removed again.
+
+Examples:
+  sluice doctor
+  sluice doctor model.gguf
+  sluice doctor model.gguf --json | jq .disk.bytes_per_second
+)";
+
+struct DoctorFlags {
+  std::string model;
+  bool json = false;
+};
+
+static void find_cpu(Findings& found) {
+  const kernels::UsableCores usable = kernels::usable_cores();
+  found.n_cores = static_cast<uint32_t>(usable.cores.size());
+  found.n_threads = usable.default_threads();
+  found.quota = usable.quota;
+  try {
+    found.isa = kernels::isa_name(kernels::chosen_isa());
+  } catch (const std::invalid_argument& error) {
+    throw UsageError(error.what());
+  }
+  const char* forced = std::getenv("SLUICE_ISA");
+  found.isa_is_forced = forced != nullptr && *forced != '\0';
+  using kernels::Isa;
+  for (const Isa isa : {Isa::Reference, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni})
+    if (kernels::machine_has(isa)) found.isas_found.emplace_back(kernels::isa_name(isa));
+  kernels::ThreadPool pool(found.n_threads);
+  found.bandwidth = kernels::read_bandwidth(pool);
+}
+
+// A disk that cannot be measured is a finding, too.
+static void find_disk(Findings& found, const std::string& model) {
+  const engine::ReadTest test;
+  found.disk_reads_in_flight = test.n_in_flight;
+  try {
+    if (model.empty()) {
+      const std::filesystem::path folder = std::filesystem::current_path();
+      found.disk_place = printable(folder.string());
+      found.disk = engine::measure_reads_in_folder(folder, uint64_t{256} << 20, test);
+    } else {
+      found.disk_place = printable(model);
+      const gguf::File file = gguf::File::open(model, gguf::Mapping::DirectoryOnly);
+      std::vector<std::filesystem::path> shards;
+      for (const gguf::Shard& shard : file.shards()) shards.push_back(shard.path);
+      found.disk = engine::measure_reads(shards, test);
+    }
+  } catch (const engine::Error& error) {
+    found.disk_failure = printable(error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    found.disk_failure = printable(error.what());
+  }
+}
+
+static int doctor(const DoctorFlags& flags) {
+  Findings found;
+  find_disk(found, flags.model);  // first, because a bad model ends it
+  find_cpu(found);
+  found.memory = engine::read_available_memory();
+  found.lockable = engine::read_lockable_memory();
+  found.huge_pages = engine::read_huge_pages();
+  found.io_uring = engine::try_io_uring();
+  const char* search_path = std::getenv("PATH");
+  found.nvcc = engine::find_nvcc(search_path != nullptr ? search_path : "").string();
+  if (!found.nvcc.empty()) found.nvcc_version = engine::nvcc_version(found.nvcc);
+  found.gpus = engine::read_nvidia_gpus();
+  if (flags.json)
+    write_stdout(doctor_json(found).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  else
+    write_stdout(doctor_text(found));
+  return kExitOk;
+}
+
+Action prepare_doctor(CLI::App& app) {
+  auto flags = std::make_shared<DoctorFlags>();
+  app.add_option("MODEL", flags->model, "GGUF file, or any shard of one, whose disk is measured")->type_name("");
+  app.add_flag("--json", flags->json, "Print one JSON object");
+  app.footer(kDoctorNotes);
+  return [flags] { return doctor(*flags); };
+}
+
+}  // namespace sluice::tools
