@@ -1,7 +1,5 @@
 #include "engine/device/cpu_device.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -10,6 +8,7 @@
 #include <system_error>
 #include <vector>
 
+#include "engine/device/arena.h"
 #include "engine/error.h"
 #include "kernels/cpu/activations.h"
 #include "kernels/cpu/attention.h"
@@ -27,25 +26,31 @@ namespace {
 
 using kernels::FloatRows;
 
-// Large buffers ask for huge pages: a pass over weights in small ones misses the translation cache all the time.
-constexpr uint64_t kHugePage = uint64_t{2} << 20;
-
-std::align_val_t alignment_of(uint64_t bytes) {
-  return std::align_val_t{bytes >= 4 * kHugePage ? kHugePage : 64};
-}
-
-class CpuBuffer : public Buffer {
+class SmallBuffer : public Buffer {
  public:
-  explicit CpuBuffer(uint64_t bytes) : bytes_(bytes), data_(::operator new(bytes, alignment_of(bytes))) {
-    if (bytes >= 4 * kHugePage) madvise(data_, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // advice only
-  }
-  ~CpuBuffer() override { ::operator delete(data_, alignment_of(bytes_)); }
+  explicit SmallBuffer(uint64_t bytes) : bytes_(bytes), data_(::operator new(bytes, kAlignment)) {}
+  ~SmallBuffer() override { ::operator delete(data_, kAlignment); }
   void* data() const override { return data_; }
   uint64_t bytes() const override { return bytes_; }
 
  private:
+  static constexpr std::align_val_t kAlignment{64};
   uint64_t bytes_;
   void* data_;
+};
+
+// In huge pages.
+constexpr uint64_t kLargeBuffer = uint64_t{8} << 20;
+
+class LargeBuffer : public Buffer {
+ public:
+  explicit LargeBuffer(uint64_t bytes) : bytes_(bytes), arena_(bytes) {}
+  void* data() const override { return arena_.data(); }
+  uint64_t bytes() const override { return bytes_; }
+
+ private:
+  uint64_t bytes_;
+  Arena arena_;
 };
 
 class CpuInput : public Input {
@@ -72,7 +77,8 @@ class CpuDevice : public Device {
 
   std::unique_ptr<Buffer> allocate(uint64_t bytes) override {
     try {
-      return std::make_unique<CpuBuffer>(bytes);
+      if (bytes >= kLargeBuffer) return std::make_unique<LargeBuffer>(bytes);
+      return std::make_unique<SmallBuffer>(bytes);
     } catch (const std::bad_alloc&) {
       throw Error(Error::Kind::OutOfMemory,
                   "The system has no " + std::to_string(bytes) +

@@ -77,6 +77,21 @@ void multiply_experts(ForwardContext& context, const Grouping& grouping, std::sp
   device.multiply(stream, products);
 }
 
+// The first experts that have no more than so many pairs together, one at least: what they multiply is kept at once.
+constexpr int64_t kMostPairs = 1024;
+
+std::span<const ExpertRequest::Ready> take_some(const Grouping& grouping,
+                                                std::span<const ExpertRequest::Ready>& experts) {
+  size_t n = 0;
+  for (int64_t n_pairs = 0; n < experts.size(); ++n) {
+    n_pairs += grouping.n_rows[experts[n].index];
+    if (n > 0 && n_pairs > kMostPairs) break;
+  }
+  const auto some = experts.first(n);
+  experts = experts.subspan(n);
+  return some;
+}
+
 // A guess needs few rows of a long prompt: together they choose nearly every expert anyway.
 constexpr int64_t kGuessRows = 32;
 
@@ -145,7 +160,7 @@ void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, Rows x,
   const Rows y = context.workspace.rows(static_cast<int64_t>(n_pairs), x.n_cols);
   for (auto experts = request->next(); !experts.empty(); experts = request->next()) {
     if (!is_guessed) is_guessed = context.store->guess(layer + 1, guess);  // as soon as there is room
-    multiply_experts(context, grouping, experts, *input, y);
+    while (!experts.empty()) multiply_experts(context, grouping, take_some(grouping, experts), *input, y);
     device.synchronize(stream);  // the next call lets go of these experts
   }
   device.weighted_sum(stream, y, grouping.places, expert_weights, spec.router.n_chosen, out);

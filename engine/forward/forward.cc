@@ -134,7 +134,10 @@ bool forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<
   if (rows.empty()) return true;
   Batch batch = arrange(rows, sequences);
   for (const BatchSequence& sequence : batch.sequences) sequence.state->reserve(*context.stream, sequence.n_rows);
-  context.workspace.reset();
+  if (context.store->needs_memory_of_passes(batch.n_rows()))
+    context.workspace.clear();
+  else
+    context.workspace.reset();
   context.store->begin_pass(batch.n_rows());
   batch.cosines = context.workspace.rows(batch.n_rows(), context.rope.n_dims / 2);
   batch.sines = context.workspace.rows(batch.n_rows(), context.rope.n_dims / 2);

@@ -32,6 +32,12 @@ uint64_t Workspace::bytes() const {
   return total;
 }
 
+void Workspace::clear() {
+  buffers_.clear();
+  current_ = 0;
+  used_ = 0;
+}
+
 void Workspace::reset() {
   if (buffers_.size() > 1) {
     const uint64_t total = bytes();

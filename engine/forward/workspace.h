@@ -28,6 +28,8 @@ class Workspace {
 
   // Ends a pass.
   void reset();
+  // The same, and gives all memory back.
+  void clear();
   uint64_t bytes() const;
 
  private:

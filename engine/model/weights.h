@@ -49,7 +49,7 @@ struct ModelWeights {
   Linear token_embedding;
   Vector output_norm;
   std::vector<Linear> output;  // one matrix, or runs of its rows one behind the other
-  Vector rope_factors;  // [rope dims / 2], may be empty
+  Vector rope_factors;         // [rope dims / 2], may be empty
   std::vector<LayerWeights> layers;
 };
 

@@ -24,6 +24,7 @@ MemoryBudget memory_budget(const ModelOptions& options, const SessionMemory& ses
   budget.ram_bytes = budget.is_given ? options.store.ram_bytes : available_memory_bytes() + in_use;
   const uint64_t margin = std::max(kLeastMargin, budget.ram_bytes / (budget.is_given ? kGivenMargin : kFreeMargin));
   budget.other_bytes = in_use + session.bytes() + margin;
+  budget.prompt_bytes = session.pass_bytes - session.small_pass_bytes;
   budget.weight_bytes = budget.ram_bytes - std::min(budget.ram_bytes, budget.other_bytes);
   return budget;
 }
@@ -58,7 +59,7 @@ std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, const std::
                 path.string() + ": This model needs at least " + mebibytes(least + budget.other_bytes) +
                     " of memory here (" + mebibytes(least) + " for weights as they pass, " +
                     mebibytes(budget.other_bytes) + " for the program and a session), but it has " +
-                    mebibytes(bytes + budget.other_bytes) +
+                    mebibytes(options.store.store_bytes > 0 ? bytes + budget.other_bytes : budget.ram_bytes) +
                     "; allow more (--ram), or take a shorter context (-c) or smaller batches (-b).");
 
   uint64_t all = least;  // more than everything is of no use
@@ -66,9 +67,16 @@ std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, const std::
   for (const ExpertTensors& experts : inventory.experts)
     for (const ExpertTensor& part : experts.parts)
       all += static_cast<uint64_t>(experts.n_experts) * (part.matrix_bytes + 2 * block_bytes);
-  const StorePlan plan = plan_store(inventory, n_batch, std::min(bytes, all), block_bytes);
-
-  DiskStoreOptions store_options{options.store.policy, options.store.guesses, {}};
+  StorePlan plan = plan_store(inventory, n_batch, std::min(bytes, all), block_bytes);
+  DiskStoreOptions store_options{options.store.policy, options.store.guesses, 0, {}};
+  if (options.store.store_bytes == 0) {
+    // Slots may have the memory of prompts while there are none, where there are slots to give it back again.
+    StorePlan larger = plan_store(inventory, n_batch, std::min(bytes + budget.prompt_bytes, all), block_bytes);
+    if (lendable_bytes(larger) >= larger.bytes() - std::min(larger.bytes(), plan.bytes())) {
+      store_options.lent_bytes = larger.bytes() - plan.bytes();
+      plan = std::move(larger);
+    }
+  }
   if (!options.store.heat_folder.empty())
     store_options.heat = read_heat(heat_path(options.store.heat_folder, storage.model_key), storage.model_key);
   std::unique_ptr<Disk> disk = open_disk(*storage.files, options.store.access);

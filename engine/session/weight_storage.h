@@ -15,6 +15,7 @@ struct MemoryBudget {
   uint64_t ram_bytes = 0;     // of this process, all told
   uint64_t weight_bytes = 0;  // of these for weights
   uint64_t other_bytes = 0;   // for everything else: the program, its vocabulary, the session, a margin
+  uint64_t prompt_bytes = 0;  // of these only for the passes of prompts
   bool is_given = false;      // by the user
 };
 

@@ -17,6 +17,9 @@ static double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
+// Slots of a class that are not lent: enough to read the next experts while others are multiplied by.
+static constexpr uint32_t kSlotsKept = 16;
+
 static int64_t most_experts(const StoreInventory& inventory) {
   int64_t most = 0;
   for (const ExpertTensors& layer : inventory.experts) most = std::max(most, layer.n_experts);
@@ -39,7 +42,7 @@ DiskStore::DiskStore(StoreInventory inventory, const StorePlan& plan, const Disk
     : inventory_(std::move(inventory)),
       plan_(plan),
       options_(options),
-      arena_(plan.bytes()),
+      arena_(plan.bytes(), Arena::Swap::Avoid),
       loader_(files, std::move(disk)),
       dense_(loader_, inventory_.dense, plan.stays, arena_.data(), ring_of(arena_, plan)),
       n_experts_a_layer_(most_experts(inventory_)),
@@ -75,6 +78,42 @@ void DiskStore::read_small_weights(std::byte* to) {
   for (size_t i = 0; i < parts.size(); ++i) inventory_.small[i].place(parts[i].data(loader_.block_bytes()));
 }
 
+uint64_t lendable_bytes(const StorePlan& plan) {
+  uint64_t bytes = 0;
+  for (const SlotClass& slots : plan.classes)
+    bytes += slots.slot_bytes() * (slots.n_slots - std::min(slots.n_slots, kSlotsKept));
+  return bytes;
+}
+
+bool DiskStore::needs_memory_of_passes(int64_t n_rows) const {
+  return !lent_slots_.empty() && n_rows <= kSmallPassRows;
+}
+
+// The classes lend in turn, so that none of them lends all that it has.
+void DiskStore::lend() {
+  std::vector<uint32_t> left = slots_of_classes(plan_);
+  uint64_t lent = 0;
+  for (bool goes_on = true; goes_on && lent < options_.lent_bytes;) {
+    goes_on = false;
+    for (uint32_t slot_class = 0; slot_class < left.size() && lent < options_.lent_bytes; ++slot_class) {
+      if (left[slot_class] <= kSlotsKept) continue;
+      const auto slot = slots_.withdraw(slot_class);
+      if (!slot) continue;
+      empty(*slot);
+      --left[slot_class];
+      lent_slots_.push_back(*slot);
+      const uint64_t bytes = plan_.classes[slot_class].slot_bytes();
+      arena_.give_back(slot_states_[*slot].memory, bytes);
+      lent += bytes;
+      goes_on = true;
+    }
+  }
+}
+
+void DiskStore::take_back() {
+  for (const SlotNumber slot : std::exchange(lent_slots_, {})) slots_.put_back(slot);
+}
+
 void DiskStore::begin_pass(int64_t n_rows) {
   policy_->begin_pass(n_rows);
   n_tokens_ += static_cast<double>(n_rows);
@@ -82,6 +121,10 @@ void DiskStore::begin_pass(int64_t n_rows) {
   for (const SlotNumber slot : std::exchange(guessed_slots_, {})) release_slot(slot);
   guessed_ids_.clear();
   request_is_waiting_ = false;
+  if (n_rows <= kSmallPassRows)
+    take_back();
+  else if (lent_slots_.empty() && options_.lent_bytes > 0)
+    lend();
 }
 
 EmbeddingRows DiskStore::embedding(std::span<const int32_t> ids) {

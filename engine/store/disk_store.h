@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/store/arena.h"
+#include "engine/device/arena.h"
 #include "engine/store/dense_parts.h"
 #include "engine/store/dense_stream.h"
 #include "engine/store/expert_slots.h"
@@ -18,9 +18,17 @@ namespace sluice::engine {
 
 struct DiskStoreOptions {
   PolicyKind policy = PolicyKind::Hybrid;
-  bool guesses = true;      // read what the next layer's router will probably choose
+  bool guesses = true;  // read what the next layer's router will probably choose
+  // Memory that the slots give to passes of more than kSmallPassRows rows, for as long as such passes go on.
+  uint64_t lent_bytes = 0;
   std::vector<float> heat;  // of earlier runs, one number for each layer and expert; may be empty
 };
+
+// A pass of more rows is that of a prompt: it needs memory of its own, which a token does not.
+inline constexpr int64_t kSmallPassRows = 8;
+
+// What the slots of a plan can lend, at most.
+uint64_t lendable_bytes(const StorePlan& plan);
 
 class DiskStore : public WeightStore {
  public:
@@ -30,6 +38,7 @@ class DiskStore : public WeightStore {
             const DiskStoreOptions& options);
   ~DiskStore() override;
 
+  bool needs_memory_of_passes(int64_t n_rows) const override;
   void begin_pass(int64_t n_rows) override;
   EmbeddingRows embedding(std::span<const int32_t> ids) override;
   void acquire(size_t part) override { dense_.acquire(part); }
@@ -55,11 +64,12 @@ class DiskStore : public WeightStore {
     bool is_broken = false;      // it could not be read; made free when nobody holds it any more
   };
 
+  void lend();
+  void take_back();
   ExpertNumber number_of(uint32_t layer, int32_t expert_id) const;
   std::vector<LoadPart> load_parts(uint32_t layer, int32_t expert_id, SlotNumber slot) const;
   ExpertHandles handles_of(uint32_t layer, int32_t expert_id, SlotNumber slot) const;
   uint64_t expert_bytes(uint32_t layer) const;
-  void lay_out(const StorePlan& plan);
   void read_small_weights(std::byte* to);
   void compare_guess(uint32_t layer, std::span<const int32_t> expert_ids);
   void drop_wrong_guesses(uint32_t layer, std::span<const int32_t> expert_ids);
@@ -82,6 +92,7 @@ class DiskStore : public WeightStore {
   ExpertSlots slots_;
   std::vector<SlotState> slot_states_;
   std::vector<SlotNumber> guessed_slots_;  // held for the layer that the guess is for
+  std::vector<SlotNumber> lent_slots_;
   uint32_t guessed_layer_ = 0;
   std::vector<int32_t> guessed_ids_;
   bool request_is_waiting_ = false;  // an open request has experts without slots

@@ -42,6 +42,20 @@ std::optional<SlotNumber> ExpertSlots::take(ExpertNumber expert, uint32_t slot_c
   return taken;
 }
 
+std::optional<SlotNumber> ExpertSlots::withdraw(uint32_t slot_class) {
+  if (free_[slot_class].empty()) {
+    if (used_[slot_class].empty()) return std::nullopt;
+    clear(used_[slot_class].begin()->second);
+  }
+  const SlotNumber slot = free_[slot_class].back();
+  free_[slot_class].pop_back();
+  return slot;
+}
+
+void ExpertSlots::put_back(SlotNumber slot) {
+  free_[slots_[slot].slot_class].push_back(slot);
+}
+
 void ExpertSlots::set_worth(SlotNumber number, double worth) {
   Slot& slot = slots_[number];
   auto& used = used_[slot.slot_class];

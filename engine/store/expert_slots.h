@@ -34,6 +34,10 @@ class ExpertSlots {
   // Makes a slot free that nobody holds.
   void clear(SlotNumber slot);
 
+  // Takes a slot out of use, a free one or else that of the expert of least worth; nobody holds any. And puts it back, empty.
+  std::optional<SlotNumber> withdraw(uint32_t slot_class);
+  void put_back(SlotNumber slot);
+
   size_t n_slots() const { return slots_.size(); }
   size_t n_in_use() const { return n_in_use_; }
   uint32_t class_of(SlotNumber slot) const { return slots_[slot].slot_class; }

@@ -22,6 +22,7 @@ class MappedStore : public WeightStore {
  public:
   explicit MappedStore(const ModelWeights& weights) : weights_(weights) {}
 
+  bool needs_memory_of_passes(int64_t) const override { return false; }
   void begin_pass(int64_t) override {}
   EmbeddingRows embedding(std::span<const int32_t> ids) override {
     return {weights_.token_embedding, {ids.begin(), ids.end()}};

@@ -56,7 +56,9 @@ class WeightStore {
  public:
   virtual ~WeightStore() = default;
 
-  // A pass of so many rows begins.
+  // Does the store need the memory that larger passes have left behind, for one of so many rows?
+  virtual bool needs_memory_of_passes(int64_t n_rows) const = 0;
+  // A pass of so many rows begins; memory that was needed is there.
   virtual void begin_pass(int64_t n_rows) = 0;
   // Valid until the next call.
   virtual EmbeddingRows embedding(std::span<const int32_t> ids) = 0;

@@ -159,9 +159,12 @@ TEST_CASE("whichever read fails, the sentence names the file and the session goe
             CHECK(std::string(error.what()).find("deepseek2-v3.gguf") != std::string::npos);
           }
         }
-        CHECK(has_failed == (*n > failing));
+        if (has_failed) CHECK(*n > failing);
         CHECK(same_bits(session.logits(), expected));
-        if (!has_failed) break;  // there are no more reads
+        if (!has_failed) {  // there are no more reads that anybody waits for
+          CHECK(failing > 10);
+          break;
+        }
       }
     }
   }
