@@ -65,6 +65,8 @@ __m256i float_to_half(__m512 x) {
 #define _mm512_cvtepi32_epi16(x) (SLUICE_SIMULATED(convert) < int16_t, __m256i, int32_t, __m512i > (x))
 #undef _mm512_cvtepi16_epi8
 #define _mm512_cvtepi16_epi8(x) (SLUICE_SIMULATED(convert) < int8_t, __m256i, int16_t, __m512i > (x))
+#undef _mm512_cvtepi64_epi16
+#define _mm512_cvtepi64_epi16(x) (SLUICE_SIMULATED(convert) < int16_t, __m128i, int64_t, __m512i > (x))
 #undef _mm512_cvtepi32_ps
 #define _mm512_cvtepi32_ps(x) (SLUICE_SIMULATED(convert) < float, __m512, int32_t, __m512i > (x))
 #undef _mm512_cvtepu32_ps
