@@ -213,6 +213,20 @@ __m256i float_to_half(__m512 x) {
 #define _mm512_movehdup_ps(x) _mm512_permute_ps((x), 0xF5)
 
 // ---- Shifts, products, undefined registers.
+// SIMDe 0.7.4 shifts by 64 for a place of 0.
+namespace sluice::simulated {
+inline __m512i multishift(__m512i places, __m512i x) {
+  auto bytes = lanes_of<uint8_t>(places);
+  const auto from = lanes_of<uint64_t>(x);
+  for (size_t i = 0; i < bytes.kCount; ++i) {
+    const unsigned place = bytes.at[i] & 63u;
+    bytes.at[i] = static_cast<uint8_t>(from.at[i / 8] >> place | from.at[i / 8] << (-place & 63u));
+  }
+  return vector_of<uint8_t>(bytes);
+}
+}  // namespace sluice::simulated
+#undef _mm512_multishift_epi64_epi8
+#define _mm512_multishift_epi64_epi8(places, x) SLUICE_SIMULATED(multishift)((places), (x))
 #undef _mm512_srai_epi32
 #define _mm512_srai_epi32(x, n) \
   (SLUICE_SIMULATED(map) < int32_t > ((x), [&](int32_t lane) { return lane >> ((n) > 31 ? 31 : (n)); }))
