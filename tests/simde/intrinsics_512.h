@@ -213,7 +213,11 @@ __m256i float_to_half(__m512 x) {
 #define _mm512_movehdup_ps(x) _mm512_permute_ps((x), 0xF5)
 
 // ---- Shifts, products, undefined registers.
-// SIMDe 0.7.4 shifts by 64 for a place of 0.
+// SIMDe 0.7.4 lets signed bytes overflow, and shifts by 64 for a place of 0.
+#undef _mm512_add_epi8
+#define _mm512_add_epi8(a, b)        \
+  (SLUICE_SIMULATED(map) < uint8_t > \
+   ((a), (b), [](uint8_t lane, uint8_t other) { return static_cast<uint8_t>(lane + other); }))
 namespace sluice::simulated {
 inline __m512i multishift(__m512i places, __m512i x) {
   auto bytes = lanes_of<uint8_t>(places);

@@ -68,8 +68,8 @@ SLUICE_AVX512_STEP __m512i each_byte_twice(const std::byte* p) {
   return _mm512_permutexvar_epi8(load_512(kPlaces), _mm512_castsi256_si512(avx2::load_bytes(p)));
 }
 
-// The signs of 32 times eight columns, a byte each and each twice, from the seven bits that are stored, at any place of a byte's
-// lower bits; the eighth makes their number even.
+// The signs of 32 times eight columns, a byte each and each twice, from the seven that are stored, in the lower bits of each
+// byte; the eighth makes the number of minuses even.
 SLUICE_AVX512_STEP __m512i look_up_signs(const IqTables& tables, __m512i seven_bits) {
   return _mm512_permutex2var_epi8(load_512(tables.sign_bits), seven_bits, load_512(tables.sign_bits + 64));
 }
