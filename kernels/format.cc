@@ -46,12 +46,36 @@ struct KernelsWithAvx512 {
 KernelsWithAvx512 kernels_with_avx512(TensorType type) {
 #if defined(__x86_64__)
   switch (type) {
+    case TensorType::Q2_K:
+      return {.product = avx512::multiply_q2_k, .product_vnni = avx512_vnni::multiply_q2_k};
+    case TensorType::Q3_K:
+      return {.product = avx512::multiply_q3_k, .product_vnni = avx512_vnni::multiply_q3_k};
+    case TensorType::Q4_K:
+      return {.product = avx512::multiply_q4_k, .product_vnni = avx512_vnni::multiply_q4_k};
+    case TensorType::Q5_K:
+      return {.product = avx512::multiply_q5_k, .product_vnni = avx512_vnni::multiply_q5_k};
+    case TensorType::Q6_K:
+      return {.product = avx512::multiply_q6_k, .product_vnni = avx512_vnni::multiply_q6_k};
+    case TensorType::IQ1_S:
+      return {.product = avx512::multiply_iq1_s, .product_vnni = avx512_vnni::multiply_iq1_s};
     case TensorType::Q8_0:
       return {.product_vnni = avx512_vnni::multiply_q8_0};
     case TensorType::Q8_1:
       return {.product_vnni = avx512_vnni::multiply_q8_1};
-    case TensorType::IQ1_S:
-      return {.product_vnni = avx512_vnni::multiply_iq1_s};
+    case TensorType::IQ1_M:
+      return {.product_vnni = avx512_vnni::multiply_iq1_m};
+    case TensorType::IQ2_XXS:
+      return {.product_vnni = avx512_vnni::multiply_iq2_xxs};
+    case TensorType::IQ2_XS:
+      return {.product_vnni = avx512_vnni::multiply_iq2_xs};
+    case TensorType::IQ2_S:
+      return {.product_vnni = avx512_vnni::multiply_iq2_s};
+    case TensorType::IQ3_XXS:
+      return {.product_vnni = avx512_vnni::multiply_iq3_xxs};
+    case TensorType::IQ3_S:
+      return {.product_vnni = avx512_vnni::multiply_iq3_s};
+    case TensorType::IQ4_XS:
+      return {.product_vnni = avx512_vnni::multiply_iq4_xs};
     default:
       break;
   }

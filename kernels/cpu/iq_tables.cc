@@ -1,5 +1,7 @@
 #include "kernels/cpu/iq_tables.h"
 
+#include <cstddef>
+
 #include "kernels/reference/iq_grids.h"
 
 namespace sluice::kernels {
@@ -11,6 +13,19 @@ Entry pack_bytes(const Value& value) {
   for (int i = 0; i < static_cast<int>(sizeof(Entry)); ++i)
     bytes |= static_cast<Entry>(static_cast<uint8_t>(value(i))) << (8 * i);
   return bytes;
+}
+
+// Numbers of `bits` bits for magnitudes that lie about `step` apart, half of an entry a byte.
+template <typename Entry, size_t kCount>
+void number_magnitudes(const Entry (&entries)[kCount], int bits, int step, uint8_t (&numbers)[2][kCount]) {
+  constexpr int kColumns = sizeof(Entry) / 2;
+  for (size_t e = 0; e < kCount; ++e)
+    for (int h = 0; h < 2; ++h) {
+      int byte = 0;
+      for (int i = 0; i < kColumns; ++i)
+        byte |= static_cast<int>(entries[e] >> (8 * (kColumns * h + i)) & 255) / step << (bits * i);
+      numbers[h][e] = static_cast<uint8_t>(byte);
+    }
 }
 
 IqTables unpack() {
@@ -33,6 +48,12 @@ IqTables unpack() {
     tables.iq3_s[e] = pack_bytes<uint32_t>([&](int i) { return reference::iq3_s_value(reference::kGridIq3S[e], i); });
   for (uint32_t e = 0; e < 128; ++e)
     tables.signs[e] = pack_bytes([&](int i) { return (reference::iq_signs(e) >> i & 1) != 0 ? -1 : 1; });
+  number_magnitudes(tables.iq2_xxs, 2, 16, tables.iq2_xxs_two_bits);
+  number_magnitudes(tables.iq2_xs, 2, 16, tables.iq2_xs_two_bits);
+  number_magnitudes(tables.iq2_s, 2, 16, tables.iq2_s_two_bits);
+  number_magnitudes(tables.iq3_xxs, 3, 8, tables.iq3_xxs_three_bits);
+  number_magnitudes(tables.iq3_s, 3, 2, tables.iq3_s_three_bits);
+  for (uint32_t e = 0; e < 128; ++e) tables.sign_bits[e] = static_cast<uint8_t>(reference::iq_signs(e));
   return tables;
 }
 

@@ -14,6 +14,14 @@ struct IqTables {
   uint32_t iq3_xxs[256];  // four values an entry
   uint32_t iq3_s[512];
   uint64_t signs[128];  // by seven stored sign bits: 1 or -1 in each byte
+  // The same for permutations of bytes. Magnitudes are numbered from the smallest: byte [h][e] has columns 4h + i of entry e at
+  // bits 2i, or columns 2h + i at bits 3i.
+  alignas(64) uint8_t iq2_xxs_two_bits[2][256];
+  alignas(64) uint8_t iq2_xs_two_bits[2][512];
+  alignas(64) uint8_t iq2_s_two_bits[2][1024];
+  alignas(64) uint8_t iq3_xxs_three_bits[2][256];
+  alignas(64) uint8_t iq3_s_three_bits[2][512];
+  alignas(64) uint8_t sign_bits[128];  // bit i is set where value i is negative
 };
 
 // Unpacked from kernels/reference/iq_grids.h once, on first use.

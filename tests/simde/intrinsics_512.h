@@ -65,6 +65,8 @@ __m256i float_to_half(__m512 x) {
 #define _mm512_cvtepi32_epi16(x) (SLUICE_SIMULATED(convert) < int16_t, __m256i, int32_t, __m512i > (x))
 #undef _mm512_cvtepi16_epi8
 #define _mm512_cvtepi16_epi8(x) (SLUICE_SIMULATED(convert) < int8_t, __m256i, int16_t, __m512i > (x))
+#undef _mm512_cvtepi64_epi16
+#define _mm512_cvtepi64_epi16(x) (SLUICE_SIMULATED(convert) < int16_t, __m128i, int64_t, __m512i > (x))
 #undef _mm512_cvtepi32_ps
 #define _mm512_cvtepi32_ps(x) (SLUICE_SIMULATED(convert) < float, __m512, int32_t, __m512i > (x))
 #undef _mm512_cvtepu32_ps
@@ -211,6 +213,24 @@ __m256i float_to_half(__m512 x) {
 #define _mm512_movehdup_ps(x) _mm512_permute_ps((x), 0xF5)
 
 // ---- Shifts, products, undefined registers.
+// SIMDe 0.7.4 lets signed bytes overflow, and shifts by 64 for a place of 0.
+#undef _mm512_add_epi8
+#define _mm512_add_epi8(a, b)        \
+  (SLUICE_SIMULATED(map) < uint8_t > \
+   ((a), (b), [](uint8_t lane, uint8_t other) { return static_cast<uint8_t>(lane + other); }))
+namespace sluice::simulated {
+inline __m512i multishift(__m512i places, __m512i x) {
+  auto bytes = lanes_of<uint8_t>(places);
+  const auto from = lanes_of<uint64_t>(x);
+  for (size_t i = 0; i < bytes.kCount; ++i) {
+    const unsigned place = bytes.at[i] & 63u;
+    bytes.at[i] = static_cast<uint8_t>(from.at[i / 8] >> place | from.at[i / 8] << (-place & 63u));
+  }
+  return vector_of<uint8_t>(bytes);
+}
+}  // namespace sluice::simulated
+#undef _mm512_multishift_epi64_epi8
+#define _mm512_multishift_epi64_epi8(places, x) SLUICE_SIMULATED(multishift)((places), (x))
 #undef _mm512_srai_epi32
 #define _mm512_srai_epi32(x, n) \
   (SLUICE_SIMULATED(map) < int32_t > ((x), [&](int32_t lane) { return lane >> ((n) > 31 ? 31 : (n)); }))

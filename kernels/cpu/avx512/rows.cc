@@ -1,0 +1,9 @@
+// Rows as they lie in the file for AVX-512 without VNNI.
+#if defined(__x86_64__)
+#define SLUICE_LEVEL avx512
+#include "kernels/cpu/avx512/formats.h"
+#include "kernels/cpu/avx512/iq1_s.inc"
+#include "kernels/cpu/avx512/q2_k_q3_k.inc"
+#include "kernels/cpu/avx512/q4_k_q5_k.inc"
+#include "kernels/cpu/avx512/q6_k.inc"
+#endif
