@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <system_error>
 #include <utility>
@@ -13,6 +12,10 @@
 namespace sluice::engine {
 
 using Clock = std::chrono::steady_clock;
+
+static double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
 
 // Large enough that a drive reaches its speed with a few in flight, small enough that what is urgent waits for little.
 static constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
@@ -170,7 +173,9 @@ void Loader::wait(Load& load) {
 
 LoaderCounts Loader::counts() const {
   const std::lock_guard lock(mutex_);
-  return counts_;
+  LoaderCounts counts = counts_;
+  if (!in_flight_.empty()) counts.busy_seconds += seconds_since(busy_since_);
+  return counts;
 }
 
 // Starts the most urgent piece. False when there is none, or no room.
@@ -183,6 +188,7 @@ bool Loader::start_next(std::unique_lock<std::mutex>& lock) {
     piece.read.id = next_id_++;
     for (const auto& load : piece.loads) ++load->n_in_flight;
     DiskRead read = piece.read;
+    if (in_flight_.empty()) busy_since_ = Clock::now();
     in_flight_.emplace(read.id, std::move(piece));
     lock.unlock();
     disk_->start(std::move(read));
@@ -200,14 +206,10 @@ void Loader::run() {
     }
     if (is_ending_ && in_flight_.empty()) break;
     is_idle_ = in_flight_.size() < disk_->depth();
-    const bool was_busy = !in_flight_.empty();
     lock.unlock();
-    const Clock::time_point begin = Clock::now();
     const size_t n = disk_->wait(completions);
-    const std::chrono::duration<double> waited = Clock::now() - begin;
     lock.lock();
     is_idle_ = false;
-    if (was_busy) counts_.busy_seconds += waited.count();
     for (size_t i = 0; i < n; ++i) complete(completions[i]);
     if (n > 0) done_.notify_all();
   }
@@ -230,6 +232,7 @@ void Loader::complete(const DiskCompletion& completion) {
   if (found == in_flight_.end()) return;
   Piece piece = std::move(found->second);
   in_flight_.erase(found);
+  if (in_flight_.empty()) counts_.busy_seconds += seconds_since(busy_since_);
   for (const auto& load : piece.loads) --load->n_in_flight;
   const std::string& path = files_.path(piece.read.file).string();
   const auto at_byte = [&] { return std::to_string(piece.read.offset); };

@@ -4,6 +4,7 @@
 // joined into one read.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -119,6 +120,7 @@ class Loader {
   bool is_idle_ = false;  // the thread waits and has nothing in flight, or could start more
   bool is_ending_ = false;
   LoaderCounts counts_;
+  std::chrono::steady_clock::time_point busy_since_;  // while something is in flight
   std::thread thread_;
 };
 
