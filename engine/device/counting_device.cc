@@ -66,6 +66,7 @@ class CountingDevice : public Device {
   std::vector<ResidentOffer> resident_offers(const LinearStack&, bool) override { return {}; }
   void make_resident(Stream&, LinearStack&, const ResidentOffer&, std::byte*,
                      const std::function<void(uint64_t)>&) override {}
+  void make_resident_in_place(Stream&, Linear&, const ResidentOffer&, std::byte*) override {}
   void touch_weights(const std::byte*, int64_t, uint64_t) override {}
   void embed(Stream&, const Linear&, std::span<const int32_t>, Rows) override {}
   void rms_norm(Stream&, Rows, const Vector&, float, Rows) override {}

@@ -145,6 +145,33 @@ class CpuDevice : public Device {
     stack.stride_bytes = matrix_bytes;
   }
 
+  // From the first rows on: what is written never reaches blocks that are still to be read, because those end where the form
+  // does or later. Only the blocks of the rows at hand may be written over, so they are copied first.
+  void make_resident_in_place(Stream&, Linear& matrix, const ResidentOffer& offer, std::byte* to) override {
+    const kernels::ResidentForm& form = *offer.form;
+    const uint64_t group_bytes = form.group_bytes(matrix.n_inputs);
+    const int64_t n_groups = (matrix.n_outputs + kernels::kRowGroup - 1) / kernels::kRowGroup;
+    constexpr uint64_t kCopied = uint64_t{4} << 20;
+    const auto n_at_once =
+        static_cast<int64_t>(std::max<uint64_t>(1, kCopied / (matrix.row_bytes * kernels::kRowGroup)));
+    std::vector<std::byte> copied(matrix.row_bytes * static_cast<uint64_t>(n_at_once * kernels::kRowGroup));
+    for (int64_t first = 0; first < n_groups; first += n_at_once) {
+      const int64_t first_row = first * kernels::kRowGroup;
+      const int64_t n_rows = std::min(n_at_once * kernels::kRowGroup, matrix.n_outputs - first_row);
+      std::memcpy(copied.data(), matrix.data + matrix.row_bytes * static_cast<uint64_t>(first_row),
+                  matrix.row_bytes * static_cast<uint64_t>(n_rows));
+      pool_.run(std::min(n_at_once, n_groups - first), [&](int64_t group) {
+        const std::byte* rows[kernels::kRowGroup];
+        for (int64_t r = 0; r < kernels::kRowGroup; ++r)
+          rows[r] = copied.data() +
+                    matrix.row_bytes * static_cast<uint64_t>(std::min(group * kernels::kRowGroup + r, n_rows - 1));
+        form.pack(rows, matrix.n_inputs, to + group_bytes * static_cast<uint64_t>(first + group));
+      });
+    }
+    matrix.form = offer.form;
+    matrix.data = to;
+  }
+
   void touch_weights(const std::byte* matrices, int64_t n_matrices, uint64_t matrix_bytes) override {
     kernels::touch_pages(pool_, matrices, n_matrices, matrix_bytes);
   }

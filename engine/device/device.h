@@ -97,6 +97,10 @@ struct ResidentOffer {
   double seconds = 0;
 };
 
+// The measures are short, so times this near count as equal. Then the later offer wins: it leaves the multiplier more time, which
+// hides what memory costs on top of its bandwidth.
+inline constexpr double kEqualOffers = 1.05;
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -117,6 +121,10 @@ class Device {
   // told how many bytes of the blocks are done.
   virtual void make_resident(Stream& stream, LinearStack& stack, const ResidentOffer& offer, std::byte* to,
                              const std::function<void(uint64_t done)>& on_bytes) = 0;
+
+  // The same for one matrix inside a stretch of memory that begins at `to`, 64-byte aligned, and in which its blocks lie at the
+  // end: matrix.data - to is at least offer.bytes - matrix.bytes(), and a block's more.
+  virtual void make_resident_in_place(Stream& stream, Linear& matrix, const ResidentOffer& offer, std::byte* to) = 0;
 
   // Brings weights of a mapped file into memory, where the device's threads will read them: n_matrices equal ones, one
   // behind the other.

@@ -62,10 +62,6 @@ std::vector<Candidate> candidates_of(ModelWeights& weights) {
   return dense;
 }
 
-// The measures are short, so times this near count as equal. Then the later offer wins: it leaves the multiplier more
-// time, which hides what memory costs on top of its bandwidth.
-constexpr double kEqual = 1.05;
-
 // The offer to take, or nothing when there is none that fits.
 const ResidentOffer* choose(std::span<const ResidentOffer> offers, const Candidate& candidate, Residency residency,
                             uint64_t spare_bytes) {
@@ -73,7 +69,7 @@ const ResidentOffer* choose(std::span<const ResidentOffer> offers, const Candida
   for (const ResidentOffer& offer : offers) {
     if (offer.bytes > candidate.file_bytes() + spare_bytes || (candidate.blocks_only && offer.form != nullptr))
       continue;
-    if (best == nullptr || residency == Residency::Fast || offer.seconds < kEqual * best->seconds) best = &offer;
+    if (best == nullptr || residency == Residency::Fast || offer.seconds < kEqualOffers * best->seconds) best = &offer;
   }
   return best;
 }

@@ -116,7 +116,7 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
   state->ram_budget_bytes = budget.ram_bytes;
   std::unique_ptr<WeightStore> store;
   if (wants_disk(options.store, budget, total)) {
-    store = open_disk_storage(state->disk, path, state->file, state->weights, options, budget);
+    store = open_disk_storage(state->disk, *device, path, state->file, state->weights, options, budget);
   } else {
     state->resident = make_resident(*device, *device->make_stream(), state->weights, options.residency,
                                     budget.weight_bytes - std::min(total, budget.weight_bytes),

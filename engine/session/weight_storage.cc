@@ -34,11 +34,32 @@ bool wants_disk(const StoreOptions& options, const MemoryBudget& budget, uint64_
   return options.store_bytes > 0 || weight_bytes > budget.weight_bytes;
 }
 
+// Names the forms that dense matrices are to take once they stay: where a form is measured to be no slower, and little larger, because
+// what it takes more is taken from the experts. Nothing where not all dense matrices would stay: then the disk is what limits.
+static void choose_forms(StoreInventory& inventory, Device& device, Residency residency, int64_t n_batch,
+                         uint64_t bytes, uint64_t block_bytes) {
+  constexpr uint64_t kLargerByAnEighth = 8;
+  if (residency == Residency::File || !all_dense_stays(inventory, n_batch, bytes, block_bytes)) return;
+  for (DensePart& part : inventory.dense) {
+    for (DenseMatrix& matrix : part.matrices) {
+      const Linear& handle = *matrix.handles[0].linear;
+      if (matrix.handles.size() != 1) continue;  // heads are read in other ways too
+      const auto offers = device.resident_offers({handle, 1, handle.bytes()}, residency == Residency::Automatic);
+      const ResidentOffer& form = offers.back();
+      if (form.form == nullptr || form.bytes > handle.bytes() + handle.bytes() / kLargerByAnEighth) continue;
+      if (residency == Residency::Fast || form.seconds < kEqualOffers * offers.front().seconds) matrix.form = form;
+    }
+  }
+  if (all_dense_stays(inventory, n_batch, bytes, block_bytes)) return;
+  for (DensePart& part : inventory.dense)
+    for (DenseMatrix& matrix : part.matrices) matrix.form = {};
+}
+
 static std::string mebibytes(uint64_t bytes) {
   return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB";
 }
 
-std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, const std::filesystem::path& path,
+std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, Device& device, const std::filesystem::path& path,
                                                const gguf::File& file, ModelWeights& weights,
                                                const ModelOptions& options, const MemoryBudget& budget) {
   std::vector<std::filesystem::path> paths;
@@ -67,6 +88,8 @@ std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, const std::
   for (const ExpertTensors& experts : inventory.experts)
     for (const ExpertTensor& part : experts.parts)
       all += static_cast<uint64_t>(experts.n_experts) * (part.matrix_bytes + 2 * block_bytes);
+  choose_forms(inventory, device, options.residency, n_batch, bytes, block_bytes);
+  all += kept_dense_bytes(inventory, block_bytes) - dense_bytes(inventory, block_bytes);
   StorePlan plan = plan_store(inventory, n_batch, std::min(bytes, all), block_bytes);
   DiskStoreOptions store_options{options.store.policy, options.store.guesses, 0, {}};
   if (options.store.store_bytes == 0) {
@@ -81,7 +104,8 @@ std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, const std::
     store_options.heat = read_heat(heat_path(options.store.heat_folder, storage.model_key), storage.model_key);
   std::unique_ptr<Disk> disk = open_disk(*storage.files, options.store.access);
   if (options.store.wrap_disk) disk = options.store.wrap_disk(std::move(disk));
-  return std::make_unique<DiskStore>(std::move(inventory), plan, *storage.files, std::move(disk), store_options);
+  return std::make_unique<DiskStore>(device, std::move(inventory), plan, *storage.files, std::move(disk),
+                                     store_options);
 }
 
 void save_heat(const DiskStorage& storage, const WeightStore& store, const StoreOptions& options) noexcept {

@@ -32,7 +32,7 @@ struct DiskStorage {
 };
 
 // Throws Error(OutOfMemory) when the budget holds no store at all.
-std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, const std::filesystem::path& path,
+std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, Device& device, const std::filesystem::path& path,
                                                const gguf::File& file, ModelWeights& weights,
                                                const ModelOptions& options, const MemoryBudget& budget);
 

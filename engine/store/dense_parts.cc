@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/error.h"
+#include "engine/store/loader.h"
 
 namespace sluice::engine {
 namespace {
@@ -46,7 +47,7 @@ void add(DensePart& part, const TensorFinder& finder, Linear& linear) {
       return;
     }
   }
-  part.matrices.push_back({whole, {{&linear, rows.offset - whole.offset}}});
+  part.matrices.push_back({whole, {{&linear, rows.offset - whole.offset}}, {}});
 }
 
 void add(DensePart& part, const TensorFinder& finder, DenseWeights& ffn) {
@@ -122,6 +123,12 @@ void DenseMatrix::place(const std::byte* data) const {
   }
 }
 
+uint64_t kept_bytes(const DenseMatrix& matrix, uint64_t block_bytes) {
+  const uint64_t padded = LoadPart::padded_bytes(matrix.extent, block_bytes);
+  if (matrix.form.form == nullptr) return padded;
+  return (std::max(padded, matrix.form.bytes) + block_bytes - 1) / block_bytes * block_bytes + block_bytes;
+}
+
 void SmallWeight::place(const std::byte* data) const {
   if (vector != nullptr) {
     vector->data = reinterpret_cast<const float*>(data);
@@ -162,7 +169,7 @@ StoreInventory take_inventory(ModelWeights& weights, const gguf::File& file, uin
 
   weights.output = cut_output(weights.output, piece_bytes);
   for (Linear& piece : weights.output) {
-    inventory.dense.push_back({{{finder.extent(piece.data, piece.bytes()), {{&piece, 0}}}}});
+    inventory.dense.push_back({{{finder.extent(piece.data, piece.bytes()), {{&piece, 0}}, {}}}});
     add_vector(inventory.small, finder, piece.bias);
   }
   return inventory;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/device/device.h"
 #include "engine/model/weights.h"
 #include "engine/store/disk.h"
 #include "gguf/file.h"
@@ -20,6 +21,8 @@ struct DenseMatrix {
   };
   Extent extent;
   std::vector<Handle> handles;
+  // The form that the matrix takes once it stays in memory; without one it stays as it is.
+  ResidentOffer form;
 
   // Points the handles to the matrix at `data`, or to nothing.
   void place(const std::byte* data) const;
@@ -45,6 +48,10 @@ struct ExpertTensors {
   std::array<ExpertTensor, 3> parts;  // gate, up, down
   int64_t n_experts = 0;              // 0: a layer without
 };
+
+// Memory of a matrix that stays: of its blocks, and of the form that they turn into in the same place (Device's
+// make_resident_in_place). Whole blocks.
+uint64_t kept_bytes(const DenseMatrix& matrix, uint64_t block_bytes);
 
 // Norms, biases and routers: small, and needed so often that they always stay.
 struct SmallWeight {

@@ -16,6 +16,12 @@ uint64_t padded_bytes(const DensePart& part, uint64_t block_bytes) {
   return bytes;
 }
 
+uint64_t kept_bytes(const DensePart& part, uint64_t block_bytes) {
+  uint64_t bytes = 0;
+  for (const DenseMatrix& matrix : part.matrices) bytes += kept_bytes(matrix, block_bytes);
+  return bytes;
+}
+
 uint64_t smallest_ring(std::span<const DensePart> parts, const std::vector<bool>& stays, uint64_t block_bytes) {
   uint64_t largest_part = 0, largest_matrix = 0;
   for (size_t i = 0; i < parts.size(); ++i) {
@@ -37,8 +43,10 @@ DenseStream::DenseStream(Loader& loader, std::vector<DensePart> parts, std::vect
         has_streamed_ = true;
         continue;
       }
-      kept_[i].push_back({{matrix.extent, kept}, nullptr, false});
-      kept += LoadPart::padded_bytes(matrix.extent, loader_.block_bytes());
+      const uint64_t bytes = kept_bytes(matrix, loader_.block_bytes());
+      std::byte* blocks = kept + bytes - LoadPart::padded_bytes(matrix.extent, loader_.block_bytes());
+      kept_[i].push_back({kept, {matrix.extent, blocks}, nullptr, false});
+      kept += bytes;
       ++n_kept_left_;
     }
   }
@@ -162,6 +170,21 @@ void DenseStream::read_ahead() {
     return;
   }
   while (has_streamed_ && begin_next_streamed()) {
+  }
+}
+
+void DenseStream::turn_some(Device& device, Stream& stream, double seconds) {
+  const auto begin = std::chrono::steady_clock::now();
+  for (; next_to_turn_ < parts_.size(); ++next_to_turn_) {
+    for (size_t i = 0; i < kept_[next_to_turn_].size(); ++i) {
+      const Kept& kept = kept_[next_to_turn_][i];
+      const DenseMatrix& matrix = parts_[next_to_turn_].matrices[i];
+      Linear& handle = *matrix.handles[0].linear;
+      if (matrix.form.form == nullptr || handle.form != nullptr) continue;
+      if (!kept.is_there) return;  // a pass has yet to need it
+      device.make_resident_in_place(stream, handle, matrix.form, kept.memory);
+      if (std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > seconds) return;
+    }
   }
 }
 

@@ -16,8 +16,9 @@
 
 namespace sluice::engine {
 
-// Bytes of a part in memory.
+// Bytes of a part in memory: as it passes through, and as it stays.
 uint64_t padded_bytes(const DensePart& part, uint64_t block_bytes);
+uint64_t kept_bytes(const DensePart& part, uint64_t block_bytes);
 // The smallest ring for parts of which only the chosen ones pass through it: the largest part, and room for a matrix that does
 // not fit between the end of another one and the end of the ring. 0 when none does.
 uint64_t smallest_ring(std::span<const DensePart> parts, const std::vector<bool>& stays, uint64_t block_bytes);
@@ -35,6 +36,8 @@ class DenseStream {
   void release(size_t part) noexcept;
   // Starts reading what comes next.
   void read_ahead();
+  // Turns matrices that stay into their forms, for about so long and at least one, unless all are. Between passes only.
+  void turn_some(Device& device, Stream& stream, double seconds);
 
   uint64_t bytes_read() const { return bytes_read_; }
   double wait_seconds() const { return wait_seconds_; }
@@ -42,6 +45,7 @@ class DenseStream {
  private:
   // A matrix of a part that stays.
   struct Kept {
+    std::byte* memory = nullptr;  // the blocks come to its end
     LoadPart target;
     std::shared_ptr<Load> load;  // null: not begun
     bool is_there = false;
@@ -76,6 +80,7 @@ class DenseStream {
   size_t current_ = 0;  // the part that was acquired last
   uint64_t bytes_read_ = 0;
   double wait_seconds_ = 0;
+  size_t next_to_turn_ = 0;  // a part: all before it have their forms
 };
 
 }  // namespace sluice::engine

@@ -1,6 +1,7 @@
 // A store for models larger than memory: some weights stay, the others are read from the disk as they are needed.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <span>
 #include <vector>
@@ -32,10 +33,10 @@ uint64_t lendable_bytes(const StorePlan& plan);
 
 class DiskStore : public WeightStore {
  public:
-  // The inventory's handles are set as weights come and go. The small weights are read here. `files` must outlive the store, and
-  // so must the weights. Throws Error.
-  DiskStore(StoreInventory inventory, const StorePlan& plan, const DiskFiles& files, std::unique_ptr<Disk> disk,
-            const DiskStoreOptions& options);
+  // The inventory's handles are set as weights come and go. The small weights are read here. `device` turns matrices into their
+  // forms where the inventory names any. `files`, the device and the weights must outlive the store's use. Throws Error.
+  DiskStore(Device& device, StoreInventory inventory, const StorePlan& plan, const DiskFiles& files,
+            std::unique_ptr<Disk> disk, const DiskStoreOptions& options);
   ~DiskStore() override;
 
   bool needs_memory_of_passes(int64_t n_rows) const override;
@@ -78,6 +79,8 @@ class DiskStore : public WeightStore {
   void empty(SlotNumber slot);  // of what was on its way
   void release_slot(SlotNumber slot);
 
+  Device& device_;
+  std::unique_ptr<Stream> stream_;
   StoreInventory inventory_;
   const StorePlan plan_;
   DiskStoreOptions options_;
@@ -98,6 +101,8 @@ class DiskStore : public WeightStore {
   bool request_is_waiting_ = false;  // an open request has experts without slots
   bool disk_is_direct_ = false;
 
+  std::chrono::steady_clock::time_point pass_begin_;
+  int64_t pass_rows_ = 0;
   StoreStatistics counts_;
   double n_tokens_ = 0;
   std::vector<float> n_uses_;

@@ -109,6 +109,18 @@ uint64_t dense_bytes(const StoreInventory& inventory, uint64_t block_bytes) {
   return bytes;
 }
 
+uint64_t kept_dense_bytes(const StoreInventory& inventory, uint64_t block_bytes) {
+  uint64_t bytes = 0;
+  for (const DensePart& part : inventory.dense) bytes += kept_bytes(part, block_bytes);
+  return bytes;
+}
+
+bool all_dense_stays(const StoreInventory& inventory, int64_t n_batch, uint64_t bytes, uint64_t block_bytes) {
+  const StorePlan plan = with_fixed_parts(inventory, n_batch, block_bytes);
+  return plan.bytes() + one_slot_each(plan) + kept_dense_bytes(inventory, block_bytes) <=
+         bytes / block_bytes * block_bytes;
+}
+
 uint64_t least_store_bytes(const StoreInventory& inventory, int64_t n_batch, uint64_t block_bytes) {
   const StorePlan plan = with_fixed_parts(inventory, n_batch, block_bytes);
   const std::vector<bool> none_stays(inventory.dense.size(), false);
@@ -123,9 +135,9 @@ StorePlan plan_store(const StoreInventory& inventory, int64_t n_batch, uint64_t 
   if (bytes < least_store_bytes(inventory, n_batch, block_bytes))
     throw std::invalid_argument("A store was given less memory than it can work in.");
 
-  if (fixed + dense + slots_at_least <= bytes) {
-    plan.kept_bytes = dense;
-    give_slots(plan, bytes - fixed - dense);
+  if (all_dense_stays(inventory, n_batch, bytes, block_bytes)) {
+    plan.kept_bytes = kept_dense_bytes(inventory, block_bytes);
+    give_slots(plan, bytes - fixed - plan.kept_bytes);
     return plan;
   }
 
@@ -142,7 +154,7 @@ StorePlan plan_store(const StoreInventory& inventory, int64_t n_batch, uint64_t 
   const uint64_t ring = std::min(room, least_ring + kRingAhead);
   choose_streamed(plan, inventory, dense - std::min(dense, room - ring), block_bytes);
   for (size_t i = 0; i < plan.stays.size(); ++i)
-    if (plan.stays[i]) plan.kept_bytes += padded_bytes(inventory.dense[i], block_bytes);
+    if (plan.stays[i]) plan.kept_bytes += kept_bytes(inventory.dense[i], block_bytes);
   plan.ring_bytes = std::max(smallest_ring(inventory.dense, plan.stays, block_bytes), room - plan.kept_bytes);
   return plan;
 }

@@ -33,6 +33,10 @@ struct StorePlan {
 
 // Bytes that the parts of the inventory take in memory, rounded to blocks.
 uint64_t dense_bytes(const StoreInventory& inventory, uint64_t block_bytes);
+// The same when all stay, with the forms that they are to take.
+uint64_t kept_dense_bytes(const StoreInventory& inventory, uint64_t block_bytes);
+// Do all dense parts stay in a store of so many bytes?
+bool all_dense_stays(const StoreInventory& inventory, int64_t n_batch, uint64_t bytes, uint64_t block_bytes);
 // The least memory that a store can work in.
 uint64_t least_store_bytes(const StoreInventory& inventory, int64_t n_batch, uint64_t block_bytes);
 

@@ -37,6 +37,10 @@ class DeviceDecorator : public engine::Device {
                      const std::function<void(uint64_t done)>& on_bytes) override {
     inner_->make_resident(stream, stack, offer, to, on_bytes);
   }
+  void make_resident_in_place(Stream& stream, engine::Linear& matrix, const engine::ResidentOffer& offer,
+                              std::byte* to) override {
+    inner_->make_resident_in_place(stream, matrix, offer, to);
+  }
   void touch_weights(const std::byte* matrices, int64_t n_matrices, uint64_t matrix_bytes) override {
     inner_->touch_weights(matrices, n_matrices, matrix_bytes);
   }
