@@ -45,7 +45,9 @@ class Disk;  // engine/store/disk.h
 struct StoreOptions {
   Storage storage = Storage::Automatic;
   uint64_t ram_bytes = 0;    // what this process may have in memory, all told; 0: what is free, less a margin
-  uint64_t store_bytes = 0;  // of weights in memory, in place of what ram_bytes leaves for them
+  // For tests and experiments, in place of what ram_bytes leaves: memory for weights, and what prompts borrow of more.
+  uint64_t store_bytes = 0;
+  uint64_t prompt_bytes = 0;
   PolicyKind policy = PolicyKind::Hybrid;
   DiskAccess access = DiskAccess::Automatic;
   bool guesses = true;  // read what the next layer's router will probably choose

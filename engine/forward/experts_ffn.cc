@@ -93,7 +93,7 @@ std::span<const ExpertRequest::Ready> take_some(const Grouping& grouping,
 }
 
 // A guess needs few rows of a long prompt: together they choose nearly every expert anyway.
-constexpr int64_t kGuessRows = 32;
+constexpr int64_t kGuessRows = 128;
 
 // What the router of the next layer would choose if this layer's feed-forward added nothing, the likeliest first. Most of what a
 // layer adds is small beside what it adds to, so the guess is mostly right, and it is there while this layer still reads and
@@ -146,10 +146,7 @@ void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, Rows x,
 
   const Grouping grouping = group_by_expert(ids, spec.router.n_chosen, spec.router.n_experts);
   const auto request = context.store->begin(layer, grouping.expert_ids, grouping.n_rows);
-  const bool wants_guess = context.store->wants_guess(layer + 1);
-  std::vector<int32_t> guess;
-  if (wants_guess) guess = guess_next(context, layer + 1, residual);
-  bool is_guessed = !wants_guess || context.store->guess(layer + 1, guess);
+  if (context.store->wants_guess(layer + 1)) context.store->guess(layer + 1, guess_next(context, layer + 1, residual));
 
   Rows shared;
   if (spec.n_shared_hidden > 0) {
@@ -159,7 +156,6 @@ void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, Rows x,
 
   const Rows y = context.workspace.rows(static_cast<int64_t>(n_pairs), x.n_cols);
   for (auto experts = request->next(); !experts.empty(); experts = request->next()) {
-    if (!is_guessed) is_guessed = context.store->guess(layer + 1, guess);  // as soon as there is room
     while (!experts.empty()) multiply_experts(context, grouping, take_some(grouping, experts), *input, y);
     device.synchronize(stream);  // the next call lets go of these experts
   }

@@ -90,16 +90,9 @@ std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, Device& dev
       all += static_cast<uint64_t>(experts.n_experts) * (part.matrix_bytes + 2 * block_bytes);
   choose_forms(inventory, device, options.residency, n_batch, bytes, block_bytes);
   all += kept_dense_bytes(inventory, block_bytes) - dense_bytes(inventory, block_bytes);
-  StorePlan plan = plan_store(inventory, n_batch, std::min(bytes, all), block_bytes);
-  DiskStoreOptions store_options{options.store.policy, options.store.guesses, 0, {}};
-  if (options.store.store_bytes == 0) {
-    // Slots may have the memory of prompts while there are none, where there are slots to give it back again.
-    StorePlan larger = plan_store(inventory, n_batch, std::min(bytes + budget.prompt_bytes, all), block_bytes);
-    if (lendable_bytes(larger) >= larger.bytes() - std::min(larger.bytes(), plan.bytes())) {
-      store_options.lent_bytes = larger.bytes() - plan.bytes();
-      plan = std::move(larger);
-    }
-  }
+  const uint64_t prompt_bytes = options.store.store_bytes > 0 ? options.store.prompt_bytes : budget.prompt_bytes;
+  const StorePlan plan = plan_store(inventory, n_batch, std::min(bytes, all), prompt_bytes, block_bytes);
+  DiskStoreOptions store_options{options.store.policy, options.store.guesses, {}};
   if (!options.store.heat_folder.empty())
     store_options.heat = read_heat(heat_path(options.store.heat_folder, storage.model_key), storage.model_key);
   std::unique_ptr<Disk> disk = open_disk(*storage.files, options.store.access);

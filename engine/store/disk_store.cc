@@ -20,9 +20,6 @@ static double seconds_since(Clock::time_point begin) {
 // Of the time between tokens, spent on turning dense weights into the forms that multiply faster.
 static constexpr double kTurningShare = 0.3;
 
-// Slots of a class that are not lent: enough to read the next experts while others are multiplied by.
-static constexpr uint32_t kSlotsKept = 16;
-
 static int64_t most_experts(const StoreInventory& inventory) {
   int64_t most = 0;
   for (const ExpertTensors& layer : inventory.experts) most = std::max(most, layer.n_experts);
@@ -83,34 +80,19 @@ void DiskStore::read_small_weights(std::byte* to) {
   for (size_t i = 0; i < parts.size(); ++i) inventory_.small[i].place(parts[i].data(loader_.block_bytes()));
 }
 
-uint64_t lendable_bytes(const StorePlan& plan) {
-  uint64_t bytes = 0;
-  for (const SlotClass& slots : plan.classes)
-    bytes += slots.slot_bytes() * (slots.n_slots - std::min(slots.n_slots, kSlotsKept));
-  return bytes;
-}
-
 bool DiskStore::needs_memory_of_passes(int64_t n_rows) const {
   return !lent_slots_.empty() && n_rows <= kSmallPassRows;
 }
 
-// The classes lend in turn, so that none of them lends all that it has.
 void DiskStore::lend() {
-  std::vector<uint32_t> left = slots_of_classes(plan_);
-  uint64_t lent = 0;
-  for (bool goes_on = true; goes_on && lent < options_.lent_bytes;) {
-    goes_on = false;
-    for (uint32_t slot_class = 0; slot_class < left.size() && lent < options_.lent_bytes; ++slot_class) {
-      if (left[slot_class] <= kSlotsKept) continue;
+  for (uint32_t slot_class = 0; slot_class < plan_.classes.size(); ++slot_class) {
+    const SlotClass& slots = plan_.classes[slot_class];
+    for (uint32_t i = 0; i < slots.n_lent; ++i) {
       const auto slot = slots_.withdraw(slot_class);
-      if (!slot) continue;
+      if (!slot) break;
       empty(*slot);
-      --left[slot_class];
+      arena_.give_back(slot_states_[*slot].memory, slots.slot_bytes());
       lent_slots_.push_back(*slot);
-      const uint64_t bytes = plan_.classes[slot_class].slot_bytes();
-      arena_.give_back(slot_states_[*slot].memory, bytes);
-      lent += bytes;
-      goes_on = true;
     }
   }
 }
@@ -132,7 +114,7 @@ void DiskStore::begin_pass(int64_t n_rows) {
   request_is_waiting_ = false;
   if (n_rows <= kSmallPassRows)
     take_back();
-  else if (lent_slots_.empty() && options_.lent_bytes > 0)
+  else if (lent_slots_.empty())
     lend();
 }
 
@@ -250,6 +232,7 @@ class DiskStore::Request : public ExpertRequest {
     ready_.clear();
     for (const SlotNumber slot : std::exchange(in_use_, {})) store_.release_slot(slot);
     begin_loads();
+    store_.begin_guessed_loads();
     take_what_is_there();
     if (ready_.empty() && coming_.empty() && !waiting_.empty())
       throw std::logic_error("Experts wait for memory that nobody will let go.");
@@ -353,23 +336,30 @@ bool DiskStore::wants_guess(uint32_t layer) const {
   return slots.n_slots < slots.n_experts;
 }
 
-bool DiskStore::guess(uint32_t layer, std::span<const int32_t> expert_ids) {
-  if (request_is_waiting_) return false;
+void DiskStore::guess(uint32_t layer, std::span<const int32_t> expert_ids) {
   guessed_layer_ = layer;
   guessed_ids_.assign(expert_ids.begin(), expert_ids.end());
+  n_guesses_begun_ = 0;
+  begin_guessed_loads();
+}
+
+// As many as there are slots for that nobody holds, once all that is needed now has one.
+void DiskStore::begin_guessed_loads() {
+  if (request_is_waiting_) return;
   std::vector<std::vector<LoadPart>> loads;
   std::vector<SlotNumber> slots;
-  for (const int32_t id : expert_ids) {
-    const ExpertNumber number = number_of(layer, id);
+  for (; n_guesses_begun_ < guessed_ids_.size(); ++n_guesses_begun_) {
+    const int32_t id = guessed_ids_[n_guesses_begun_];
+    const ExpertNumber number = number_of(guessed_layer_, id);
     if (const auto slot = slots_.find(number)) {
       slots_.hold(*slot);
       guessed_slots_.push_back(*slot);
       continue;
     }
-    const auto slot = slots_.take(number, plan_.class_of_layer[layer], policy_->worth(number));
+    const auto slot = slots_.take(number, plan_.class_of_layer[guessed_layer_], policy_->worth(number));
     if (!slot) break;
     empty(*slot);
-    loads.push_back(load_parts(layer, id, *slot));
+    loads.push_back(load_parts(guessed_layer_, id, *slot));
     slots.push_back(*slot);
     guessed_slots_.push_back(*slot);
   }
@@ -378,7 +368,6 @@ bool DiskStore::guess(uint32_t layer, std::span<const int32_t> expert_ids) {
     slot_states_[slots[i]].load = begun[i];
     slot_states_[slots[i]].is_guess = true;
   }
-  return true;
 }
 
 void DiskStore::compare_guess(uint32_t layer, std::span<const int32_t> expert_ids) {

@@ -19,17 +19,12 @@ namespace sluice::engine {
 
 struct DiskStoreOptions {
   PolicyKind policy = PolicyKind::Hybrid;
-  bool guesses = true;  // read what the next layer's router will probably choose
-  // Memory that the slots give to passes of more than kSmallPassRows rows, for as long as such passes go on.
-  uint64_t lent_bytes = 0;
+  bool guesses = true;      // read what the next layer's router will probably choose
   std::vector<float> heat;  // of earlier runs, one number for each layer and expert; may be empty
 };
 
-// A pass of more rows is that of a prompt: it needs memory of its own, which a token does not.
+// A pass of more rows is that of a prompt: it needs memory of its own, which a token does not, and takes it from slots.
 inline constexpr int64_t kSmallPassRows = 8;
-
-// What the slots of a plan can lend, at most.
-uint64_t lendable_bytes(const StorePlan& plan);
 
 class DiskStore : public WeightStore {
  public:
@@ -47,7 +42,7 @@ class DiskStore : public WeightStore {
   std::unique_ptr<ExpertRequest> begin(uint32_t layer, std::span<const int32_t> expert_ids,
                                        std::span<const int64_t> n_rows) override;
   bool wants_guess(uint32_t layer) const override;
-  bool guess(uint32_t layer, std::span<const int32_t> expert_ids) override;
+  void guess(uint32_t layer, std::span<const int32_t> expert_ids) override;
   StoreStatistics statistics() const override;
 
   // Uses a token since the store was made, of each expert of each layer: what a later run takes for heat.
@@ -72,6 +67,7 @@ class DiskStore : public WeightStore {
   ExpertHandles handles_of(uint32_t layer, int32_t expert_id, SlotNumber slot) const;
   uint64_t expert_bytes(uint32_t layer) const;
   void read_small_weights(std::byte* to);
+  void begin_guessed_loads();
   void compare_guess(uint32_t layer, std::span<const int32_t> expert_ids);
   void drop_wrong_guesses(uint32_t layer, std::span<const int32_t> expert_ids);
   // Ends the slot's load, which is done. Throws Error when it failed.
@@ -98,6 +94,7 @@ class DiskStore : public WeightStore {
   std::vector<SlotNumber> lent_slots_;
   uint32_t guessed_layer_ = 0;
   std::vector<int32_t> guessed_ids_;
+  size_t n_guesses_begun_ = 0;       // of these: hold a slot
   bool request_is_waiting_ = false;  // an open request has experts without slots
   bool disk_is_direct_ = false;
 

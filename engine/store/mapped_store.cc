@@ -42,7 +42,7 @@ class MappedStore : public WeightStore {
     return std::make_unique<MappedRequest>(std::move(experts));
   }
   bool wants_guess(uint32_t) const override { return false; }
-  bool guess(uint32_t, std::span<const int32_t>) override { return true; }
+  void guess(uint32_t, std::span<const int32_t>) override {}
   StoreStatistics statistics() const override { return {}; }
 
  private:

@@ -73,9 +73,9 @@ class WeightStore {
                                                std::span<const int64_t> n_rows) = 0;
   // Is it of use to guess what the layer's router will choose?
   virtual bool wants_guess(uint32_t layer) const = 0;
-  // The guess, at most one for a layer and pass, before its begin(): expert_ids distinct, the likeliest first. May be wrong.
-  // Returns false when there is no room now: when a request is open and has experts without memory.
-  virtual bool guess(uint32_t layer, std::span<const int32_t> expert_ids) = 0;
+  // The guess, at most one for a layer and pass, before its begin(): expert_ids distinct, the likeliest first. May be wrong. What an
+  // open request needs goes first.
+  virtual void guess(uint32_t layer, std::span<const int32_t> expert_ids) = 0;
 
   virtual StoreStatistics statistics() const = 0;
 };

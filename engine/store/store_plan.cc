@@ -159,4 +159,19 @@ StorePlan plan_store(const StoreInventory& inventory, int64_t n_batch, uint64_t 
   return plan;
 }
 
+StorePlan plan_store(const StoreInventory& inventory, int64_t n_batch, uint64_t bytes, uint64_t prompt_bytes,
+                     uint64_t block_bytes) {
+  StorePlan plan = plan_store(inventory, n_batch, bytes, block_bytes);
+  uint64_t all = 0;
+  for (const SlotClass& slots : plan.classes) all += slots.slot_bytes() * slots.n_experts;
+  if (all == 0) return plan;
+  const double share = static_cast<double>(prompt_bytes) / static_cast<double>(all);
+  for (SlotClass& slots : plan.classes) {
+    slots.n_lent = std::min(static_cast<uint32_t>(share * slots.n_experts), slots.n_experts - slots.n_slots);
+    slots.n_slots += slots.n_lent;
+    plan.slot_bytes += slots.slot_bytes() * slots.n_lent;
+  }
+  return plan;
+}
+
 }  // namespace sluice::engine

@@ -13,6 +13,7 @@ namespace sluice::engine {
 struct SlotClass {
   std::array<uint64_t, 3> part_bytes{};
   uint32_t n_slots = 0;
+  uint32_t n_lent = 0;     // of these, whose memory goes to the passes of prompts for as long as there are any
   uint32_t n_experts = 0;  // that live in it
 
   uint64_t slot_bytes() const { return part_bytes[0] + part_bytes[1] + part_bytes[2]; }
@@ -44,5 +45,8 @@ uint64_t least_store_bytes(const StoreInventory& inventory, int64_t n_batch, uin
 // an expert seldom more often, so dense parts come first, and as many as fit stay; those that do not are spread over the
 // pass, so that there is always something to multiply while they are read. What is left is slots.
 StorePlan plan_store(const StoreInventory& inventory, int64_t n_batch, uint64_t bytes, uint64_t block_bytes);
+// The same division with further slots in `prompt_bytes`, memory that passes of prompts need and tokens do not: it is lent to them.
+StorePlan plan_store(const StoreInventory& inventory, int64_t n_batch, uint64_t bytes, uint64_t prompt_bytes,
+                     uint64_t block_bytes);
 
 }  // namespace sluice::engine
