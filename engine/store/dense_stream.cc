@@ -120,7 +120,9 @@ void DenseStream::acquire_streamed(size_t part) {
     try {
       wait_for(*matrix.load);
     } catch (...) {
-      while (!in_ring_.empty()) drop_front();  // the next pass begins anew
+      while (!in_ring_.empty()) drop_front();
+      next_part_ = next_streamed(parts_.size() - 1);  // the next pass begins anew, and not in the middle of a part
+      next_matrix_ = 0;
       throw;
     }
     bytes_read_ += matrix.target.extent.bytes;
