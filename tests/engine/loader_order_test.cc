@@ -191,9 +191,10 @@ TEST_CASE("the rest of a short read is as urgent as its loads are by then") {
     scene.script->serve(1);
     scene.script->started(2);
     scene.begin(Extent{0, 100 * kBlock, 10}, Urgency::Soon);
+    scene.begin(Extent{0, 200 * kBlock, 10}, Urgency::Now);
     scene.script->serve(2, kBlock);
-    CHECK(scene.serve_all(3, 4) == Blocks{1, 100});
-    scene.n_answered = 4;
+    CHECK(scene.serve_all(3, 5) == Blocks{1, 200, 100});
+    scene.n_answered = 5;
     for (const auto& load : scene.loads) scene.loader->wait(*load);
     for (const Target& target : scene.targets) CHECK(target.has_come());
   }

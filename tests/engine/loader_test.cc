@@ -345,6 +345,21 @@ TEST_CASE("a failed read is the failure of its loads and of no other") {
   }
 }
 
+TEST_CASE("what the system says of a failed read is what the user is told") {
+  const ScratchFolder folder;
+  const std::filesystem::path paths[] = {folder.path()};  // a folder can be opened, and not be read
+  const DiskFiles files(paths);
+  for (const DiskKind& kind : kDisks) {
+    std::unique_ptr<Disk> disk = kind.make(files);
+    if (!disk) continue;
+    CAPTURE(kind.name);
+    Loader loader(files, std::move(disk));
+    const Target target({0, 0, 10});
+    CHECK(contains(failure_of(loader, *loader.begin({target.part()}, Urgency::Now)),
+                   std::generic_category().message(EISDIR)));
+  }
+}
+
 TEST_CASE("a file that ends early is said to have shrunk, and what lies before its end still comes") {
   on_every_disk({2 * kMebibyte, 100}, [](Loader& loader, const KnownFiles& known) {
     const uint64_t block = known.files().block_bytes();
