@@ -128,7 +128,9 @@ void DenseStream::acquire_streamed(size_t part) {
     try {
       wait_for(*matrix.load);
     } catch (...) {
-      while (!in_ring_.empty()) drop_front();  // the next pass begins anew
+      while (!in_ring_.empty()) drop_front();
+      next_part_ = next_streamed(parts_.size() - 1);  // the next pass begins anew, and not in the middle of a part
+      next_matrix_ = 0;
       throw;
     }
     bytes_read_ += matrix.target.extent.bytes;
@@ -207,6 +209,8 @@ std::optional<uint64_t> DenseStream::find_room(uint64_t bytes) const {
 }
 
 bool DenseStream::begin_next_streamed() {
+  // The ring may hold all that passes; then there is nothing to read before some of it has been used.
+  if (!in_ring_.empty() && in_ring_.front().part == next_part_ && in_ring_.front().matrix == next_matrix_) return false;
   const DenseMatrix& matrix = parts_[next_part_].matrices[next_matrix_];
   const uint64_t bytes = LoadPart::padded_bytes(matrix.extent, loader_.block_bytes());
   const std::optional<uint64_t> begin = find_room(bytes);

@@ -13,6 +13,7 @@
 #include <memory>
 #include <new>
 #include <string>
+#include <system_error>
 
 namespace sluice::engine {
 namespace {
@@ -94,9 +95,10 @@ void write_heat(const std::filesystem::path& path, uint64_t model_key, std::span
   if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path());
   std::filesystem::path partial = path;
   partial += "." + std::to_string(::getpid()) + ".part";
-  {
-    std::ofstream file(partial, std::ios::binary);
+  try {
+    std::ofstream file;
     file.exceptions(std::ios::failbit | std::ios::badbit);
+    file.open(partial, std::ios::binary);
     const uint64_t n_experts = mixed.size();
     Hash hash;
     hash.add(model_key);
@@ -106,8 +108,13 @@ void write_heat(const std::filesystem::path& path, uint64_t model_key, std::span
     file.write(reinterpret_cast<const char*>(&n_experts), sizeof n_experts);
     file.write(reinterpret_cast<const char*>(mixed.data()), static_cast<std::streamsize>(n_experts * sizeof(float)));
     file.write(reinterpret_cast<const char*>(&hash.value), sizeof hash.value);
+    file.close();  // a destructor would keep to itself that the disk is full
+    std::filesystem::rename(partial, path);
+  } catch (...) {
+    std::error_code ignored;
+    std::filesystem::remove(partial, ignored);
+    throw;
   }
-  std::filesystem::rename(partial, path);
 }
 
 }  // namespace sluice::engine

@@ -73,7 +73,7 @@ bool Loader::join(Piece& piece, Piece& next) const {
     to = {static_cast<std::byte*>(to.iov_base) + block, to.iov_len - block};
   }
   if (to.iov_len > 0) piece.read.to.push_back(to);
-  piece.needed_end = next.needed_end;
+  piece.needed_end = std::max(piece.needed_end, next.needed_end);  // one may lie inside the other
   piece.loads.push_back(next.loads[0]);
   return true;
 }
@@ -124,16 +124,18 @@ std::shared_ptr<Load> Loader::begin(std::vector<LoadPart> parts, Urgency urgency
 void Loader::hasten(Load& load, Urgency urgency) {
   const std::lock_guard lock(mutex_);
   if (load.urgency <= urgency) return;
-  auto& from = queues_[static_cast<size_t>(load.urgency)];
-  auto& to = queues_[static_cast<size_t>(urgency)];
   load.urgency = urgency;
+  auto& to = queues_[static_cast<size_t>(urgency)];
   const auto is_of_load = [&](const Piece& piece) {
     return std::ranges::any_of(piece.loads, [&](const auto& owner) { return owner.get() == &load; });
   };
-  const auto moved = std::stable_partition(from.begin(), from.end(), [&](const Piece& p) { return !is_of_load(p); });
-  // A joined piece takes its other loads with it.
-  std::move(moved, from.end(), std::back_inserter(to));
-  from.erase(moved, from.end());
+  // A joined piece takes its other loads with it, so it may be in a queue that is more urgent than this load was.
+  for (size_t queue = static_cast<size_t>(urgency) + 1; queue < kUrgencies; ++queue) {
+    auto& from = queues_[queue];
+    const auto moved = std::stable_partition(from.begin(), from.end(), [&](const Piece& p) { return !is_of_load(p); });
+    std::move(moved, from.end(), std::back_inserter(to));
+    from.erase(moved, from.end());
+  }
 }
 
 bool Loader::cancel(Load& load) {
@@ -147,6 +149,7 @@ bool Loader::cancel(Load& load) {
   load.n_pieces_left = 0;
   load.error = "This load was given up.";
   ++counts_.n_cancelled;
+  done_.notify_all();
   return true;
 }
 
@@ -261,7 +264,8 @@ void Loader::complete(const DiskCompletion& completion) {
     if (first.iov_len == 0) piece.read.to.erase(piece.read.to.begin());
     whole -= n;
   }
-  queues_[static_cast<size_t>(piece.loads[0]->urgency)].push_front(std::move(piece));
+  const auto& most_urgent = *std::ranges::min_element(piece.loads, {}, [](const auto& load) { return load->urgency; });
+  queues_[static_cast<size_t>(most_urgent->urgency)].push_front(std::move(piece));
 }
 
 }  // namespace sluice::engine

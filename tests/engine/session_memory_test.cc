@@ -1,0 +1,81 @@
+// What is counted of a session's memory before it exists is what it takes when it does.
+
+#include "engine/session/session_memory.h"
+
+#include <doctest/doctest.h>
+
+#include "engine/forward/forward.h"
+#include "engine/model/architecture.h"
+#include "tests/engine/fixtures.h"
+
+namespace sluice::tests {
+namespace {
+
+constexpr uint64_t kMebibyte = uint64_t{1} << 20;
+
+engine::SessionMemory counted(const std::string& name, engine::LatentAttention latent,
+                              const engine::SessionOptions& options) {
+  const gguf::File file = gguf::File::open(fixture_path(name));
+  const engine::ModelSpec spec = engine::describe_model(file);
+  return engine::session_memory(spec, engine::bind_weights(file, spec), latent, options);
+}
+
+// A context filled with tokens, batch by batch.
+struct Filled {
+  uint64_t state_bytes = 0, workspace_bytes = 0;
+};
+Filled fill_context(const std::string& name, engine::LatentAttention latent, const engine::SessionOptions& options) {
+  engine::ModelOptions model_options;
+  model_options.residency = engine::Residency::File;
+  model_options.latent_attention = latent;
+  model_options.session = options;
+  const auto model = open_fixture(name, model_options);
+  engine::Session session(model, options);
+  std::vector<int32_t> tokens(session.n_context());
+  for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>((i * 7 + 3) % model->vocabulary_size());
+  session.append(tokens);
+  return {session.state_bytes(), model->forward_context().workspace.bytes()};
+}
+
+}  // namespace
+
+TEST_CASE("the state that is counted is that of a full context, and the pass is enough and not much more") {
+  struct Case {
+    std::string what;
+    engine::SessionOptions options;
+    engine::LatentAttention latent;
+  };
+  using engine::CacheType;
+  using engine::LatentAttention;
+  const Case cases[] = {
+      {"a short context", {130, CacheType::F16, 64}, LatentAttention::Automatic},
+      {"one row at a time", {33, CacheType::F32, 1}, LatentAttention::Automatic},
+      {"a batch larger than the context", {100, CacheType::Q8_0, 512}, LatentAttention::Expanded},
+      {"absorbed", {257, CacheType::BF16, 31}, LatentAttention::Absorbed},
+  };
+  for (const char* name : kFixtures) {
+    for (const Case& test : cases) {
+      CAPTURE(name);
+      CAPTURE(test.what);
+      const engine::SessionMemory needs = counted(name, test.latent, test.options);
+      const Filled filled = fill_context(name, test.latent, test.options);
+      CHECK(needs.state_bytes == filled.state_bytes);
+      CHECK(needs.pass_bytes >= filled.workspace_bytes);
+      CHECK(needs.pass_bytes <= filled.workspace_bytes * 3 / 2 + 2 * kMebibyte);
+      CHECK(needs.bytes() == needs.state_bytes + needs.pass_bytes);
+    }
+  }
+}
+
+TEST_CASE("the context of a session is what was asked for, or what the model was trained for up to 4096") {
+  engine::ModelSpec spec;
+  for (const auto& [trained, asked, expected] : {std::tuple(512, 0u, 512u), std::tuple(100000, 0u, 4096u),
+                                                 std::tuple(512, 7u, 7u), std::tuple(512, 9000u, 9000u)}) {
+    spec.n_context = trained;
+    engine::SessionOptions options;
+    options.n_context = asked;
+    CHECK(engine::session_context(spec, options) == expected);
+  }
+}
+
+}  // namespace sluice::tests
