@@ -22,7 +22,7 @@ struct DenseMatrix {
   Extent extent;
   std::vector<Handle> handles;
   // The form that the matrix takes once it stays in memory; without one it stays as it is.
-  ResidentOffer form;
+  ResidentOffer form{};
 
   // Points the handles to the matrix at `data`, or to nothing.
   void place(const std::byte* data) const;
