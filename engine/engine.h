@@ -5,6 +5,7 @@
 //   Generation result = generate(session, model->tokenizer().encode_prompt("Once", Specials::Parse), {}, {});
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -166,6 +167,19 @@ struct Usage {
   double cpu_busy(uint32_t n_threads) const;
   double disk_busy() const;
   double waiting() const;
+};
+
+// Measures what is used of the machine from its construction on.
+class UsageWatch {
+ public:
+  explicit UsageWatch(const Model& model);
+  Usage usage() const;
+
+ private:
+  const Model& model_;
+  std::chrono::steady_clock::time_point begin_;
+  double cpu_begin_;  // seconds
+  StoreStatistics store_begin_;
 };
 
 // What kept a part of a generation from being faster.

@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "tools/model_flags.h"
 #include "tools/terminal.h"
 #include "tools/text_format.h"
+#include "tools/usage_report.h"
 
 namespace sluice::tools {
 
@@ -46,6 +48,7 @@ struct BenchRow {
   int64_t n_prompt = 0;     // of a prefill test, else 0
   int64_t n_generated = 0;  // of a decode test, else 0
   std::vector<double> seconds;
+  engine::Usage usage;  // of all runs that count
 
   double mean_rate() const {
     double sum = 0;
@@ -81,8 +84,10 @@ static std::vector<TokenId> random_tokens(uint32_t n_vocabulary, int64_t n) {
 
 static BenchRow measure(engine::Session& session, int64_t n_prompt, int64_t n_generated, int64_t n_runs) {
   const std::vector<TokenId> tokens = random_tokens(session.model().vocabulary_size(), n_prompt + n_generated);
-  BenchRow row{n_prompt, n_generated, {}};
+  BenchRow row{n_prompt, n_generated, {}, {}};
+  std::optional<engine::UsageWatch> watch;
   for (int64_t run = 0; run <= n_runs; ++run) {
+    if (run == 1) watch.emplace(session.model());
     session.truncate(0);
     const double seconds = timed([&] {
       if (n_prompt > 0) session.append(tokens);
@@ -91,6 +96,7 @@ static BenchRow measure(engine::Session& session, int64_t n_prompt, int64_t n_ge
     });
     if (run > 0) row.seconds.push_back(seconds);
   }
+  row.usage = watch->usage();
   return row;
 }
 
@@ -110,7 +116,8 @@ static nlohmann::ordered_json row_json(const BenchRow& row, const engine::Model&
           {"n_runs", row.seconds.size()},
           {"avg_s", row.mean_seconds()},
           {"avg_ts", row.mean_rate()},
-          {"stddev_ts", row.rate_deviation()}};
+          {"stddev_ts", row.rate_deviation()},
+          {"usage", usage_json(row.usage, model.n_threads())}};
 }
 
 static std::string test_name(const BenchRow& row) {

@@ -1,7 +1,5 @@
 // The generate loop: prefill, then sample and append until something ends it. Times ride beside it.
 
-#include <time.h>
-
 #include <algorithm>
 #include <chrono>
 #include <optional>
@@ -93,33 +91,6 @@ class ThinkingWatch {
   const std::string& end_;
   bool thinking_;
   std::string recent_;
-};
-
-}  // namespace
-
-namespace {
-
-double cpu_seconds_now() {
-  timespec time{};
-  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
-}
-
-// Measures what is used from its construction on.
-class UsageWatch {
- public:
-  explicit UsageWatch(const Model& model)
-      : model_(model), begin_(Clock::now()), cpu_begin_(cpu_seconds_now()), store_begin_(model.store_statistics()) {}
-  Usage usage() const {
-    return {seconds_between(begin_, Clock::now()), cpu_seconds_now() - cpu_begin_,
-            since(store_begin_, model_.store_statistics())};
-  }
-
- private:
-  const Model& model_;
-  Clock::time_point begin_;
-  double cpu_begin_;
-  StoreStatistics store_begin_;
 };
 
 }  // namespace

@@ -106,7 +106,8 @@ void DiskStore::begin_pass(int64_t n_rows) {
   if (n_rows == 1 && pass_rows_ == 1) dense_.turn_some(device_, *stream_, kTurningShare * seconds_since(pass_begin_));
   pass_begin_ = Clock::now();
   pass_rows_ = n_rows;
-  policy_->begin_pass(n_rows);
+  for (const ExpertNumber expert : policy_->begin_pass(n_rows))
+    if (const auto slot = slots_.find(expert)) slots_.set_worth(*slot, policy_->worth(expert));
   n_tokens_ += static_cast<double>(n_rows);
   // A pass that was given up may have left a guess behind.
   for (const SlotNumber slot : std::exchange(guessed_slots_, {})) release_slot(slot);
