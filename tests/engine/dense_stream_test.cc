@@ -40,14 +40,14 @@ Layout random_layout(uint64_t seed) {
   const unsigned percent_staying = std::array{0u, 30u, 70u, 100u}[dice.below(4)];
   for (uint64_t n = dice.between(1, 12); n > 0; --n) {
     std::vector<uint64_t> matrices;
-    for (uint64_t m = dice.below(6); m > 0; --m) matrices.push_back(dice.between(1, dice.chance(20) ? 60000 : 9000));
+    for (uint64_t m = dice.below(6); m > 0; --m) matrices.push_back(dice.between(1, dice.chance(20) ? 30000 : 9000));
     layout.parts.push_back(matrices);
     layout.stays.push_back(dice.chance(percent_staying));
   }
   return layout;
 }
 
-std::vector<Layout> layouts(uint64_t n_random = 20) {
+std::vector<Layout> layouts(uint64_t n_random = 6) {
   std::vector<Layout> all = {
       {"one part that stays", {{5000}}, {true}},
       {"one part that passes", {{5000}}, {false}},
@@ -56,7 +56,7 @@ std::vector<Layout> layouts(uint64_t n_random = 20) {
       {"nothing at all", {{}, {}}, {false, true}},
       {"empty parts between", {{}, {100}, {}, {}, {8192, 1}, {}}, {false, false, true, false, false, true}},
       {"a large one among small ones", {{10}, {10, 10}, {90000}, {10}}, {false, false, false, false}},
-      {"matrices over more than a piece of the loader", {{1200000, 7}, {1500000}, {3}}, {false, true, false}},
+      {"matrices over more than a piece of the loader", {{1060000, 7}, {3}}, {false, false}},
       {"first and last stay", {{100, 200}, {300, 5000}, {400, 1, 1}, {600}}, {true, false, false, true}},
       {"only the last passes", {{100, 200}, {300}, {400}, {600, 9000}}, {true, true, true, false}},
   };
@@ -124,12 +124,12 @@ struct Scene {
 
   bool handles_are_right(size_t part) const {
     for (const DenseMatrix& matrix : parts[part].matrices) {
-      for (const DenseMatrix::Handle& handle : matrix.handles) {
-        if (handle.linear->data == nullptr || handle.linear->place != engine::Place::Buffer) return false;
-        if (!holds_known_bytes(handle.linear->data, {matrix.extent.file, matrix.extent.offset + handle.offset,
-                                                     matrix.extent.bytes - handle.offset}))
-          return false;
-      }
+      const std::byte* data = matrix.handles[0].linear->data;
+      if (data == nullptr) return false;
+      data -= matrix.handles[0].offset;
+      for (const DenseMatrix::Handle& handle : matrix.handles)
+        if (handle.linear->data != data + handle.offset || handle.linear->place != engine::Place::Buffer) return false;
+      if (!holds_known_bytes(data, matrix.extent)) return false;
     }
     return true;
   }
@@ -178,7 +178,7 @@ constexpr auto kServe = [](const DiskRead&) -> std::optional<int64_t> { return s
 
 TEST_CASE("the bytes behind the handles are right in every pass, whatever stays and however large the ring is") {
   for (const Layout& layout : layouts()) {
-    for (const uint64_t more_ring : {0u, 1u, 3u, 20u, 200u}) {
+    for (const uint64_t more_ring : {0u, 1u, 100u}) {
       CAPTURE(layout.what);
       CAPTURE(more_ring);
       Scene scene(layout, more_ring, kServe);
@@ -190,7 +190,7 @@ TEST_CASE("the bytes behind the handles are right in every pass, whatever stays 
 
 TEST_CASE("what stays is read once, and what passes once a pass and once ahead at most") {
   for (const Layout& layout : layouts()) {
-    for (const uint64_t more_ring : {0u, 1u, 20u, 200u}) {
+    for (const uint64_t more_ring : {0u, 3u, 100u}) {
       CAPTURE(layout.what);
       CAPTURE(more_ring);
       Scene scene(layout, more_ring, kServe);
@@ -240,12 +240,12 @@ TEST_CASE("the ring reads ahead of what is needed, as far as it holds") {
 
 TEST_CASE("a pass that is given up halfway leaves a stream that gives the right bytes afterwards") {
   for (const Layout& layout : layouts()) {
-    for (const uint64_t more_ring : {0u, 2u, 30u}) {
+    for (const uint64_t more_ring : {0u, 3u}) {
       CAPTURE(layout.what);
       CAPTURE(more_ring);
       Scene scene(layout, more_ring, kServe);
       Dice dice(more_ring);
-      for (int n = 0; n < 8; ++n) scene.pass(dice.below(scene.parts.size() + 1), dice.chance(50));
+      for (int n = 0; n < 6; ++n) scene.pass(dice.below(scene.parts.size() + 1), dice.chance(50));
       const uint64_t before = scene.stream->bytes_read();
       scene.pass();
       scene.pass();
@@ -255,39 +255,36 @@ TEST_CASE("a pass that is given up halfway leaves a stream that gives the right 
 }
 
 TEST_CASE("whichever read fails, the pass says so and the passes after it get the right bytes") {
-  for (const Layout& layout : layouts(10)) {
-    for (const uint64_t more_ring : {0u, 5u}) {
-      for (size_t failing = 0;; ++failing) {
-        CAPTURE(layout.what);
-        CAPTURE(more_ring);
-        CAPTURE(failing);
-        auto n = std::make_shared<std::atomic<size_t>>(0);
-        Scene scene(layout, more_ring, [n, failing](const DiskRead&) -> std::optional<int64_t> {
-          return (*n)++ == failing ? std::optional<int64_t>(-EIO) : std::nullopt;
-        });
-        int n_failed = 0;
-        for (int passes = 0; passes < 4; ++passes) {
-          try {
-            scene.pass(false);
-          } catch (const Error& error) {
-            ++n_failed;
-            CHECK(std::string(error.what()).find("Reading weights failed") != std::string::npos);
-          }
+  for (const Layout& layout : layouts(3)) {
+    for (size_t failing = 0;; ++failing) {
+      CAPTURE(layout.what);
+      CAPTURE(failing);
+      auto n = std::make_shared<std::atomic<size_t>>(0);
+      Scene scene(layout, 0, [n, failing](const DiskRead&) -> std::optional<int64_t> {
+        return (*n)++ == failing ? std::optional<int64_t>(-EIO) : std::nullopt;
+      });
+      int n_failed = 0;
+      for (int passes = 0; passes < 4; ++passes) {
+        try {
+          scene.pass(false);
+        } catch (const Error& error) {
+          ++n_failed;
+          CHECK(std::string(error.what()).find("Reading weights failed") != std::string::npos);
         }
-        const size_t n_reads = n->exchange(1000000);  // from here on the disk is well
-        // What fails while it is read ahead is found by the pass that needs it, which the last passes may not be.
-        CHECK(n_failed <= 1);
-        if (failing < n_reads / 2) CHECK(n_failed == 1);
-        if (n_failed == 1 || failing >= n_reads) scene.pass();
-        if (failing >= n_reads || failing > (scene.kept_bytes + scene.streamed_bytes > kMebibyte ? 5u : 25u)) break;
       }
+      const size_t n_reads = n->exchange(1000000);  // from here on the disk is well
+      // What fails while it is read ahead is found by the pass that needs it, which the last passes may not be.
+      CHECK(n_failed <= 1);
+      if (failing < n_reads / 2) CHECK(n_failed == 1);
+      if (n_failed == 1 || failing >= n_reads) scene.pass();
+      if (failing >= n_reads || failing > (scene.kept_bytes + scene.streamed_bytes > kMebibyte ? 2u : 16u)) break;
     }
   }
 }
 
 TEST_CASE("real disks bring the same") {
   for (const auto make : {engine::make_uring_disk, engine::make_pread_disk}) {
-    for (const Layout& layout : layouts(10)) {
+    for (const Layout& layout : layouts(3)) {
       CAPTURE(layout.what);
       Scene scene(layout, 2, kServe, make);
       for (int n = 0; n < 3; ++n) scene.pass(false);

@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/error.h"
 #include "engine/store/loader.h"
 
 namespace sluice::tests {
@@ -221,6 +222,21 @@ class ScriptedDisk : public engine::Disk {
  private:
   std::shared_ptr<DiskScript> script_;
 };
+
+// The sentence of what wait() throws; empty when all is well.
+inline std::string failure_of(engine::Loader& loader, engine::Load& load) {
+  try {
+    loader.wait(load);
+  } catch (const engine::Error& error) {
+    CHECK(error.kind() == engine::Error::Kind::BadFile);
+    return error.what();
+  }
+  return {};
+}
+
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 // Numbers that are the same at every run.
 class Dice {

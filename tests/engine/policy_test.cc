@@ -35,7 +35,7 @@ void use(Policy& policy, ExpertNumber expert, int n_tokens = 1) {
 
 }  // namespace
 
-TEST_CASE("the worth that a use gives is the worth that is told until the next use") {
+TEST_CASE("the worth that a use gives is told until the next use, or until a pass says that it has fallen") {
   for (const PolicyKind kind : engine::kPolicies) {
     CAPTURE(std::string(policy_name(kind)));
     const float heat[] = {0.1f, 0, 3, 0.5f, 0.2f};
@@ -44,7 +44,11 @@ TEST_CASE("the worth that a use gives is the worth that is told until the next u
     for (ExpertNumber expert = 0; expert < 5; ++expert) told.push_back(policy->worth(expert));
     Dice dice(1);
     for (int step = 0; step < 2000; ++step) {
-      policy->begin_pass(static_cast<int64_t>(dice.between(1, 100)));
+      for (const ExpertNumber cooled : policy->begin_pass(static_cast<int64_t>(dice.between(1, 100)))) {
+        CHECK(kind == PolicyKind::Hybrid);
+        CHECK(policy->worth(cooled) < told[cooled]);
+        told[cooled] = policy->worth(cooled);
+      }
       const auto expert = static_cast<ExpertNumber>(dice.below(5));
       const double before = policy->worth(expert);
       told[expert] = policy->use(expert, static_cast<int64_t>(dice.between(1, 20)));
@@ -88,11 +92,14 @@ TEST_CASE("LFU prefers what is used more, and of equal use the recent one") {
     CAPTURE(std::string(policy_name(kind)));
     const auto policy = make_policy(kind, 4, {});
     CHECK(policy->worth(0) == policy->worth(1));
+    const auto cool = [&] { let_pass(*policy, static_cast<int>(engine::kRecentPasses)); };
     use(*policy, 0, 10);
     use(*policy, 1, 5);
+    cool();
     CHECK(policy->worth(0) > policy->worth(1));
     CHECK(policy->worth(1) > policy->worth(2));
     use(*policy, 2, 5);
+    cool();
     CHECK(policy->worth(2) > policy->worth(1));
     CHECK(policy->worth(0) > policy->worth(2));
     let_pass(*policy, 3000);
@@ -101,20 +108,37 @@ TEST_CASE("LFU prefers what is used more, and of equal use the recent one") {
   }
 }
 
-TEST_CASE("a use counts half after 256 tokens, in passes of one row as in large ones") {
+TEST_CASE("hybrid keeps what the last passes used before any favourite, and then no longer") {
+  const auto policy = make_policy(PolicyKind::Hybrid, 3, {});
+  use(*policy, 0, 20);
+  let_pass(*policy, 10);
+  use(*policy, 1);
+  CHECK(policy->worth(1) > policy->worth(0));
+  for (uint32_t pass = 1; pass < engine::kRecentPasses; ++pass) {
+    CHECK(policy->begin_pass(1).empty());
+    CHECK(policy->worth(1) > policy->worth(0));
+  }
+  const auto cooled = policy->begin_pass(1);
+  REQUIRE(cooled.size() == 1);
+  CHECK(cooled[0] == 1);
+  CHECK(policy->worth(1) < policy->worth(0));
+  CHECK(policy->begin_pass(1).empty());
+}
+
+TEST_CASE("a use counts half after 128 tokens, in passes of one row as in large ones") {
   const auto policy = make_policy(PolicyKind::Lfu, 4, {});
   use(*policy, 0);
-  let_pass(*policy, 255);
+  let_pass(*policy, 127);
   use(*policy, 1);
   CHECK(policy->worth(1) - policy->worth(0) == doctest::Approx(1));  // a logarithm of base 2
   use(*policy, 0);                                                   // half and one
-  CHECK(std::exp2(policy->worth(0) - policy->worth(1)) == doctest::Approx(0.5 + std::exp2(1.0 / 256)));
+  CHECK(std::exp2(policy->worth(0) - policy->worth(1)) == doctest::Approx(0.5 + std::exp2(1.0 / 128)));
   // A pass of 64 rows counts as the passes of eight tokens.
   policy->begin_pass(64);
   policy->use(2, 64);
   policy->begin_pass(1);
   policy->use(3, 1);
-  CHECK(std::exp2(policy->worth(2) - policy->worth(3)) == doctest::Approx(8 * std::exp2(-1.0 / 256)));
+  CHECK(std::exp2(policy->worth(2) - policy->worth(3)) == doctest::Approx(8 * std::exp2(-1.0 / 128)));
 }
 
 TEST_CASE("counts that fade stay numbers for as long as anybody can wait") {
@@ -148,8 +172,10 @@ TEST_CASE("hybrid starts from the heat, and what happens outweighs it in time") 
   for (size_t i = 1; i < 4; ++i) CHECK(policy->worth(in_order[i - 1]) < policy->worth(in_order[i]));
   CHECK(policy->worth(4) == policy->worth(2));
   use(*policy, 4);
+  let_pass(*policy, static_cast<int>(engine::kRecentPasses));
   CHECK(policy->worth(4) < policy->worth(0));  // a use is less than a tenth of 64 tokens
   use(*policy, 4, 40);
+  let_pass(*policy, static_cast<int>(engine::kRecentPasses));
   CHECK(policy->worth(4) > policy->worth(1));
   // LFU knows no heat.
   const auto lfu = make_policy(PolicyKind::Lfu, 5, heat);

@@ -53,7 +53,7 @@ TEST_CASE("the state that is counted is that of a full context, and the pass is 
       {"a batch larger than the context", {100, CacheType::Q8_0, 512}, LatentAttention::Expanded},
       {"absorbed", {257, CacheType::BF16, 31}, LatentAttention::Absorbed},
   };
-  for (const char* name : kFixtures) {
+  for (const std::string name : kFixtures) {
     for (const Case& test : cases) {
       CAPTURE(name);
       CAPTURE(test.what);

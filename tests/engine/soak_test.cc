@@ -20,7 +20,7 @@ TEST_CASE("memory stays flat and answers stay the same through 2000 tokens from 
   constexpr int kTokens = 2000, kSettled = 500;
   constexpr uint64_t kMebibyte = uint64_t{1} << 20;
   Dice dice(std::strtoull(asked, nullptr, 10));
-  for (const char* name : {"deepseek2-v3", "llama-mixtral", "deepseek2-r1-ud"}) {
+  for (const std::string name : {"deepseek2-v3", "llama-mixtral", "deepseek2-r1-ud"}) {
     const Golden golden = read_golden(name);
     const StoreSizes sizes = store_sizes(fixture_path(name), 64);
     for (const uint64_t more :

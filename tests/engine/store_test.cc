@@ -137,7 +137,8 @@ TEST_CASE("whichever read fails, the sentence names the file and the session goe
   for (const Fault& fault :
        {Fault{"the disk fails", -EIO, "Reading weights failed"}, Fault{"the file shrank", 0, "it has shrunk"}}) {
     for (const uint64_t bytes : {sizes.least, (sizes.least + sizes.all) / 2}) {
-      for (int failing = 0;; ++failing) {
+      int n_unnoticed = 0;
+      for (int failing = 0; n_unnoticed < 3; ++failing) {
         CAPTURE(fault.what);
         CAPTURE(failing);
         auto n = std::make_shared<std::atomic<int>>(-1000000);
@@ -162,10 +163,9 @@ TEST_CASE("whichever read fails, the sentence names the file and the session goe
         }
         if (has_failed) CHECK(*n > failing);
         CHECK(same_bits(session.logits(), expected));
-        if (!has_failed) {  // there are no more reads that anybody waits for
-          CHECK(failing > 10);
-          break;
-        }
+        // A read that nobody misses is one ahead for a next pass, which may come before this one ends or after, or there is none.
+        if (!has_failed) ++n_unnoticed;
+        if (n_unnoticed == 3) CHECK(failing > 12);
       }
     }
   }
