@@ -65,6 +65,7 @@ class Model {
   uint32_t trained_context() const;   // tokens
   uint64_t resident_bytes() const;    // of weights kept in another form than the file's
   uint64_t ram_budget_bytes() const;  // what it was opened to stay within
+  uint64_t session_bytes() const;     // kept free of weights for a session
   StoreStatistics store_statistics() const;
 
   // For sessions: what a forward pass runs with. Not to be used from two threads at once.

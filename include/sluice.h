@@ -78,6 +78,12 @@ typedef struct sluice_model_options {
   void* user;           /* passed to on_progress */
   uint32_t pin_threads; /* not 0: bind each thread of the engine but the caller's to a core of its own */
   uint32_t residency;   /* a sluice_residency */
+  /* Memory that the process may have, all told: weights that do not fit are read from the disk as they are needed. 0: what is free,
+     less a margin. */
+  uint64_t ram_bytes;
+  /* What sessions will be created with: their memory is kept free of weights. 0: as in sluice_session_options. */
+  uint32_t n_context;
+  uint32_t n_batch;
 } sluice_model_options;
 
 typedef struct sluice_model_info {
@@ -184,7 +190,7 @@ typedef const sluice_api* (*sluice_get_api_function)(uint32_t version);
 /* Options with every field at its default. */
 
 static inline sluice_model_options sluice_default_model_options(void) {
-  sluice_model_options options = {(uint32_t)sizeof(sluice_model_options), 0, NULL, NULL, NULL, 0, 0};
+  sluice_model_options options = {(uint32_t)sizeof(sluice_model_options), 0, NULL, NULL, NULL, 0, 0, 0, 0, 0};
   return options;
 }
 

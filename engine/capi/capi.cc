@@ -49,7 +49,7 @@ namespace {
 
 // The structs grow at their ends between versions of the library. Padding inside or after one would hide a field's
 // absence.
-static_assert(sizeof(sluice_model_options) == 4 * sizeof(uint32_t) + 3 * sizeof(void*));
+static_assert(sizeof(sluice_model_options) == 6 * sizeof(uint32_t) + 3 * sizeof(void*) + sizeof(uint64_t));
 static_assert(sizeof(sluice_session_options) == 4 * sizeof(uint32_t));
 static_assert(sizeof(sluice_session_info) == 2 * sizeof(uint32_t) + 2 * sizeof(uint64_t));
 static_assert(sizeof(sluice_model_info) == 6 * sizeof(uint32_t) + sizeof(char*));
@@ -86,6 +86,9 @@ sluice_result model_open(const char* path, const sluice_model_options* given, sl
     options.n_threads = c.n_threads;
     options.pin_threads = c.pin_threads != 0;
     options.residency = residency_of(c.residency);
+    options.store.ram_bytes = c.ram_bytes;
+    options.session.n_context = c.n_context;
+    if (c.n_batch != 0) options.session.n_batch = c.n_batch;
     if (c.pre_tokenizer != nullptr) options.pre_tokenizer = c.pre_tokenizer;
     if (c.on_progress != nullptr)
       options.on_progress = [c](uint64_t done, uint64_t total) { c.on_progress(c.user, done, total); };

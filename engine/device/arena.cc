@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <cerrno>
+#include <limits>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -16,8 +17,10 @@ static constexpr uint64_t kHugePage = uint64_t{2} << 20;
 Arena::Arena(uint64_t bytes, Swap swap) : bytes_((bytes + kHugePage - 1) / kHugePage * kHugePage) {
   if (bytes == 0) return;
   // One huge page more than is wanted, so that the arena can begin at one.
-  void* mapped = bytes_ < bytes
-                     ? MAP_FAILED  // overflow
+  const bool is_too_large = bytes > std::numeric_limits<uint64_t>::max() - 2 * kHugePage;
+  errno = ENOMEM;
+  void* mapped = is_too_large
+                     ? MAP_FAILED
                      : ::mmap(nullptr, bytes_ + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED)
     throw Error(Error::Kind::OutOfMemory, "The system does not give " + std::to_string(bytes) + " bytes of memory (" +

@@ -23,6 +23,7 @@ struct Model::State {
   ModelSpec spec;
   ModelWeights weights;
   uint64_t ram_budget_bytes = 0;
+  uint64_t session_bytes = 0;
   ResidentWeights resident;
   DiskStorage disk;
   std::unique_ptr<ForwardContext> context;
@@ -106,13 +107,14 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
                                           " rows; the file is damaged or was put together wrongly.");
   const uint32_t n_threads = options.n_threads != 0 ? options.n_threads : kernels::usable_cores().default_threads();
   auto state = std::make_unique<State>(State{options, n_threads, std::move(file), std::move(tokenizer), std::move(spec),
-                                             std::move(weights), 0, ResidentWeights{}, DiskStorage{}, nullptr});
+                                             std::move(weights), 0, 0, ResidentWeights{}, DiskStorage{}, nullptr});
   std::unique_ptr<Device> device =
       make_cpu_device(n_threads, options.pin_threads, options.activations == ActivationPrecision::Int8);
   const uint64_t total = tensor_bytes(state->file);
   LoadProgress progress(state->options, total);
-  const MemoryBudget budget =
-      memory_budget(options, session_memory(state->spec, state->weights, options.latent_attention, options.session));
+  const SessionMemory session = session_memory(state->spec, state->weights, options.latent_attention, options.session);
+  const MemoryBudget budget = memory_budget(options, session);
+  state->session_bytes = session.bytes();
   state->ram_budget_bytes = budget.ram_bytes;
   std::unique_ptr<WeightStore> store;
   if (wants_disk(options.store, budget, total)) {
@@ -158,6 +160,9 @@ uint64_t Model::resident_bytes() const {
 }
 uint64_t Model::ram_budget_bytes() const {
   return state_->ram_budget_bytes;
+}
+uint64_t Model::session_bytes() const {
+  return state_->session_bytes;
 }
 StoreStatistics Model::store_statistics() const {
   return state_->context->store->statistics();

@@ -41,6 +41,19 @@ static void check_logits(std::span<const float> logits) {
         "The model computed a result that is not a finite number; its weights are damaged, or too large for float32.");
 }
 
+// Where weights take what memory there is, a session must fit in what was kept free for it.
+static void check_memory(const Model& model, const SessionOptions& options) {
+  if (!model.store_statistics().reads_disk) return;
+  const ForwardContext& context = model.forward_context();
+  const uint64_t wanted = session_memory(model.spec(), context.weights, context.latent_attention, options).bytes();
+  if (wanted <= model.session_bytes()) return;
+  throw Error(Error::Kind::OutOfMemory,
+              "A context of " + std::to_string(options.n_context) + " tokens needs " + std::to_string(wanted >> 20) +
+                  " MiB, but " + std::to_string(model.session_bytes() >> 20) +
+                  " MiB were kept free for a session when the model was opened; open it for this context, or take a "
+                  "shorter one.");
+}
+
 Session::Session(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
@@ -50,6 +63,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
   SessionOptions chosen = options;
   chosen.n_context = session_context(model->spec(), options);
   chosen.n_batch = std::max(1u, options.n_batch);
+  check_memory(*model, chosen);
   SequenceState sequence(model->forward_context().device, model->spec(), options.cache);
   state_ = std::make_unique<State>(State{std::move(model), chosen, std::move(sequence), {}, {}});
 }

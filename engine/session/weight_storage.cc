@@ -34,10 +34,11 @@ bool wants_disk(const StoreOptions& options, const MemoryBudget& budget, uint64_
   return options.store_bytes > 0 || weight_bytes > budget.weight_bytes;
 }
 
-// Names the forms that dense matrices are to take once they stay: where a form is measured to be no slower, and little larger, because
+// Names the forms that dense matrices are to take once they stay: where a form is measured to be faster, and little larger, because
 // what it takes more is taken from the experts. Nothing where not all dense matrices would stay: then the disk is what limits.
 static void choose_forms(StoreInventory& inventory, Device& device, Residency residency, int64_t n_batch,
                          uint64_t bytes, uint64_t block_bytes) {
+  constexpr double kWorthTurning = 0.9;  // turning costs as much as some tokens, so what is as fast stays
   constexpr uint64_t kLargerByAnEighth = 8;
   if (residency == Residency::File || !all_dense_stays(inventory, n_batch, bytes, block_bytes)) return;
   for (DensePart& part : inventory.dense) {
@@ -47,7 +48,7 @@ static void choose_forms(StoreInventory& inventory, Device& device, Residency re
       const auto offers = device.resident_offers({handle, 1, handle.bytes()}, residency == Residency::Automatic);
       const ResidentOffer& form = offers.back();
       if (form.form == nullptr || form.bytes > handle.bytes() + handle.bytes() / kLargerByAnEighth) continue;
-      if (residency == Residency::Fast || form.seconds < kEqualOffers * offers.front().seconds) matrix.form = form;
+      if (residency == Residency::Fast || form.seconds < kWorthTurning * offers.front().seconds) matrix.form = form;
     }
   }
   if (all_dense_stays(inventory, n_batch, bytes, block_bytes)) return;

@@ -185,6 +185,18 @@ TEST_CASE("threads may be bound to cores and weights stay in the file, and the t
   CHECK(sluice_model_open(kModel.c_str(), &options, &opened, nullptr) == SLUICE_ERROR_USAGE);
 }
 
+TEST_CASE("a model that does not fit in the memory it is allowed is refused, and says what it would need") {
+  sluice_model_options options = sluice_default_model_options();
+  options.ram_bytes = 1;
+  sluice_model* opened = nullptr;
+  sluice_error error;
+  CHECK(sluice_model_open(kModel.c_str(), &options, &opened, &error) == SLUICE_ERROR_MEMORY);
+  CHECK(std::string(error.message).find("needs at least") != std::string::npos);
+  options.ram_bytes = uint64_t{1} << 50;
+  CHECK(sluice_model_open(kModel.c_str(), &options, &opened, &error) == SLUICE_OK);
+  sluice_model_close(opened);
+}
+
 TEST_CASE("text goes to tokens and back") {
   const ModelHandle model = open_model();
   const std::string text = "Once upon a time, caf\xC3\xA9";

@@ -46,7 +46,7 @@ std::vector<float> last_logits_in_memory(const std::string& name) {
   engine::ModelOptions options;
   options.residency = engine::Residency::File;
   const auto model = open_fixture(name, options);
-  engine::Session session(model, {});
+  engine::Session session(model, model->options().session);
   session.append(read_golden(name).tokens);
   return {session.logits().begin(), session.logits().end()};
 }
@@ -89,10 +89,20 @@ TEST_CASE("a store that is too small is refused with what it would need") {
   }
 }
 
+TEST_CASE("a session that is larger than what was kept free for it is refused") {
+  engine::ModelOptions options = disk_options(store_sizes(fixture_path("llama"), kBatch).least, kBatch);
+  options.session.n_context = 128;
+  const auto model = open_fixture("llama", options);
+  engine::SessionOptions session = options.session;
+  CHECK_NOTHROW(engine::Session(model, session));
+  session.n_context = 1 << 16;
+  CHECK_THROWS_WITH_AS(engine::Session(model, session), doctest::Contains("kept free"), Error);
+}
+
 TEST_CASE("a store that holds the whole model reads every weight once") {
   const char* name = "deepseek2-v3-q8_0";
   const auto model = open_fixture(name, disk_options(store_sizes(fixture_path(name), kBatch).all, kBatch));
-  engine::Session session(model, {});
+  engine::Session session(model, model->options().session);
   const Golden golden = read_golden(name);
   for (int i = 0; i < 3; ++i) {
     session.truncate(0);
@@ -146,7 +156,7 @@ TEST_CASE("whichever read fails, the sentence names the file and the session goe
             open_fixture(name, disk_options(bytes, [n, failing, &fault](const engine::DiskRead&, int64_t result) {
                            return (*n)++ == failing ? fault.result : result;
                          }));
-        engine::Session session(model, {});
+        engine::Session session(model, model->options().session);
         *n = 0;
         bool has_failed = false;
         for (int attempt = 0; attempt < 2; ++attempt) {
@@ -175,7 +185,7 @@ TEST_CASE("a cancelled pass leaves a store that gives the same logits afterwards
   for (const char* name : {"deepseek2-v3", "llama"}) {
     const Golden golden = read_golden(name);
     const auto model = open_fixture(name, disk_options(store_sizes(fixture_path(name), kBatch).least, kBatch));
-    engine::Session session(model, {});
+    engine::Session session(model, model->options().session);
     for (int layers = 0; layers < 2; ++layers) {
       int asked = 0;
       CHECK(!session.append(golden.tokens, {{}, [&] { return ++asked > layers; }, {}}));
@@ -190,7 +200,7 @@ TEST_CASE("a file that is cut after it was opened is an error and not a crash") 
   std::filesystem::copy_file(fixture_path("deepseek2-v3"), copy, std::filesystem::copy_options::overwrite_existing);
   engine::ModelOptions options = disk_options(store_sizes(copy, kBatch).least, kBatch);
   const auto model = engine::Model::open(copy, options);
-  engine::Session session(model, {});
+  engine::Session session(model, model->options().session);
   std::filesystem::resize_file(copy, std::filesystem::file_size(copy) / 3);
   const Golden golden = read_golden("deepseek2-v3");
   try {
@@ -207,7 +217,7 @@ TEST_CASE("a file that is removed after it was opened is still read") {
   std::filesystem::copy_file(fixture_path("llama-mixtral"), copy, std::filesystem::copy_options::overwrite_existing);
   const auto model = engine::Model::open(copy, disk_options(store_sizes(copy, kBatch).least, kBatch));
   std::filesystem::remove(copy);
-  engine::Session session(model, {});
+  engine::Session session(model, model->options().session);
   const Golden golden = read_golden("llama-mixtral");
   session.append(golden.tokens);
   CHECK(same_bits(session.logits(), last_logits_in_memory("llama-mixtral")));
@@ -217,7 +227,7 @@ TEST_CASE("guesses of the next layer's experts are counted, and change nothing b
   const char* name = "llama-mixtral";
   const StoreSizes sizes = store_sizes(fixture_path(name), kBatch);
   const auto model = open_fixture(name, disk_options((sizes.least + sizes.all) / 2, kBatch));
-  engine::Session session(model, {});
+  engine::Session session(model, model->options().session);
   logits_of_every_position(session, read_golden(name).tokens);
   const engine::StoreStatistics counts = model->store_statistics();
   CHECK(counts.n_guesses > 0);

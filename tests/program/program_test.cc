@@ -5,11 +5,13 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "tests/gguf/hostile_files.h"
 #include "tests/tools/program.h"
 
 using sluice::test::call;
+using sluice::test::call_with;
 using sluice::test::Outcome;
 
 namespace {
@@ -118,4 +120,68 @@ TEST_CASE("the model that comes with the program tells a story") {
   CHECK(outcome.out.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,!?;:'\"-\n0123456789") ==
         std::string::npos);
   CHECK(outcome.out == call({"run", "-s", "1", "-n", "60", "-t", "1"}).out);
+}
+
+TEST_CASE(
+    "a model that is read from the disk as it is needed writes the same text, and the report says where it came from") {
+  for (const char* name : {"llama-mixtral", "deepseek2-v3"}) {
+    const std::string model = kModels + name + ".gguf";
+    const auto report = [&](std::vector<std::string> more) {
+      std::vector<std::string> words = {"run", model, "-p",     "hello",     "-n", "12", "--ignore-eos", "-s", "1",
+                                        "-c",  "64",  "--json", "--no-heat", "-b", "16"};
+      words.insert(words.end(), more.begin(), more.end());
+      const Outcome outcome = call(words);
+      REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
+      return nlohmann::json::parse(outcome.out);
+    };
+    const auto mapped = report({"--store", "mapped"});
+    CHECK(!mapped["decode"].contains("store"));
+    for (const std::string io : {"auto", "pread"}) {
+      for (const std::string policy : {"hybrid", "lru"}) {
+        const auto disk = report({"--store", "disk", "--ram", "512M", "--io", io, "--policy", policy});
+        CHECK(disk["text"] == mapped["text"]);
+        CHECK(disk["ram_budget_bytes"] == 512 << 20);
+        CHECK(disk["decode"]["store"]["policy"] == policy);
+        CHECK(disk["prefill"]["disk"]["bytes"].get<uint64_t>() > 0);
+        CHECK(disk["prefill"]["experts"]["misses"].get<uint64_t>() > 0);
+        CHECK(disk["rss_bytes"].get<uint64_t>() < 512 << 20);
+      }
+    }
+  }
+}
+
+TEST_CASE("a budget that holds no model is refused with exit status 4, and one that is no size with 2") {
+  const std::string model = kModels + "deepseek2-v3.gguf";
+  const Outcome small = call({"run", model, "-p", "x", "--ram", "2M"});
+  CHECK(small.exit_code == 4);
+  CHECK_MESSAGE(small.err.find("needs at least") != std::string::npos, small.err);
+  CHECK(call({"run", model, "-p", "x", "--ram", "much"}).exit_code == 2);
+  CHECK(call({"run", model, "-p", "x", "--store", "tape"}).exit_code == 2);
+}
+
+TEST_CASE("what a run learned of a model's experts is kept for the next one, and only where the cache is") {
+  const auto cache = std::filesystem::temp_directory_path() / "sluice-program-cache";
+  std::filesystem::remove_all(cache);
+  const auto n_files = [&] {
+    size_t n = 0;
+    if (std::filesystem::exists(cache))
+      for (const auto& entry : std::filesystem::recursive_directory_iterator(cache))
+        n += entry.is_regular_file() ? 1 : 0;
+    return n;
+  };
+  const std::vector<std::string> words = {
+      "run", kModels + "llama-mixtral.gguf", "-p", "hello", "-n", "4", "-s", "1", "--store", "disk", "--ram", "512M",
+      "-q"};
+  std::vector<std::string> without = words;
+  without.push_back("--no-heat");
+  const auto call_there = [&](const std::vector<std::string>& arguments) {
+    return call_with({arguments, "", {{"XDG_CACHE_HOME", cache.string()}}, {}, ""});
+  };
+  CHECK(call_there(without).exit_code == 0);
+  CHECK(n_files() == 0);
+  const Outcome first = call_there(words), second = call_there(words);
+  CHECK(first.exit_code == 0);
+  CHECK(second.out == first.out);
+  CHECK(n_files() == 1);
+  std::filesystem::remove_all(cache);
 }

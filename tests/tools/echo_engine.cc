@@ -64,6 +64,9 @@ uint32_t Model::trained_context() const {
 uint64_t Model::ram_budget_bytes() const {
   return 0;
 }
+uint64_t Model::session_bytes() const {
+  return 0;
+}
 StoreStatistics Model::store_statistics() const {
   return {};
 }
