@@ -7,9 +7,11 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 
+#include "engine/error.h"
 #include "engine/store/disk.h"
 
 namespace sluice::engine {
@@ -21,7 +23,16 @@ constexpr unsigned kThreads = 6;
 class PreadDisk : public Disk {
  public:
   explicit PreadDisk(const DiskFiles& files) : files_(files) {
-    for (unsigned i = 0; i < kThreads; ++i) threads_.emplace_back([this] { serve(); });
+    for (unsigned i = 0; i < kThreads; ++i) {
+      try {
+        threads_.emplace_back([this] { serve(); });
+      } catch (const std::system_error& error) {
+        if (!threads_.empty()) break;  // fewer do as well, only slower
+        throw Error(Error::Kind::Device,
+                    std::string("The system gives this process no thread to read the disk with (") +
+                        error.code().message() + "); allow more (ulimit -u).");
+      }
+    }
   }
   ~PreadDisk() override {
     {
@@ -33,7 +44,7 @@ class PreadDisk : public Disk {
   }
 
   std::string_view name() const override { return "pread"; }
-  unsigned depth() const override { return kThreads; }
+  unsigned depth() const override { return static_cast<unsigned>(threads_.size()); }
 
   void start(DiskRead read) override {
     {

@@ -290,9 +290,7 @@ class DiskStore::Request : public ExpertRequest {
       waiting_.pop_front();
     }
     const auto begun = store_.loader_.begin(loads, Urgency::Now);
-    for (size_t i = 0; i < slots.size(); ++i) {
-      store_.slot_states_[slots[i]].load = begun[i];
-    }
+    for (size_t i = 0; i < slots.size(); ++i) store_.slot_states_[slots[i]].load = begun[i];
     store_.request_is_waiting_ = !waiting_.empty();
   }
 
