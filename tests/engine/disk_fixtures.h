@@ -23,29 +23,9 @@
 
 #include "engine/error.h"
 #include "engine/store/loader.h"
+#include "tests/scratch_folder.h"
 
 namespace sluice::tests {
-
-// A folder of its own, removed at the end.
-class ScratchFolder {
- public:
-  explicit ScratchFolder(const std::filesystem::path& parent = std::filesystem::temp_directory_path()) {
-    std::string name = (parent / "sluice-engine-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no folder for the tests: " + name);
-    path_ = name;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 // The byte that stands at a place of a file; no two stretches are alike.
 inline std::byte known_byte(uint32_t file, uint64_t offset) {

@@ -5,38 +5,18 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
 #include "engine/device/arena.h"
 #include "engine/placement/memory.h"
+#include "tests/scratch_folder.h"
 
 using namespace sluice;
 using engine::kNoLimit;
+using File = tests::TextFile;
 
 namespace {
-
-struct File {
-  std::string path, text;
-};
-
-class Folder {
- public:
-  explicit Folder(const std::vector<File>& files) {
-    std::filesystem::remove_all(root_);
-    std::filesystem::create_directories(root_);
-    for (const File& file : files) {
-      std::filesystem::create_directories((root_ / file.path).parent_path());
-      std::ofstream(root_ / file.path) << file.text;
-    }
-  }
-  ~Folder() { std::filesystem::remove_all(root_); }
-  const std::filesystem::path& root() const { return root_; }
-
- private:
-  std::filesystem::path root_ = std::filesystem::temp_directory_path() / "sluice-memory-test";
-};
 
 const char* const kMountVersion2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
 const char* const kMountVersion1 =
@@ -200,12 +180,12 @@ std::vector<Machine> machines() {
 TEST_CASE("what may still be used is the least of what the machine and all groups leave") {
   for (const Machine& machine : machines()) {
     CAPTURE(std::string(machine.what));
-    const Folder folder(machine.files);
-    const engine::AvailableMemory memory = engine::read_available_memory(folder.root());
+    const tests::ScratchFolder folder(machine.files);
+    const engine::AvailableMemory memory = engine::read_available_memory(folder.path());
     CHECK(memory.bytes() == machine.available);
     CHECK(memory.group_bytes == machine.group_bytes);
     CHECK(memory.group_limit_bytes == machine.group_limit);
-    const std::string group = memory.group.empty() ? "" : memory.group.lexically_relative(folder.root()).string();
+    const std::string group = memory.group.empty() ? "" : memory.group.lexically_relative(folder.path()).string();
     CHECK(group == machine.group);
   }
 }
@@ -236,8 +216,8 @@ TEST_CASE("what a process holds is read from its own files and its own group") {
   const auto page_bytes = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   for (const Row& row : rows) {
     CAPTURE(std::string(row.what));
-    const Folder folder(row.files);
-    const engine::MemoryUse use = engine::read_memory_use(folder.root());
+    const tests::ScratchFolder folder(row.files);
+    const engine::MemoryUse use = engine::read_memory_use(folder.path());
     CHECK(use.resident_bytes == row.resident_pages * page_bytes);
     CHECK(use.resident_file_bytes == row.file_pages * page_bytes);
     CHECK(use.cgroup_bytes == row.group_bytes);

@@ -14,33 +14,13 @@
 #include "engine/placement/disk.h"
 #include "engine/placement/nvidia.h"
 #include "engine/placement/probe.h"
+#include "tests/scratch_folder.h"
 
 using namespace sluice;
 using engine::HugePages;
 
-namespace {
-
 using Path = std::filesystem::path;
-
-class Folder {
- public:
-  Folder() {
-    std::filesystem::remove_all(root_);
-    std::filesystem::create_directories(root_);
-  }
-  ~Folder() { std::filesystem::remove_all(root_); }
-  const Path& root() const { return root_; }
-  Path write(const std::string& name, const std::string& text) const {
-    std::filesystem::create_directories((root_ / name).parent_path());
-    std::ofstream(root_ / name) << text;
-    return root_ / name;
-  }
-
- private:
-  Path root_ = std::filesystem::temp_directory_path() / "sluice-probe-test";
-};
-
-}  // namespace
+using Folder = tests::ScratchFolder;
 
 TEST_CASE("the setting of huge pages is the word in brackets") {
   const struct {
@@ -56,7 +36,7 @@ TEST_CASE("the setting of huge pages is the word in brackets") {
     CAPTURE(std::string(row.text));
     const Folder folder;
     folder.write("sys/kernel/mm/transparent_hugepage/enabled", row.text);
-    CHECK(engine::read_huge_pages(folder.root()) == row.setting);
+    CHECK(engine::read_huge_pages(folder.path()) == row.setting);
   }
   CHECK(engine::read_huge_pages("/nowhere") == HugePages::Unknown);
 }
@@ -76,17 +56,17 @@ TEST_CASE("who has the capability may lock more memory than the limit") {
     CAPTURE(std::string(row.text));
     const Folder folder;
     folder.write("proc/self/status", row.text);
-    CHECK(engine::read_lockable_memory(folder.root()).is_exempt == row.is_exempt);
+    CHECK(engine::read_lockable_memory(folder.path()).is_exempt == row.is_exempt);
   }
 }
 
 TEST_CASE("the setting of io_uring is read, and its permission tried") {
   const Folder folder;
-  CHECK_FALSE(engine::try_io_uring(folder.root()).disabled_setting);
+  CHECK_FALSE(engine::try_io_uring(folder.path()).disabled_setting);
   folder.write("proc/sys/kernel/io_uring_disabled", "2\n");
-  CHECK(engine::try_io_uring(folder.root()).disabled_setting == 2);
+  CHECK(engine::try_io_uring(folder.path()).disabled_setting == 2);
   folder.write("proc/sys/kernel/io_uring_disabled", "2x\n");
-  const engine::IoUring ring = engine::try_io_uring(folder.root());
+  const engine::IoUring ring = engine::try_io_uring(folder.path());
   CHECK_FALSE(ring.disabled_setting);
   CHECK(ring.is_allowed == (ring.error == 0));
 }
@@ -113,7 +93,7 @@ TEST_CASE("GPUs, driver and models are found, each without the others") {
     folder.write("sys/bus/pci/devices/b/class", "0x040300\n");
     folder.write("sys/bus/pci/devices/c/vendor", "0x8086\n");
     folder.write("sys/bus/pci/devices/c/class", "0x030000\n");
-    const engine::NvidiaGpus gpus = engine::read_nvidia_gpus(folder.root());
+    const engine::NvidiaGpus gpus = engine::read_nvidia_gpus(folder.path());
     CHECK(gpus.n_found == 1);
     CHECK(gpus.driver_version == row.version);
     CHECK(gpus.models == std::vector<std::string>{"NVIDIA H100"});
@@ -126,16 +106,16 @@ TEST_CASE("GPUs, driver and models are found, each without the others") {
 
 TEST_CASE("the compiler is found in the search path or its usual place, and asked for its version") {
   const Folder folder;
-  CHECK(engine::find_nvcc("/nowhere:" + folder.root().string(), folder.root()).empty());
+  CHECK(engine::find_nvcc("/nowhere:" + folder.path().string(), folder.path()).empty());
   const Path usual = folder.write("usr/local/cuda/bin/nvcc", "#!/bin/sh\necho 'Cuda tools, release 12.4, V12.4.131'\n");
-  CHECK(engine::find_nvcc("", folder.root()).empty());  // may not be run
+  CHECK(engine::find_nvcc("", folder.path()).empty());  // may not be run
   chmod(usual.c_str(), 0755);
-  CHECK(engine::find_nvcc(":::/nowhere", folder.root()) == usual);
+  CHECK(engine::find_nvcc(":::/nowhere", folder.path()) == usual);
   CHECK(engine::nvcc_version(usual) == "12.4.131");
-  std::filesystem::create_directories(folder.root() / "a/nvcc");  // a folder
+  std::filesystem::create_directories(folder.path() / "a/nvcc");  // a folder
   const Path other = folder.write("b/nvcc", "#!/bin/sh\nexit 1\n");
   chmod(other.c_str(), 0755);
-  CHECK(engine::find_nvcc((folder.root() / "a").string() + ":" + (folder.root() / "b").string(), folder.root()) ==
+  CHECK(engine::find_nvcc((folder.path() / "a").string() + ":" + (folder.path() / "b").string(), folder.path()) ==
         other);
   CHECK(engine::nvcc_version(other) == "");
   CHECK(engine::nvcc_version("/nowhere/nvcc") == "");
@@ -183,18 +163,18 @@ TEST_CASE("a file in memory is no disk") {
 
 TEST_CASE("the file to measure with is gone afterwards") {
   const Folder folder;
-  CHECK(engine::measure_reads_in_folder(folder.root(), 3 << 20).bytes == 3 << 20);
-  CHECK(std::filesystem::is_empty(folder.root()));
+  CHECK(engine::measure_reads_in_folder(folder.path(), 3 << 20).bytes == 3 << 20);
+  CHECK(std::filesystem::is_empty(folder.path()));
 }
 
 TEST_CASE("what cannot be measured is an error with its name") {
   const Folder folder;
-  for (const Path& path : {folder.root(), folder.root() / "nothing", Path("/dev/null")}) {
+  for (const Path& path : {folder.path(), folder.path() / "nothing", Path("/dev/null")}) {
     CAPTURE(path.string());
     const std::vector<Path> files = {path};
     CHECK_THROWS_WITH_AS(engine::measure_reads(files), doctest::Contains(path.c_str()), engine::Error);
   }
-  CHECK_THROWS_AS(engine::measure_reads_in_folder(folder.root() / "nothing"), engine::Error);
+  CHECK_THROWS_AS(engine::measure_reads_in_folder(folder.path() / "nothing"), engine::Error);
 }
 
 TEST_CASE("the alignment of direct reads is a power of two, or they are refused") {

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "tests/engine/store_fixtures.h"
+#include "tests/scratch_folder.h"
 
 namespace sluice::tests {
 namespace {
@@ -196,8 +197,9 @@ TEST_CASE("a cancelled pass leaves a store that gives the same logits afterwards
 }
 
 TEST_CASE("a file that is cut after it was opened is an error and not a crash") {
-  const std::filesystem::path copy = std::filesystem::temp_directory_path() / "sluice-store-test.gguf";
-  std::filesystem::copy_file(fixture_path("deepseek2-v3"), copy, std::filesystem::copy_options::overwrite_existing);
+  const ScratchFolder folder;
+  const std::filesystem::path copy = folder / "deepseek2-v3.gguf";
+  std::filesystem::copy_file(fixture_path("deepseek2-v3"), copy);
   engine::ModelOptions options = disk_options(store_sizes(copy, kBatch).least, kBatch);
   const auto model = engine::Model::open(copy, options);
   engine::Session session(model, model->options().session);
@@ -209,12 +211,12 @@ TEST_CASE("a file that is cut after it was opened is an error and not a crash") 
   } catch (const Error& error) {
     CHECK(std::string(error.what()).find("it has shrunk") != std::string::npos);
   }
-  std::filesystem::remove(copy);
 }
 
 TEST_CASE("a file that is removed after it was opened is still read") {
-  const std::filesystem::path copy = std::filesystem::temp_directory_path() / "sluice-store-removed.gguf";
-  std::filesystem::copy_file(fixture_path("llama-mixtral"), copy, std::filesystem::copy_options::overwrite_existing);
+  const ScratchFolder folder;
+  const std::filesystem::path copy = folder / "llama-mixtral.gguf";
+  std::filesystem::copy_file(fixture_path("llama-mixtral"), copy);
   const auto model = engine::Model::open(copy, disk_options(store_sizes(copy, kBatch).least, kBatch));
   std::filesystem::remove(copy);
   engine::Session session(model, model->options().session);

@@ -1,23 +1,10 @@
 #include "tests/gguf/test_folder.h"
 
-#include <stdlib.h>
-
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
 
 namespace sluice::gguf::testing {
-
-TestFolder::TestFolder() {
-  std::string name = (std::filesystem::temp_directory_path() / "sluice-gguf-XXXXXX").string();
-  if (!::mkdtemp(name.data())) throw std::runtime_error("no folder for the tests: " + name);
-  path_ = name;
-}
-
-TestFolder::~TestFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
 
 void write_file(const std::filesystem::path& path, const std::string& bytes) {
   std::ofstream file(path, std::ios::binary);

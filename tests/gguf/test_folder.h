@@ -1,4 +1,4 @@
-// A folder of its own for each test case, removed at the end.
+// A folder for each test case, and what its files say.
 #pragma once
 
 #include <cstddef>
@@ -8,22 +8,11 @@
 #include <string_view>
 
 #include "gguf/file.h"
+#include "tests/scratch_folder.h"
 
 namespace sluice::gguf::testing {
 
-class TestFolder {
- public:
-  TestFolder();
-  TestFolder(const TestFolder&) = delete;
-  TestFolder& operator=(const TestFolder&) = delete;
-  ~TestFolder();
-
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
+using TestFolder = tests::ScratchFolder;
 
 void write_file(const std::filesystem::path& path, const std::string& bytes);
 std::string read_file(const std::filesystem::path& path);

@@ -3,22 +3,19 @@
 #include <doctest/doctest.h>
 
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "kernels/cpu/cores.h"
+#include "tests/scratch_folder.h"
 
 using namespace sluice;
 using kernels::Core;
 using kernels::UsableCores;
+using File = tests::TextFile;
 
 namespace {
-
-struct File {
-  std::string path, text;
-};
 
 struct Machine {
   const char* what;
@@ -27,23 +24,6 @@ struct Machine {
   std::vector<Core> cores;
   double quota;
   uint32_t threads;
-};
-
-class Folder {
- public:
-  explicit Folder(const std::vector<File>& files) {
-    std::filesystem::remove_all(root_);
-    std::filesystem::create_directories(root_);
-    for (const File& file : files) {
-      std::filesystem::create_directories((root_ / file.path).parent_path());
-      std::ofstream(root_ / file.path) << file.text;
-    }
-  }
-  ~Folder() { std::filesystem::remove_all(root_); }
-  const std::filesystem::path& root() const { return root_; }
-
- private:
-  std::filesystem::path root_ = std::filesystem::temp_directory_path() / "sluice-cores-test";
 };
 
 // The topology files of CPUs 0, 1, ..., each with the list of its siblings.
@@ -190,8 +170,8 @@ TEST_CASE("physical cores are counted once, as the mask and the control groups a
   };
   for (const Machine& machine : machines) {
     CAPTURE(std::string(machine.what));
-    const Folder folder(machine.files);
-    const UsableCores usable = kernels::read_usable_cores(folder.root(), machine.allowed);
+    const tests::ScratchFolder folder(machine.files);
+    const UsableCores usable = kernels::read_usable_cores(folder.path(), machine.allowed);
     CHECK(usable.cores == machine.cores);
     CHECK(usable.quota == doctest::Approx(machine.quota));
     CHECK(usable.default_threads() == machine.threads);
