@@ -2,14 +2,12 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <bit>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -229,26 +227,6 @@ void write_random(int descriptor, const std::string& name, uint64_t bytes) {
 }
 
 }  // namespace
-
-DirectAlignment direct_alignment(int descriptor) {
-  // As statx(2) and STATX_DIOALIGN are documented; headers older than Linux 6.1 do not have it.
-  constexpr uint32_t kDirectAlignment = 0x2000;
-  constexpr size_t kMaskAt = 0, kMemoryAt = 0x98, kOffsetAt = 0x9c;
-  alignas(8) std::array<std::byte, 256> answer{};
-  DirectAlignment alignment;
-  if (syscall(SYS_statx, descriptor, "", AT_EMPTY_PATH, kDirectAlignment, answer.data()) != 0) return alignment;
-  const auto word = [&](size_t at) {
-    uint32_t value = 0;
-    std::memcpy(&value, answer.data() + at, sizeof(value));
-    return value;
-  };
-  if ((word(kMaskAt) & kDirectAlignment) == 0) return alignment;
-  const uint32_t memory = word(kMemoryAt), offset = word(kOffsetAt);
-  if (memory == 0 || offset == 0) return {false, true, 0, 0};
-  if (!std::has_single_bit(memory) || !std::has_single_bit(offset) || std::max(memory, offset) > 1 << 20)
-    return alignment;
-  return {true, true, memory, offset};
-}
 
 ReadRate measure_reads(std::span<const std::filesystem::path> paths, const ReadTest& test) {
   std::vector<TestFile> files;

@@ -1,21 +1,13 @@
-// How fast a disk is, and what reading it past the page cache (O_DIRECT) needs.
+// How fast a disk is, read past the page cache (O_DIRECT).
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <span>
 
-namespace sluice::engine {
+#include "engine/device/direct_alignment.h"
 
-// What addresses, offsets and lengths of direct reads are multiples of, in bytes.
-struct DirectAlignment {
-  bool is_supported = true;      // false: the file system refuses direct reads of this file
-  bool is_told = false;          // by the kernel (STATX_DIOALIGN, Linux 6.1); false: 4096, which serves nearly all
-  uint32_t memory_bytes = 4096;  // of buffers
-  uint32_t offset_bytes = 4096;  // of offsets and lengths in the file
-};
-// For an open file.
-DirectAlignment direct_alignment(int descriptor);
+namespace sluice::engine {
 
 struct ReadTest {
   uint64_t piece_bytes = uint64_t{1} << 20;  // of one read, at a random multiple of it; a multiple of 4096

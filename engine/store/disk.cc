@@ -1,37 +1,16 @@
 #include "engine/store/disk.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <bit>
 #include <cerrno>
 #include <system_error>
 
+#include "engine/device/direct_alignment.h"
 #include "engine/error.h"
 
 namespace sluice::engine {
-namespace {
-
-constexpr uint64_t kSmallestBlock = 4096;
-constexpr uint64_t kLargestBlock = 1 << 20;  // a file system that asks for more is misunderstood
-
-// What the system says that direct reads of this file must be aligned to; the smallest block when it says nothing.
-uint64_t direct_alignment(int descriptor) {
-#ifdef STATX_DIOALIGN
-  struct statx status {};
-  if (::statx(descriptor, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) == 0 && (status.stx_mask & STATX_DIOALIGN) != 0)
-    return std::max<uint64_t>(status.stx_dio_offset_align, status.stx_dio_mem_align);
-#else
-  (void)descriptor;
-#endif
-  return kSmallestBlock;
-}
-
-}  // namespace
-
 DiskFiles::DiskFiles(std::span<const std::filesystem::path> paths) {
   files_.reserve(paths.size());
   for (const std::filesystem::path& path : paths) {
@@ -49,7 +28,8 @@ DiskFiles::DiskFiles(std::span<const std::filesystem::path> paths) {
                       ". It was there a moment ago; check whether it is being moved or replaced.");
     }
     files_.push_back({path, descriptor});
-    block_bytes_ = std::max(block_bytes_, std::min(std::bit_ceil(direct_alignment(descriptor)), kLargestBlock));
+    const DirectAlignment alignment = direct_alignment(descriptor);
+    block_bytes_ = std::max({block_bytes_, uint64_t{alignment.memory_bytes}, uint64_t{alignment.offset_bytes}});
   }
   if (!are_direct_)
     for (const File& file : files_) ::posix_fadvise(file.descriptor, 0, 0, POSIX_FADV_RANDOM);
