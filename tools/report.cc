@@ -1,11 +1,9 @@
 #include "tools/report.h"
 
-#include <unistd.h>
-
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "engine/placement/memory.h"
 #include "tools/text_format.h"
 #include "tools/usage_report.h"
 
@@ -14,18 +12,6 @@ namespace sluice::tools {
 using engine::Generation;
 using engine::Statistics;
 using engine::StopReason;
-
-Memory process_memory() {
-  // Pages: the whole size, the resident part, the resident part of files.
-  std::ifstream counts("/proc/self/statm");
-  uint64_t total = 0;
-  Memory memory;
-  if (!(counts >> total >> memory.resident >> memory.resident_file)) return {};
-  auto page_bytes = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  memory.resident *= page_bytes;
-  memory.resident_file *= page_bytes;
-  return memory;
-}
 
 uint64_t model_file_bytes(const engine::Model& model) {
   uint64_t bytes = 0;
@@ -83,10 +69,10 @@ std::string report_lines(const Generation& generation, const engine::Session& se
     lines +=
         "; " + format_count(s.cjk_characters) + " of them CJK" + rate_text(s.cjk_characters_per_second(), "characters");
   }
-  Memory memory = process_memory();
-  lines += "\nmemory       " + format_bytes(memory.resident) + " resident, " + format_bytes(memory.resident_file) +
-           " of it mapped files; model " + format_bytes(model_file_bytes(session.model())) + ", sequence state " +
-           format_bytes(session.state_bytes());
+  const engine::MemoryUse memory = engine::read_memory_use();
+  lines += "\nmemory       " + format_bytes(memory.resident_bytes) + " resident, " +
+           format_bytes(memory.resident_file_bytes) + " of it mapped files; model " +
+           format_bytes(model_file_bytes(session.model())) + ", sequence state " + format_bytes(session.state_bytes());
   if (const uint64_t budget = session.model().ram_budget_bytes(); budget > 0)
     lines += "; budget " + format_bytes(budget);
   lines += format("\nthreads      %u", session.model().n_threads());
@@ -126,9 +112,9 @@ nlohmann::ordered_json report_json(const Generation& generation, const engine::S
   report["decode_tok_s"] = rate(s.decode_tokens_per_second());
   report["chars_s"] = rate(s.characters_per_second());
   report["cjk_chars_s"] = rate(s.cjk_characters_per_second());
-  Memory memory = process_memory();
-  report["rss_bytes"] = memory.resident;
-  report["rss_file_bytes"] = memory.resident_file;
+  const engine::MemoryUse memory = engine::read_memory_use();
+  report["rss_bytes"] = memory.resident_bytes;
+  report["rss_file_bytes"] = memory.resident_file_bytes;
   report["model_bytes"] = model_file_bytes(session.model());
   report["state_bytes"] = session.state_bytes();
   report["ram_budget_bytes"] = session.model().ram_budget_bytes();

@@ -9,13 +9,6 @@
 
 namespace sluice::tools {
 
-// Memory of this process, in bytes.
-struct Memory {
-  uint64_t resident = 0;       // in RAM now
-  uint64_t resident_file = 0;  // of these, pages of mapped files (the model)
-};
-Memory process_memory();
-
 // Bytes of all shards.
 uint64_t model_file_bytes(const engine::Model& model);
 
