@@ -20,9 +20,9 @@ static constexpr uint64_t kOutputPiece = uint64_t{64} << 20;
 MemoryBudget memory_budget(const ModelOptions& options, const SessionMemory& session) {
   MemoryBudget budget;
   const uint64_t in_use = resident_bytes();
-  budget.is_given = options.store.ram_bytes > 0;
-  budget.ram_bytes = budget.is_given ? options.store.ram_bytes : available_memory_bytes() + in_use;
-  const uint64_t margin = std::max(kLeastMargin, budget.ram_bytes / (budget.is_given ? kGivenMargin : kFreeMargin));
+  const bool is_given = options.store.ram_bytes > 0;
+  budget.ram_bytes = is_given ? options.store.ram_bytes : available_memory_bytes() + in_use;
+  const uint64_t margin = std::max(kLeastMargin, budget.ram_bytes / (is_given ? kGivenMargin : kFreeMargin));
   budget.other_bytes = in_use + session.bytes() + margin;
   budget.prompt_bytes = session.pass_bytes - session.small_pass_bytes;
   budget.weight_bytes = budget.ram_bytes - std::min(budget.ram_bytes, budget.other_bytes);

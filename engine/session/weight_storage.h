@@ -16,7 +16,6 @@ struct MemoryBudget {
   uint64_t weight_bytes = 0;  // of these for weights
   uint64_t other_bytes = 0;   // for everything else: the program, its vocabulary, the session, a margin
   uint64_t prompt_bytes = 0;  // of these only for the passes of prompts
-  bool is_given = false;      // by the user
 };
 
 // From what the user allows, or what is free, less what this process has by now and a session needs.

@@ -1,9 +1,10 @@
 #include "engine/store/dense_stream.h"
 
 #include <algorithm>
-#include <chrono>
 #include <stdexcept>
 #include <utility>
+
+#include "engine/store/clock.h"
 
 namespace sluice::engine {
 
@@ -62,10 +63,10 @@ DenseStream::~DenseStream() {
 
 void DenseStream::wait_for(Load& load) {
   if (loader_.is_done(load)) return loader_.wait(load);  // throws if it failed
-  const auto begin = std::chrono::steady_clock::now();
+  const Clock::time_point begin = Clock::now();
   loader_.hasten(load, Urgency::Now);
   loader_.settle(load);
-  wait_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  wait_seconds_ += seconds_since(begin);
   loader_.wait(load);
 }
 
@@ -176,7 +177,7 @@ void DenseStream::read_ahead() {
 }
 
 void DenseStream::turn_some(Device& device, Stream& stream, double seconds) {
-  const auto begin = std::chrono::steady_clock::now();
+  const Clock::time_point begin = Clock::now();
   for (; next_to_turn_ < parts_.size(); ++next_to_turn_) {
     for (size_t i = 0; i < kept_[next_to_turn_].size(); ++i) {
       const Kept& kept = kept_[next_to_turn_][i];
@@ -185,7 +186,7 @@ void DenseStream::turn_some(Device& device, Stream& stream, double seconds) {
       if (matrix.form.form == nullptr || handle.form != nullptr) continue;
       if (!kept.is_there) return;  // a pass has yet to need it
       device.make_resident_in_place(stream, handle, matrix.form, kept.memory);
-      if (std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > seconds) return;
+      if (seconds_since(begin) > seconds) return;
     }
   }
 }

@@ -1,7 +1,6 @@
 #include "engine/store/disk_store.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <deque>
 #include <stdexcept>
@@ -10,12 +9,6 @@
 #include "engine/error.h"
 
 namespace sluice::engine {
-
-using Clock = std::chrono::steady_clock;
-
-static double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
 
 // Of the time between tokens, spent on turning dense weights into the forms that multiply faster.
 static constexpr double kTurningShare = 0.3;
@@ -125,7 +118,7 @@ EmbeddingRows DiskStore::embedding(std::span<const int32_t> ids) {
   std::ranges::sort(distinct);
   distinct.erase(std::ranges::unique(distinct).begin(), distinct.end());
   const uint64_t block = loader_.block_bytes();
-  const uint64_t room = (table.matrix_bytes + 2 * block - 2) / block * block;
+  const uint64_t room = LoadPart::most_padded_bytes(table.matrix_bytes, block);
   const uint64_t rows_at_once = plan_.embedding_bytes / room;
   packed_rows_.resize(distinct.size() * table.matrix_bytes);
   const Clock::time_point begin = Clock::now();

@@ -1,12 +1,12 @@
 // A store for models larger than memory: some weights stay, the others are read from the disk as they are needed.
 #pragma once
 
-#include <chrono>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "engine/device/arena.h"
+#include "engine/store/clock.h"
 #include "engine/store/dense_parts.h"
 #include "engine/store/dense_stream.h"
 #include "engine/store/expert_slots.h"
@@ -98,7 +98,7 @@ class DiskStore : public WeightStore {
   bool request_is_waiting_ = false;  // an open request has experts without slots
   bool disk_is_direct_ = false;
 
-  std::chrono::steady_clock::time_point pass_begin_;
+  Clock::time_point pass_begin_;
   int64_t pass_rows_ = 0;
   StoreStatistics counts_;
   double n_tokens_ = 0;

@@ -11,12 +11,6 @@
 
 namespace sluice::engine {
 
-using Clock = std::chrono::steady_clock;
-
-static double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
 // Large enough that a drive reaches its speed with a few in flight, small enough that what is urgent waits for little.
 static constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
 

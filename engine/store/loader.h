@@ -4,7 +4,6 @@
 // joined into one read.
 #pragma once
 
-#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/store/clock.h"
 #include "engine/store/disk.h"
 
 namespace sluice::engine {
@@ -37,6 +37,10 @@ struct LoadPart {
   static uint64_t padded_bytes(const Extent& extent, uint64_t block_bytes) {
     const uint64_t begin = extent.offset / block_bytes * block_bytes;
     return (extent.end() - begin + block_bytes - 1) / block_bytes * block_bytes;
+  }
+  // The most that padded_bytes() of an extent of this size can be, wherever in a block it begins.
+  static uint64_t most_padded_bytes(uint64_t bytes, uint64_t block_bytes) {
+    return (bytes + 2 * block_bytes - 2) / block_bytes * block_bytes;
   }
   std::byte* data(uint64_t block_bytes) const { return to + extent.offset % block_bytes; }
 };
@@ -120,7 +124,7 @@ class Loader {
   bool is_idle_ = false;  // the thread waits and has nothing in flight, or could start more
   bool is_ending_ = false;
   LoaderCounts counts_;
-  std::chrono::steady_clock::time_point busy_since_;  // while something is in flight
+  Clock::time_point busy_since_;  // while something is in flight
   std::thread thread_;
 };
 

@@ -47,11 +47,6 @@ struct StoreStatistics {
   double embedding_wait_seconds = 0;
 
   double wait_seconds() const { return expert_wait_seconds + dense_wait_seconds + embedding_wait_seconds; }
-  // Share of the experts that were asked for and did not have to be waited for from scratch; 0 when none were.
-  double hit_rate() const {
-    const uint64_t n = n_hits + n_guessed + n_misses;
-    return n > 0 ? static_cast<double>(n_hits) / static_cast<double>(n) : 0;
-  }
   double guess_precision() const {
     return n_guesses > 0 ? static_cast<double>(n_right_guesses) / static_cast<double>(n_guesses) : 0;
   }

@@ -22,7 +22,7 @@ void add_classes(StorePlan& plan, const StoreInventory& inventory, uint64_t bloc
     if (experts.n_experts == 0) continue;
     SlotClass of_layer;
     for (size_t p = 0; p < 3; ++p)
-      of_layer.part_bytes[p] = (experts.parts[p].matrix_bytes + 2 * block_bytes - 2) / block_bytes * block_bytes;
+      of_layer.part_bytes[p] = LoadPart::most_padded_bytes(experts.parts[p].matrix_bytes, block_bytes);
     auto found = std::ranges::find(plan.classes, of_layer.part_bytes, &SlotClass::part_bytes);
     if (found == plan.classes.end()) found = plan.classes.insert(plan.classes.end(), of_layer);
     found->n_experts += static_cast<uint32_t>(experts.n_experts);
@@ -93,8 +93,7 @@ StorePlan with_fixed_parts(const StoreInventory& inventory, int64_t n_batch, uin
   StorePlan plan;
   for (const SmallWeight& small : inventory.small)
     plan.small_bytes += LoadPart::padded_bytes(small.extent, block_bytes);
-  // A row may lie across blocks, whatever its size.
-  const uint64_t row = (inventory.embedding.matrix_bytes + 2 * block_bytes - 2) / block_bytes * block_bytes;
+  const uint64_t row = LoadPart::most_padded_bytes(inventory.embedding.matrix_bytes, block_bytes);
   plan.embedding_bytes = row * static_cast<uint64_t>(n_batch);
   plan.stays.resize(inventory.dense.size(), true);
   add_classes(plan, inventory, block_bytes);
