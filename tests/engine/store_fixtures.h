@@ -1,6 +1,8 @@
 // Models opened with a store of a set size on a disk that may misbehave.
 #pragma once
 
+#include <algorithm>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
@@ -39,7 +41,8 @@ inline StoreSizes store_sizes(const std::filesystem::path& path, uint32_t n_batc
 // Hands on to another disk, and lets a test change what comes back.
 class MeddlingDisk : public engine::Disk {
  public:
-  // Told of each completion with its read; what it returns is what the reader sees.
+  // Told of each completion with its read; what it returns is what the reader sees. What has not come by that is overwritten, so
+  // that nobody gets it all the same.
   using Meddle = std::function<int64_t(const engine::DiskRead& read, int64_t result)>;
   MeddlingDisk(std::unique_ptr<engine::Disk> inner, Meddle meddle)
       : inner_(std::move(inner)), meddle_(std::move(meddle)) {}
@@ -55,6 +58,7 @@ class MeddlingDisk : public engine::Disk {
     for (size_t i = 0; i < n; ++i) {
       const auto read = reads_.find(completions[i].id);
       completions[i].result = meddle_(read->second, completions[i].result);
+      spoil(read->second, static_cast<uint64_t>(std::max<int64_t>(0, completions[i].result)));
       reads_.erase(read);
     }
     return n;
@@ -62,6 +66,15 @@ class MeddlingDisk : public engine::Disk {
   void wake() override { inner_->wake(); }
 
  private:
+  // All but the first bytes of what was read.
+  static void spoil(const engine::DiskRead& read, uint64_t kept) {
+    for (const iovec& part : read.to) {
+      const uint64_t n = std::min<uint64_t>(kept, part.iov_len);
+      std::memset(static_cast<std::byte*>(part.iov_base) + n, 0xEE, part.iov_len - n);
+      kept -= n;
+    }
+  }
+
   std::unique_ptr<engine::Disk> inner_;
   Meddle meddle_;
   std::map<uint64_t, engine::DiskRead> reads_;
