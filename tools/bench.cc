@@ -1,5 +1,4 @@
 // sluice bench: tokens a second of prefill and decode, over repeated runs.
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -164,8 +163,7 @@ static int bench(BenchFlags& flags) {
 Action prepare_bench(CLI::App& app) {
   auto flags = std::make_shared<BenchFlags>();
   constexpr int64_t kMost = 1 << 20;
-  app.add_option("MODEL", flags->model.path, "GGUF file, or any shard of one; the default model when left out")
-      ->type_name("");
+  add_positional(app, "MODEL", flags->model.path, "GGUF file, or any shard of one; the default model when left out");
   const auto number = [&app](const char* names, const char* name, int64_t& value, int64_t least, const char* help) {
     add_flag_with_value(
         app, names, "N",
@@ -178,7 +176,7 @@ Action prepare_bench(CLI::App& app) {
       app, "-o,--output", {"md", "csv", "json"}, [flags](size_t index) { flags->output = static_cast<Output>(index); },
       "Form of the table (md)");
   add_model_flags(app, flags->model);
-  app.footer(kBenchNotes);
+  set_notes(app, kBenchNotes);
   return [flags] { return bench(*flags); };
 }
 

@@ -1,5 +1,4 @@
 // sluice chat: a conversation on standard input and output.
-#include <CLI/CLI.hpp>
 #include <array>
 #include <memory>
 
@@ -7,6 +6,7 @@
 #include "tools/commands.h"
 #include "tools/conversation.h"
 #include "tools/exit_codes.h"
+#include "tools/flags.h"
 #include "tools/line_reader.h"
 #include "tools/model_flags.h"
 #include "tools/report.h"
@@ -328,13 +328,13 @@ static int chat(ChatFlags& flags) {
 
 Action prepare_chat(CLI::App& app) {
   auto flags = std::make_shared<ChatFlags>();
-  app.add_option("MODEL", flags->model.path, "GGUF file, or any shard of one")->type_name("")->required();
-  app.add_option("--chat-template", flags->chat_template, "This template instead of the file's own")->type_name("NAME");
-  app.add_option("--system", flags->system, "System text")->type_name("TEXT");
-  app.add_option("--load", flags->load, "Begin with a conversation that /save wrote")->type_name("FILE");
+  add_positional(app, "MODEL", flags->model.path, "GGUF file, or any shard of one").required();
+  add_text(app, "--chat-template", "NAME", flags->chat_template, "This template instead of the file's own");
+  add_text(app, "--system", "TEXT", flags->system, "System text");
+  add_text(app, "--load", "FILE", flags->load, "Begin with a conversation that /save wrote");
   add_model_flags(app, flags->model);
   add_sampling_flags(app, flags->sampling);
-  app.footer(kChatNotes);
+  set_notes(app, kChatNotes);
   return [flags] { return chat(*flags); };
 }
 

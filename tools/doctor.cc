@@ -1,5 +1,4 @@
 // sluice doctor: what this machine has and allows, and how fast its memory and disk are.
-#include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <memory>
 #include <stdexcept>
@@ -15,6 +14,7 @@
 #include "tools/commands.h"
 #include "tools/doctor_report.h"
 #include "tools/exit_codes.h"
+#include "tools/flags.h"
 #include "tools/terminal.h"
 #include "tools/text_format.h"
 
@@ -98,9 +98,9 @@ static int doctor(const DoctorFlags& flags) {
 
 Action prepare_doctor(CLI::App& app) {
   auto flags = std::make_shared<DoctorFlags>();
-  app.add_option("MODEL", flags->model, "GGUF file, or any shard of one, whose disk is measured")->type_name("");
-  app.add_flag("--json", flags->json, "Print one JSON object");
-  app.footer(kDoctorNotes);
+  add_positional(app, "MODEL", flags->model, "GGUF file, or any shard of one, whose disk is measured");
+  add_switch(app, "--json", flags->json, "Print one JSON object");
+  set_notes(app, kDoctorNotes);
   return [flags] { return doctor(*flags); };
 }
 

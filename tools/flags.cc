@@ -69,13 +69,48 @@ uint64_t parse_bytes(std::string_view name, std::string_view text) {
              std::string(name).c_str(), printable(text, 60).c_str()));
 }
 
-CLI::Option* add_flag_with_value(CLI::App& app, const std::string& names, const std::string& value_name,
-                                 std::function<void(const std::string&)> set, const std::string& help) {
-  return app.add_option_function<std::string>(names, set, help)->type_name(value_name);
+const Flag& Flag::group(const std::string& name) const {
+  option_->group(name);
+  return *this;
+}
+const Flag& Flag::default_text(const std::string& text) const {
+  option_->default_str(text);
+  return *this;
+}
+const Flag& Flag::required() const {
+  option_->required();
+  return *this;
+}
+const Flag& Flag::excludes(const std::string& name) const {
+  option_->excludes(name);
+  return *this;
 }
 
-CLI::Option* add_choice(CLI::App& app, const std::string& names, std::vector<std::string> choices,
-                        std::function<void(size_t index)> set, const std::string& help) {
+Flag add_flag_with_value(CLI::App& app, const std::string& names, const std::string& value_name,
+                         std::function<void(const std::string&)> set, const std::string& help) {
+  return Flag(app.add_option_function<std::string>(names, set, help)->type_name(value_name));
+}
+Flag add_text(CLI::App& app, const std::string& names, const std::string& value_name, std::string& text,
+              const std::string& help) {
+  return add_flag_with_value(
+      app, names, value_name, [&text](const std::string& typed) { text = typed; }, help);
+}
+Flag add_positional(CLI::App& app, const std::string& name, std::function<void(const std::string&)> set,
+                    const std::string& help) {
+  return add_flag_with_value(app, name, "", std::move(set), help);
+}
+Flag add_positional(CLI::App& app, const std::string& name, std::string& text, const std::string& help) {
+  return add_text(app, name, "", text, help);
+}
+Flag add_switch(CLI::App& app, const std::string& names, bool& is_on, const std::string& help) {
+  return Flag(app.add_flag(names, is_on, help));
+}
+Flag add_switch(CLI::App& app, const std::string& names, std::function<void()> set, const std::string& help) {
+  return Flag(app.add_flag_callback(names, std::move(set), help));
+}
+
+Flag add_choice(CLI::App& app, const std::string& names, std::vector<std::string> choices,
+                std::function<void(size_t index)> set, const std::string& help) {
   std::string listed;
   for (const std::string& choice : choices) listed += (listed.empty() ? "" : "|") + choice;
   std::string name = names.substr(names.find("--"));
@@ -86,16 +121,23 @@ CLI::Option* add_choice(CLI::App& app, const std::string& names, std::vector<std
     throw UsageError(format("%s cannot be '%s'; expected %s; give one of these", name.c_str(),
                             printable(text, 60).c_str(), listed.c_str()));
   };
-  return app.add_option_function<std::string>(names, pick, help)->type_name(listed);
+  return Flag(app.add_option_function<std::string>(names, pick, help)->type_name(listed));
 }
 
-CLI::Option* add_repeated(CLI::App& app, const std::string& names, const std::string& value_name,
-                          std::function<void(const std::string&)> add, const std::string& help) {
+Flag add_repeated(CLI::App& app, const std::string& names, const std::string& value_name,
+                  std::function<void(const std::string&)> add, const std::string& help) {
   // A vector of CLI11 would read "[END]" as a list; a callback a value does not.
-  return app.add_option_function<std::string>(names, add, help)
-      ->type_name(value_name)
-      ->trigger_on_parse()
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  return Flag(app.add_option_function<std::string>(names, add, help)
+                  ->type_name(value_name)
+                  ->trigger_on_parse()
+                  ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast));
+}
+
+void set_notes(CLI::App& app, const std::string& notes) {
+  app.footer(notes);
+}
+bool was_given(const CLI::App& app, const std::string& name) {
+  return app.count(name) > 0;
 }
 
 }  // namespace sluice::tools

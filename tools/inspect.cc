@@ -1,5 +1,4 @@
 // sluice inspect: what is in a model file, from its headers alone; or what the kernels find in this machine's CPU.
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -11,6 +10,7 @@
 #include "tools/commands.h"
 #include "tools/cpu_report.h"
 #include "tools/exit_codes.h"
+#include "tools/flags.h"
 #include "tools/tensor_roles.h"
 #include "tools/terminal.h"
 #include "tools/text_format.h"
@@ -307,16 +307,16 @@ static int inspect(InspectFlags& flags) {
 
 Action prepare_inspect(CLI::App& app) {
   auto flags = std::make_shared<InspectFlags>();
-  app.add_option("MODEL", flags->model, "GGUF file, or any shard of one")->type_name("");
-  app.add_flag("--metadata", flags->metadata, "The metadata; with --tensors and --sizes picks what to show");
-  app.add_flag("--tensors", flags->tensors, "The table of tensors");
-  app.add_flag("--sizes", flags->sizes, "Sizes by type and by role");
-  app.add_flag("--full", flags->full, "Shorten nothing");
-  app.add_flag("--json", flags->json, "Print one JSON object");
-  app.add_flag("--cpu", flags->cpu,
-               "Instead of a file: instruction sets found and chosen, and which serves each kernel")
-      ->excludes("MODEL");
-  app.footer(kInspectNotes);
+  add_positional(app, "MODEL", flags->model, "GGUF file, or any shard of one");
+  add_switch(app, "--metadata", flags->metadata, "The metadata; with --tensors and --sizes picks what to show");
+  add_switch(app, "--tensors", flags->tensors, "The table of tensors");
+  add_switch(app, "--sizes", flags->sizes, "Sizes by type and by role");
+  add_switch(app, "--full", flags->full, "Shorten nothing");
+  add_switch(app, "--json", flags->json, "Print one JSON object");
+  add_switch(app, "--cpu", flags->cpu,
+             "Instead of a file: instruction sets found and chosen, and which serves each kernel")
+      .excludes("MODEL");
+  set_notes(app, kInspectNotes);
   return [flags] { return inspect(*flags); };
 }
 

@@ -1,5 +1,4 @@
 // sluice logits: the logits of every token of a text, to a file or against one.
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -163,15 +162,14 @@ static int logits(LogitsFlags& flags) {
 
 Action prepare_logits(CLI::App& app) {
   auto flags = std::make_shared<LogitsFlags>();
-  app.add_option("MODEL", flags->model.path, "GGUF file, or any shard of one; the default model when left out")
-      ->type_name("");
-  app.add_option("-p,--prompt", flags->text, "The text")->type_name("TEXT");
-  app.add_option("-f,--file", flags->text_file, "Read the text from FILE; -: standard input")->type_name("FILE");
-  app.add_option("-o,--output", flags->out, "Write the logits to FILE")->type_name("FILE");
-  app.add_option("--against", flags->against, "Compare with the logits in FILE")->type_name("FILE");
-  app.add_flag("--json", flags->json, "Print the comparison as JSON");
+  add_positional(app, "MODEL", flags->model.path, "GGUF file, or any shard of one; the default model when left out");
+  add_text(app, "-p,--prompt", "TEXT", flags->text, "The text");
+  add_text(app, "-f,--file", "FILE", flags->text_file, "Read the text from FILE; -: standard input");
+  add_text(app, "-o,--output", "FILE", flags->out, "Write the logits to FILE");
+  add_text(app, "--against", "FILE", flags->against, "Compare with the logits in FILE");
+  add_switch(app, "--json", flags->json, "Print the comparison as JSON");
   add_model_flags(app, flags->model);
-  app.footer(kLogitsNotes);
+  set_notes(app, kLogitsNotes);
   return [flags] { return logits(*flags); };
 }
 

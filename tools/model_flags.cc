@@ -1,6 +1,5 @@
 #include "tools/model_flags.h"
 
-#include <CLI/CLI.hpp>
 #include <array>
 #include <cstdlib>
 
@@ -21,22 +20,23 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
   };
   add_flag_with_value(app, "-c,--ctx-size", "N", context,
                       "Context length in tokens; 0: what the model was trained with, at most 4096")
-      ->group("Model")
-      ->default_str("0");
+      .group("Model")
+      .default_text("0");
   auto threads = [&flags](const std::string& text) {
     flags.model.n_threads = static_cast<uint32_t>(parse_integer("--threads", text, 0, kMostThreads));
   };
   add_flag_with_value(app, "-t,--threads", "N", threads,
                       "CPU threads; 0: one a physical core that this process may use")
-      ->group("Model")
-      ->default_str("0");
-  app.add_flag("--pin", flags.model.pin_threads, "Bind each thread but the first to a core of its own")->group("Model");
+      .group("Model")
+      .default_text("0");
+  add_switch(app, "--pin", flags.model.pin_threads, "Bind each thread but the first to a core of its own")
+      .group("Model");
   auto batch = [&flags](const std::string& text) {
     flags.session.n_batch = static_cast<uint32_t>(parse_integer("--batch-size", text, 1, kMostBatch));
   };
   add_flag_with_value(app, "-b,--batch-size", "N", batch, "Prompt tokens in one forward pass at most")
-      ->group("Model")
-      ->default_str(std::to_string(flags.session.n_batch));
+      .group("Model")
+      .default_text(std::to_string(flags.session.n_batch));
   auto cache = [&flags](size_t i) {
     static constexpr std::array kTypes = {engine::CacheType::F16, engine::CacheType::BF16, engine::CacheType::Q8_0,
                                           engine::CacheType::F32};
@@ -44,22 +44,22 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
   };
   add_choice(app, "--cache-type", {"f16", "bf16", "q8_0", "f32"}, cache,
              "Precision of the KV cache; q8_0 takes 53% of the memory of f16")
-      ->group("Model")
-      ->default_str("f16");
+      .group("Model")
+      .default_text("f16");
   auto activations = [&flags](size_t i) {
     flags.model.activations = i == 0 ? engine::ActivationPrecision::Int8 : engine::ActivationPrecision::Float32;
   };
   add_choice(app, "--activations", {"int8", "f32"}, activations, "Precision of the inputs of quantised matrices")
-      ->group("Model")
-      ->default_str("int8");
+      .group("Model")
+      .default_text("int8");
   auto latent = [&flags](size_t i) {
     static constexpr std::array kModes = {engine::LatentAttention::Automatic, engine::LatentAttention::Expanded,
                                           engine::LatentAttention::Absorbed};
     flags.model.latent_attention = kModes[i];
   };
   add_choice(app, "--mla", {"auto", "expanded", "absorbed"}, latent, "How multi-head latent attention reads its cache")
-      ->group("Model")
-      ->default_str("auto");
+      .group("Model")
+      .default_text("auto");
   auto residency = [&flags](size_t i) {
     static constexpr std::array kModes = {engine::Residency::Automatic, engine::Residency::File,
                                           engine::Residency::Fast};
@@ -67,21 +67,21 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
   };
   add_choice(app, "--resident", {"auto", "file", "fast"}, residency,
              "Form of the weights in memory: the file's, the fastest known that memory holds, or the better here")
-      ->group("Model")
-      ->default_str("auto");
+      .group("Model")
+      .default_text("auto");
   auto ram = [&flags](const std::string& text) { flags.model.store.ram_bytes = parse_bytes("--ram", text); };
   add_flag_with_value(app, "--ram", "BYTES", ram,
                       "Memory that the program may have, all told; what does not fit is read from the disk as it is "
                       "needed (G is GiB, M is MiB). Without it: what is free, less a margin")
-      ->group("Memory");
+      .group("Memory");
   auto storage = [&flags](size_t i) {
     static constexpr std::array kKinds = {engine::Storage::Automatic, engine::Storage::Mapped, engine::Storage::Disk};
     flags.model.store.storage = kKinds[i];
   };
   add_choice(app, "--store", {"auto", "mapped", "disk"}, storage,
              "Where weights are: mapped and in memory, or read from the disk as they are needed; auto maps what fits")
-      ->group("Memory")
-      ->default_str("auto");
+      .group("Memory")
+      .default_text("auto");
   auto policy = [&flags](size_t i) {
     static constexpr std::array kKinds = {engine::PolicyKind::Lru, engine::PolicyKind::Lfu,
                                           engine::PolicyKind::StaticHeat, engine::PolicyKind::Hybrid};
@@ -90,27 +90,27 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
   add_choice(app, "--policy", {"lru", "lfu", "static", "hybrid"}, policy,
              "Which expert gives up its memory for another: the one used longest ago, least often, least in earlier "
              "runs, or least often counting earlier runs")
-      ->group("Memory")
-      ->default_str("hybrid");
+      .group("Memory")
+      .default_text("hybrid");
   auto access = [&flags](size_t i) {
     static constexpr std::array kKinds = {engine::DiskAccess::Automatic, engine::DiskAccess::Uring,
                                           engine::DiskAccess::Pread};
     flags.model.store.access = kKinds[i];
   };
   add_choice(app, "--io", {"auto", "uring", "pread"}, access, "How the disk is read")
-      ->group("Memory")
-      ->default_str("auto");
-  app.add_flag_callback(
-         "--no-guess", [&flags] { flags.model.store.guesses = false; },
-         "Do not read the experts that the next layer will probably choose")
-      ->group("Memory");
-  app.add_flag("--no-heat", flags.no_heat, "Neither use nor keep what runs learn of which experts a model uses")
-      ->group("Memory");
+      .group("Memory")
+      .default_text("auto");
+  add_switch(
+      app, "--no-guess", [&flags] { flags.model.store.guesses = false; },
+      "Do not read the experts that the next layer will probably choose")
+      .group("Memory");
+  add_switch(app, "--no-heat", flags.no_heat, "Neither use nor keep what runs learn of which experts a model uses")
+      .group("Memory");
   auto pre_tokenizer = [&flags](const std::string& text) { flags.model.pre_tokenizer = text; };
   add_flag_with_value(app, "--pre-tokenizer", "NAME", pre_tokenizer,
                       "Pre-tokeniser to use instead of the one that the file names")
-      ->group("Model");
-  app.add_flag("-q,--quiet", flags.quiet, "No progress and no timing on stderr, only warnings and errors");
+      .group("Model");
+  add_switch(app, "-q,--quiet", flags.quiet, "No progress and no timing on stderr, only warnings and errors");
 }
 
 std::filesystem::path default_model_path() {

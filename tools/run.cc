@@ -1,5 +1,4 @@
 // sluice run: one prompt, one answer.
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -98,8 +97,8 @@ static std::vector<TokenId> encode_completion(const tokenizer::Tokenizer& tokeni
 
 // The default model is small: it keeps its thread better when it draws from fewer tokens. What the user set stays.
 static void sample_for_a_story(const CLI::App& app, engine::SamplerOptions& sampling) {
-  if (app.count("--temp") == 0 && app.count("--greedy") == 0) sampling.temperature = 0.5f;
-  if (app.count("--min-p") == 0) sampling.min_p = 0.1f;
+  if (!was_given(app, "--temp") && !was_given(app, "--greedy")) sampling.temperature = 0.5f;
+  if (!was_given(app, "--min-p")) sampling.min_p = 0.1f;
 }
 
 static int run(const CLI::App& app, RunFlags& flags) {
@@ -163,27 +162,23 @@ static int run(const CLI::App& app, RunFlags& flags) {
 
 Action prepare_run(CLI::App& app) {
   auto flags = std::make_shared<RunFlags>();
-  app.add_option("MODEL", flags->model.path, "GGUF file, or any shard of one; the default model when left out")
-      ->type_name("");
+  add_positional(app, "MODEL", flags->model.path, "GGUF file, or any shard of one; the default model when left out");
   auto text = [flags](const std::string& prompt) { flags->prompt = prompt; };
-  add_flag_with_value(app, "-p,--prompt", "TEXT", text, "The prompt")->group("Prompt");
-  app.add_option("-f,--file", flags->prompt_file, "Read the prompt from FILE; -: standard input")
-      ->type_name("FILE")
-      ->group("Prompt");
-  app.add_flag("--chat", flags->chat, "Wrap the prompt in the model's chat template")->group("Prompt");
-  app.add_option("--chat-template", flags->chat_template, "The same with this template instead of the file's own")
-      ->type_name("NAME")
-      ->group("Prompt");
-  app.add_option("--system", flags->system, "System text for the chat template; implies --chat")
-      ->type_name("TEXT")
-      ->group("Prompt");
-  app.add_flag("--special", flags->special, "Let the prompt spell special tokens")->group("Prompt");
-  app.add_flag("--no-bos", flags->no_bos, "No beginning-of-text token before the prompt")->group("Prompt");
-  app.add_flag("--no-echo", flags->no_echo, "Print the generated text without the prompt");
-  app.add_flag("--json", flags->json, "Print one JSON object instead of the text");
+  add_flag_with_value(app, "-p,--prompt", "TEXT", text, "The prompt").group("Prompt");
+  add_text(app, "-f,--file", "FILE", flags->prompt_file, "Read the prompt from FILE; -: standard input")
+      .group("Prompt");
+  add_switch(app, "--chat", flags->chat, "Wrap the prompt in the model's chat template").group("Prompt");
+  add_text(app, "--chat-template", "NAME", flags->chat_template,
+           "The same with this template instead of the file's own")
+      .group("Prompt");
+  add_text(app, "--system", "TEXT", flags->system, "System text for the chat template; implies --chat").group("Prompt");
+  add_switch(app, "--special", flags->special, "Let the prompt spell special tokens").group("Prompt");
+  add_switch(app, "--no-bos", flags->no_bos, "No beginning-of-text token before the prompt").group("Prompt");
+  add_switch(app, "--no-echo", flags->no_echo, "Print the generated text without the prompt");
+  add_switch(app, "--json", flags->json, "Print one JSON object instead of the text");
   add_model_flags(app, flags->model);
   add_sampling_flags(app, flags->sampling);
-  app.footer(kRunNotes);
+  set_notes(app, kRunNotes);
   return [flags, &app] { return run(app, *flags); };
 }
 

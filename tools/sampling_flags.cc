@@ -1,6 +1,5 @@
 #include "tools/sampling_flags.h"
 
-#include <CLI/CLI.hpp>
 #include <array>
 #include <limits>
 #include <random>
@@ -108,17 +107,17 @@ void add_sampling_flags(CLI::App& app, SamplingFlags& flags) {
     std::string long_name = std::string("--") + setting.name;
     auto set = [&flags, &setting, long_name](const std::string& text) { apply(setting, flags, long_name, text); };
     add_flag_with_value(app, setting.flags, setting.whole ? "N" : "X", set, setting.help)
-        ->group("Sampling")
-        ->default_str(format("%.6g", setting.get(flags)));
+        .group("Sampling")
+        .default_text(format("%.6g", setting.get(flags)));
   }
   auto seed = [&flags](const std::string& text) { set_seed(flags, "--seed", text); };
   add_flag_with_value(app, "-s,--seed", "N", seed, "Seed of the draws; the same seed gives the same text; -1: random")
-      ->group("Sampling")
-      ->default_str("-1");
+      .group("Sampling")
+      .default_text("-1");
   auto bias = [&flags](const std::string& text) { sampler(flags).logit_bias.push_back(parse_bias(text)); };
   add_repeated(app, "-l,--logit-bias", "TOKEN(+/-)BIAS", bias,
                "Add BIAS to the logit of token id TOKEN; -inf forbids it; may be repeated")
-      ->group("Sampling");
+      .group("Sampling");
   auto stop = [&flags](const std::string& text) {
     if (text.empty()) {
       throw UsageError("--reverse-prompt is empty; expected the text to stop at; give it, or leave the option out");
@@ -126,15 +125,15 @@ void add_sampling_flags(CLI::App& app, SamplingFlags& flags) {
     flags.options.stop_strings.push_back(text);
   };
   add_repeated(app, "-r,--reverse-prompt", "TEXT", stop, "Stop where TEXT comes, without printing it; may be repeated")
-      ->group("Sampling");
-  auto greedy = [&app, &flags](int64_t) {
-    if (app.count("--temp") > 0) {
+      .group("Sampling");
+  auto greedy = [&app, &flags] {
+    if (was_given(app, "--temp")) {
       throw UsageError("--greedy stands for --temp 0; found a --temp beside it; leave out one of them");
     }
     sampler(flags).temperature = 0;
   };
-  app.add_flag_function("--greedy", greedy, "The likeliest token always: --temp 0")->group("Sampling");
-  app.add_flag("--ignore-eos", flags.options.ignore_end, "Go on past end-of-text tokens")->group("Sampling");
+  add_switch(app, "--greedy", greedy, "The likeliest token always: --temp 0").group("Sampling");
+  add_switch(app, "--ignore-eos", flags.options.ignore_end, "Go on past end-of-text tokens").group("Sampling");
 }
 
 void settle_sampling(SamplingFlags& flags, uint32_t vocabulary_size) {

@@ -1,5 +1,4 @@
 // sluice synth: model files with random weights, to measure with.
-#include <CLI/CLI.hpp>
 #include <array>
 #include <chrono>
 #include <filesystem>
@@ -147,7 +146,7 @@ static int synth(const SynthFlags& flags) {
 
 Action prepare_synth(CLI::App& app) {
   auto flags = std::make_shared<SynthFlags>();
-  app.add_option("OUT", flags->path, "GGUF file to write; one that is there is replaced")->required()->type_name("");
+  add_positional(app, "OUT", flags->path, "GGUF file to write; one that is there is replaced").required();
   std::vector<std::string> names;
   for (const synthetic::Preset& preset : synthetic::presets()) names.emplace_back(preset.name);
   add_choice(
@@ -172,8 +171,8 @@ Action prepare_synth(CLI::App& app) {
         flags->seed = static_cast<uint64_t>(parse_integer("--seed", text, 0, INT64_MAX));
       },
       "Seed of the random weights (1)");
-  app.add_flag("-q,--quiet", flags->quiet, "Say nothing on stderr");
-  app.footer(notes());
+  add_switch(app, "-q,--quiet", flags->quiet, "Say nothing on stderr");
+  set_notes(app, notes());
   return [flags] { return synth(*flags); };
 }
 

@@ -1,5 +1,4 @@
 // sluice tokenize: text to token ids.
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -8,6 +7,7 @@
 #include "tokenizer/tokenizer.h"
 #include "tools/commands.h"
 #include "tools/exit_codes.h"
+#include "tools/flags.h"
 #include "tools/input.h"
 #include "tools/terminal.h"
 #include "tools/text_format.h"
@@ -98,17 +98,16 @@ static int tokenize(const TokenizeFlags& flags) {
 
 Action prepare_tokenize(CLI::App& app) {
   auto flags = std::make_shared<TokenizeFlags>();
-  app.add_option("MODEL", flags->model, "GGUF file, or any shard of one")->type_name("")->required();
-  app.add_option_function<std::string>(
-         "TEXT", [flags](const std::string& text) { flags->text = text; }, "The text")
-      ->type_name("");
-  app.add_option("-f,--file", flags->text_file, "Read the text from FILE; -: standard input")->type_name("FILE");
-  app.add_flag("--no-bos", flags->no_bos, "Add neither BOS nor EOS");
-  app.add_flag("--special", flags->special, "Let the text spell special tokens");
-  app.add_option("--pre-tokenizer", flags->pre_tokenizer, "Pre-tokeniser to use instead of the one that the file names")
-      ->type_name("NAME");
-  app.add_flag("--json", flags->json, "Print the ids as a JSON array");
-  app.footer(kTokenizeNotes);
+  add_positional(app, "MODEL", flags->model, "GGUF file, or any shard of one").required();
+  add_positional(
+      app, "TEXT", [flags](const std::string& text) { flags->text = text; }, "The text");
+  add_text(app, "-f,--file", "FILE", flags->text_file, "Read the text from FILE; -: standard input");
+  add_switch(app, "--no-bos", flags->no_bos, "Add neither BOS nor EOS");
+  add_switch(app, "--special", flags->special, "Let the text spell special tokens");
+  add_text(app, "--pre-tokenizer", "NAME", flags->pre_tokenizer,
+           "Pre-tokeniser to use instead of the one that the file names");
+  add_switch(app, "--json", flags->json, "Print the ids as a JSON array");
+  set_notes(app, kTokenizeNotes);
   return [flags] { return tokenize(*flags); };
 }
 
