@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <system_error>
 #include <unordered_set>
@@ -56,6 +57,18 @@ class OutputFile {
       missing -= n;
     }
   }
+
+  // Makes the file longer by zeros that are not written.
+  void skip(uint64_t bytes) {
+    const uint64_t end = position_ + bytes;
+    if (end > static_cast<uint64_t>(std::numeric_limits<off_t>::max())) refuse("Writing failed", EFBIG);
+    const auto offset = static_cast<off_t>(end);
+    if (::ftruncate(descriptor_, offset) != 0 || ::lseek(descriptor_, offset, SEEK_SET) < 0)
+      refuse("A hole cannot be made", errno);
+    position_ = end;
+  }
+
+  void skip_to(uint64_t alignment) { skip((alignment - position_ % alignment) % alignment); }
 
   void finish() {
     // Without this a crash of the machine could leave the new name on a file whose data never reached the disk.
@@ -144,16 +157,26 @@ class Head {
   std::vector<std::byte> bytes_;
 };
 
+void refuse_without_source(const std::string& name, const Writer::PieceSource& piece) {
+  if (!piece) throw Error(joined("The tensor ", in_quotes(name), " has no source of data."));
+}
+
 }  // namespace
 
 void Writer::add_tensor(std::string name, TensorType type, std::vector<uint64_t> dims, DataSource data) {
   PieceSource piece;
   if (data) piece = [data = std::move(data)](uint64_t) { return data(); };
+  refuse_without_source(name, piece);
   add(std::move(name), type, std::move(dims), std::move(piece), true);
 }
 
 void Writer::add_tensor_in_pieces(std::string name, TensorType type, std::vector<uint64_t> dims, PieceSource piece) {
+  refuse_without_source(name, piece);
   add(std::move(name), type, std::move(dims), std::move(piece), false);
+}
+
+void Writer::add_hole(std::string name, TensorType type, std::vector<uint64_t> dims) {
+  add(std::move(name), type, std::move(dims), nullptr, false);
 }
 
 void Writer::add(std::string name, TensorType type, std::vector<uint64_t> dims, PieceSource piece, bool whole) {
@@ -163,7 +186,6 @@ void Writer::add(std::string name, TensorType type, std::vector<uint64_t> dims, 
   if (name.empty()) throw Error("A tensor without a name cannot be written.");
   if (name.size() > kMaxTensorNameBytes) refuse(joined("has a name longer than ", kMaxTensorNameBytes, " bytes"));
   if (!find_type_layout(static_cast<uint32_t>(type))) refuse("has a type that the format does not have");
-  if (!piece) refuse("has no source of data");
   Tensor measured;
   measured.type = type;
   measured.n_dims = static_cast<uint32_t>(std::min<size_t>(dims.size(), 5));
@@ -212,6 +234,11 @@ void Writer::write(const std::filesystem::path& path) const {
   file.write(head.bytes());
   file.pad_to(alignment);
   for (const Entry& tensor : tensors_) {
+    if (tensor.is_hole()) {
+      file.skip(tensor.bytes);
+      file.skip_to(alignment);
+      continue;
+    }
     for (uint64_t done = 0; done < tensor.bytes;) {
       const std::span<const std::byte> data = tensor.piece(done);
       const uint64_t missing = tensor.bytes - done;

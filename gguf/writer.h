@@ -33,6 +33,8 @@ class Writer {
   void add_tensor(std::string name, TensorType type, std::vector<uint64_t> dims, DataSource data);
   // The same for a tensor that need not be in memory whole.
   void add_tensor_in_pieces(std::string name, TensorType type, std::vector<uint64_t> dims, PieceSource piece);
+  // A tensor of zeros that are never written: a hole, which takes no room where the file system has holes.
+  void add_hole(std::string name, TensorType type, std::vector<uint64_t> dims);
 
   // `general.alignment` in the metadata is obeyed (32 when absent). Throws Error.
   void write(const std::filesystem::path& path) const;
@@ -45,6 +47,7 @@ class Writer {
     uint64_t bytes;
     PieceSource piece;
     bool whole;  // the first piece must be all of it
+    bool is_hole() const { return !piece; }
   };
   void add(std::string name, TensorType type, std::vector<uint64_t> dims, PieceSource piece, bool whole);
 

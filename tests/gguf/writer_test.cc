@@ -76,6 +76,40 @@ TEST_CASE("A tensor that comes in pieces is written whole, and refused when the 
   CHECK(count_files(folder) == 1);
 }
 
+TEST_CASE("A hole has its size and reads as zeros between tensors that are written") {
+  TestFolder folder;
+  const std::vector<std::byte> data(44, std::byte{7});
+  const auto sevens = [&] { return std::span<const std::byte>(data); };
+  Writer writer;
+  writer.add_hole("first", TensorType::F32, {1 << 20, 3});
+  writer.add_tensor("written", TensorType::F32, {11}, sevens);
+  writer.add_hole("odd", TensorType::F32, {11});
+  writer.add_tensor("last", TensorType::F32, {11}, sevens);
+  writer.write(folder / "m.gguf");
+  const File file = File::open(folder / "m.gguf");
+  const auto count = [&](const char* name, int value) {
+    const Tensor& tensor = *file.find_tensor(name);
+    const std::span bytes(tensor.data, tensor.bytes);
+    return std::ranges::count(bytes, static_cast<std::byte>(value));
+  };
+  CHECK(count("first", 0) == 12 << 20);
+  CHECK(count("written", 7) == 44);
+  CHECK(count("odd", 0) == 44);
+  CHECK(count("last", 7) == 44);
+
+  Writer nothing;
+  nothing.add_hole("only", TensorType::F32, {11});
+  nothing.write(folder / "m.gguf");
+  CHECK(File::open(folder / "m.gguf").find_tensor("only")->bytes == 44);
+  CHECK(std::filesystem::file_size(folder / "m.gguf") % 32 == 0);
+
+  Writer too_large;
+  too_large.add_hole("one", TensorType::I8, {uint64_t{1} << 62});
+  too_large.add_hole("two", TensorType::I8, {uint64_t{1} << 62});
+  CHECK(refusal_of(too_large, folder / "n.gguf").find("File too large") != std::string::npos);
+  CHECK(count_files(folder) == 1);
+}
+
 TEST_CASE("A data source that throws leaves nothing behind") {
   TestFolder folder;
   Writer writer;
