@@ -1,8 +1,11 @@
 // sluice synth: model files with random weights, to measure with.
+#include <sys/stat.h>
+
 #include <array>
 #include <chrono>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,24 +56,50 @@ struct SynthFlags {
   const synthetic::Preset* preset = nullptr;
   std::vector<std::pair<int64_t Shape::*, int64_t>> sizes;
   std::vector<std::string> types;
-  bool split = false;
+  std::optional<bool> split;
+  bool sparse = false;
   bool quiet = false;
   uint64_t seed = 1;
 };
+
+// " --type A --type B" in lines of their own, indented, as long as a terminal is wide.
+static std::string folded(std::string_view types) {
+  static constexpr std::string_view kIndent = "                 ";
+  static constexpr size_t kMostColumns = 132;
+  std::string text, line;
+  while (!types.empty()) {
+    const size_t end = std::min(types.find(" --type", 1), types.size());
+    if (!line.empty() && kIndent.size() + line.size() + end > kMostColumns) {
+      text += std::string(kIndent) + line.substr(1) + "\n";
+      line.clear();
+    }
+    line += types.substr(0, end);
+    types.remove_prefix(end);
+  }
+  return text + std::string(kIndent) + line.substr(1) + "\n";
+}
 
 static std::string notes() {
   std::string text = "\nPresets (--preset):\n";
   for (const synthetic::Preset& preset : synthetic::presets()) {
     std::string types;
     for (const std::string_view rule : preset.types) types += " --type " + std::string(rule);
-    text += format("  %-15s%s\n%17s%s\n", std::string(preset.name).c_str(), std::string(preset.summary).c_str(), "",
-                   types.substr(1).c_str());
+    text += format("  %-15s%s\n%s", std::string(preset.name).c_str(), std::string(preset.summary).c_str(),
+                   folded(types).c_str());
   }
   text += "\nRoles (--type ROLE=TYPE; a later one overrides an earlier one, and all override the preset):\n" +
           synthetic::describe_roles() +
           R"(A tensor's name alone is a role, too. Norms and biases are always F32, the router unless it is named.
 TYPE is what `sluice inspect` calls it: Q4_K, IQ1_S, F16 ... Rows that are no whole number of its blocks get a type with blocks of
 32 instead, and F16 where even that does not fit; a note says so.
+ROLE@LAYERS=TYPE is for some layers: one (@3), the first and the last (@3-8), or those that llama.cpp's mixtures give more bits
+(@more: the first eighth, the last eighth, and every third between).
+
+Mixtures (--type NAME), each short for several rules:
+)" + synthetic::describe_mixtures() +
+          R"(
+With --sparse nothing is written but the metadata and the directory of tensors. The file has its full size and reads as zeros, but takes
+some megabytes of the disk: for plans and simulations of models that would not fit.
 
 llama.cpp takes a deepseek2 model without --query-rank only with 27 layers.
 
@@ -78,6 +107,7 @@ Examples:
   sluice synth model.gguf --preset llama-1b
   sluice synth model.gguf --preset llama-1b --type all=IQ1_S --type embd=Q4_K --type output=Q6_K
   sluice synth model.gguf --preset r1-slice --layers 4 --experts 32 --type all=Q4_K
+  sluice synth r1.gguf --preset r1-ud-iq1s --sparse
 )";
   return text;
 }
@@ -85,7 +115,7 @@ Examples:
 static Shape chosen_shape(const SynthFlags& flags) {
   Shape shape = flags.preset->shape;
   for (const auto& [size, value] : flags.sizes) shape.*size = value;
-  shape.split_up_projection = flags.split;
+  if (flags.split) shape.split_up_projection = *flags.split;
   // An expert of Mixtral has the size that the file gives for a dense feed-forward.
   if (shape.architecture == synthetic::Architecture::Llama) shape.n_expert_hidden = shape.n_hidden;
   synthetic::check_shape(shape);
@@ -119,6 +149,13 @@ static void check_room(const std::filesystem::path& path, uint64_t bytes) {
              format_bytes(space.available).c_str(), format_bytes(bytes).c_str()));
 }
 
+// 0 when the file system does not say.
+static uint64_t bytes_on_disk(const std::string& path) {
+  static constexpr uint64_t kBlockBytes = 512;  // whatever the file system's own blocks are
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 ? static_cast<uint64_t>(status.st_blocks) * kBlockBytes : 0;
+}
+
 static int synth(const SynthFlags& flags) {
   if (flags.preset == nullptr)
     throw UsageError("no shape is given; expected --preset NAME; `sluice synth --help` lists the presets");
@@ -129,8 +166,16 @@ static int synth(const SynthFlags& flags) {
   const std::vector<synthetic::TensorPlan> tensors = synthetic::plan_tensors(shape, types);
   uint64_t bytes = 0;
   for (const synthetic::TensorPlan& tensor : tensors) bytes += tensor.bytes;
-  check_room(flags.path, bytes);
+  if (!flags.sparse) check_room(flags.path, bytes);
   if (!flags.quiet) note_substitutes(tensors);
+  if (flags.sparse) {
+    synthetic::write_sparse_model(shape, tensors, flags.path);
+    if (!flags.quiet)
+      write_stderr(format("%s: %zu tensors, %s of holes, %s on the disk\n", printable(flags.path).c_str(),
+                          tensors.size(), format_bytes(bytes).c_str(),
+                          format_bytes(bytes_on_disk(flags.path)).c_str()));
+    return kExitOk;
+  }
 
   Progress progress("writing", Progress::Unit::Bytes, !flags.quiet);
   const auto begin = std::chrono::steady_clock::now();
@@ -161,10 +206,11 @@ Action prepare_synth(CLI::App& app) {
         size.help);
   add_choice(
       app, "--kv-b", {"fused", "split"}, [flags](size_t index) { flags->split = index == 1; },
-      "Form of the latent's up-projection (fused)");
+      "Form of the latent's up-projection (as the preset has it; split in kimi-k2, else fused)");
   add_repeated(
-      app, "--type", "ROLE=TYPE", [flags](const std::string& rule) { flags->types.push_back(rule); },
-      "Type of the tensors of a role; may be repeated");
+      app, "--type", "RULE", [flags](const std::string& rule) { flags->types.push_back(rule); },
+      "Type of the tensors of a role, ROLE=TYPE or another rule below; may be repeated");
+  add_switch(app, "--sparse", flags->sparse, "Write the directory of tensors only, and leave holes for the weights");
   add_flag_with_value(
       app, "-s,--seed", "N",
       [flags](const std::string& text) {

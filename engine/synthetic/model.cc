@@ -103,9 +103,9 @@ void add_expert_keys(const Shape& shape, Keys& keys) {
   keys.number("expert_weights_scale", shape.expert_weights_scale);
 }
 
-void add_metadata(const Shape& shape, gguf::Metadata& metadata) {
+void add_metadata(const Shape& shape, const char* name, gguf::Metadata& metadata) {
   metadata.add("general.architecture", gguf::make_string(std::string(architecture_name(shape.architecture))));
-  metadata.add("general.name", gguf::make_string("random weights"));
+  metadata.add("general.name", gguf::make_string(name));
   metadata.add("general.quantization_version", gguf::make_uint32(2));
   Keys keys(metadata, shape.architecture);
   keys.count("vocab_size", shape.n_vocabulary);
@@ -139,7 +139,7 @@ void add_metadata(const Shape& shape, gguf::Metadata& metadata) {
 void write_model(const Shape& shape, const std::vector<TensorPlan>& tensors, uint64_t seed,
                  const std::filesystem::path& path, const WriteProgress& progress) {
   gguf::Writer writer;
-  add_metadata(shape, writer.metadata());
+  add_metadata(shape, "random weights", writer.metadata());
   uint64_t largest_bytes = 0;
   for (const TensorPlan& tensor : tensors) largest_bytes = std::max(largest_bytes, tensor.bytes);
   Weights weights(seed, largest_bytes);
@@ -152,6 +152,13 @@ void write_model(const Shape& shape, const std::vector<TensorPlan>& tensors, uin
     });
     bytes_before += tensor.bytes;
   }
+  writer.write(path);
+}
+
+void write_sparse_model(const Shape& shape, const std::vector<TensorPlan>& tensors, const std::filesystem::path& path) {
+  gguf::Writer writer;
+  add_metadata(shape, "no weights", writer.metadata());
+  for (const TensorPlan& tensor : tensors) writer.add_hole(tensor.name, tensor.type, tensor.dims);
   writer.write(path);
 }
 

@@ -20,4 +20,8 @@ using WriteProgress = std::function<void(uint64_t bytes)>;
 void write_model(const Shape& shape, const std::vector<TensorPlan>& tensors, uint64_t seed,
                  const std::filesystem::path& path, const WriteProgress& progress);
 
+// The same file with nothing in its tensors: a hole stands for each, so that it has its full size and reads as zeros, but
+// takes only what its metadata takes, a few megabytes. A file system without holes writes the zeros. Throws gguf::Error.
+void write_sparse_model(const Shape& shape, const std::vector<TensorPlan>& tensors, const std::filesystem::path& path);
+
 }  // namespace sluice::engine::synthetic

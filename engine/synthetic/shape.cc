@@ -87,9 +87,44 @@ Shape mixtral_8x7b() {
   return shape;
 }
 
-Shape qwen3_30b_a3b() {
-  Shape shape = llama(2048, 48, 4, 6144);
+// Llama 3.1 and 3.3.
+Shape llama_3_1(int64_t n_embedding, int64_t n_layers, int64_t n_heads, int64_t n_hidden) {
+  Shape shape = llama(n_embedding, n_layers, 8, n_hidden);
+  shape.n_vocabulary = 128256;
+  shape.n_context = 131072;
+  shape.n_heads = n_heads;
+  shape.head_size = 128;
+  shape.rope_base = 500000;
+  shape.has_rope_factors = true;
+  return shape;
+}
+
+Shape r1() {
+  Shape shape = r1_slice();
+  shape.n_layers = 61;
+  shape.n_dense_layers = 3;
+  shape.n_experts = 256;
+  return shape;
+}
+
+Shape kimi_k2() {
+  Shape shape = r1();
+  shape.n_vocabulary = 163840;
+  shape.n_context = 131072;
+  shape.n_heads = 64;
+  shape.n_dense_layers = 1;
+  shape.n_experts = 384;
+  shape.split_up_projection = true;
+  shape.expert_weights_scale = 2.827f;
+  shape.rope_base = 50000;
+  shape.yarn_factor = 32;
+  return shape;
+}
+
+Shape qwen3_moe(int64_t n_embedding, int64_t n_layers, int64_t n_heads, int64_t n_hidden, int64_t n_expert_hidden) {
+  Shape shape = llama(n_embedding, n_layers, 4, n_hidden);
   shape.architecture = Architecture::Qwen3Moe;
+  shape.n_heads = n_heads;
   shape.n_vocabulary = 151936;
   shape.n_context = 40960;
   shape.head_size = 128;
@@ -97,7 +132,7 @@ Shape qwen3_30b_a3b() {
   shape.rope_base = 1e6f;
   shape.n_experts = 128;
   shape.n_experts_used = 8;
-  shape.n_expert_hidden = 768;
+  shape.n_expert_hidden = n_expert_hidden;
   return shape;
 }
 
@@ -154,11 +189,26 @@ std::span<const Preset> presets() {
       {"v2-lite", "DeepSeek-V2-Lite, 16 B weights", v2_lite(), {"all=Q4_K", "output=Q6_K"}},
       {"qwen3-30b-a3b",
        "Qwen3-30B-A3B (for other engines: sluice does not run qwen3moe yet)",
-       qwen3_30b_a3b(),
+       qwen3_moe(2048, 48, 32, 6144, 768),
        {"all=Q4_K", "output=Q6_K"}},
       {"llama-1b", "TinyLlama, 1.1 B weights", llama(2048, 22, 4, 5632), {"all=Q4_K", "output=Q6_K"}},
       {"llama-8b", "Llama 3 8B", llama_8b(), {"all=Q4_K", "output=Q6_K"}},
       {"mixtral-8x7b", "Mixtral 8x7B, 47 B weights", mixtral_8x7b(), {"all=Q4_K", "output=Q6_K"}},
+      // What follows has the types of published files, tensor by tensor.
+      {"r1-ud-iq1s",
+       "DeepSeek-R1 as Unsloth's dynamic 1.58 bits (UD-IQ1_S), 130.6 GiB",
+       r1(),
+       {"all=Q4_K", "output=Q6_K", "attn_kv_a_mqa=Q6_K", "attn_kv_b=Q6_K", "ffn_down=Q6_K", "shared=Q5_K",
+        "shared_down=Q6_K", "experts=IQ1_S", "expert_down@3-8=IQ2_XXS"}},
+      // Of models with 70 billion weights llama.cpp lets no attn_v have less than Q5_K.
+      {"llama-70b-q4km",
+       "Llama 3.1 or 3.3 70B, Q4_K_M",
+       llama_3_1(8192, 80, 64, 28672),
+       {"Q4_K_M", "attn_v=Q5_K", "attn_v@more=Q6_K"}},
+      {"llama-405b", "Llama 3.1 405B, Q4_K_M", llama_3_1(16384, 126, 128, 53248), {"Q4_K_M"}},
+      {"qwen3-235b", "Qwen3-235B-A22B, Q4_K_M", qwen3_moe(4096, 94, 64, 12288, 1536), {"Q4_K_M"}},
+      {"qwen3-30b", "Qwen3-30B-A3B, Q4_K_M", qwen3_moe(2048, 48, 32, 6144, 768), {"Q4_K_M"}},
+      {"kimi-k2", "Kimi K2, Q4_K_M", kimi_k2(), {"Q4_K_M"}},
   };
   return kPresets;
 }

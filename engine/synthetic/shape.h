@@ -49,6 +49,7 @@ struct Shape {
   float yarn_factor = 0;  // 0: none
   float yarn_log_multiplier = 0;
   int64_t yarn_original_context = 0;
+  bool has_rope_factors = false;  // a factor for each rotated pair, as in Llama 3.1
 
   bool has_experts(int64_t layer) const { return n_experts > 0 && layer >= n_dense_layers; }
 };
@@ -56,7 +57,7 @@ struct Shape {
 // Throws Error(Usage) for sizes that no architecture file could mean.
 void check_shape(const Shape& shape);
 
-// A known model's shape, and the types of its matrices as rules "role=TYPE" (engine/synthetic/types.h).
+// A known model's shape, and the types of its matrices as rules (engine/synthetic/types.h).
 struct Preset {
   std::string_view name;
   std::string_view summary;

@@ -83,9 +83,10 @@ double logits_deviation(const Shape& shape, const TypeRules& types) {
 }  // namespace
 
 TEST_CASE("presets have as many weights as the models they are named after") {
-  const std::map<std::string_view, double> kBillions = {{"llama-1b", 1.10},     {"llama-8b", 8.03},
-                                                        {"mixtral-8x7b", 46.7}, {"v2-lite", 15.7},
-                                                        {"r1-slice", 671.0},    {"qwen3-30b-a3b", 30.5}};
+  const std::map<std::string_view, double> kBillions = {
+      {"llama-1b", 1.10},    {"llama-8b", 8.03},      {"mixtral-8x7b", 46.7}, {"v2-lite", 15.7},
+      {"r1-slice", 671.0},   {"qwen3-30b-a3b", 30.5}, {"r1-ud-iq1s", 671.0},  {"llama-70b-q4km", 70.6},
+      {"llama-405b", 405.9}, {"qwen3-235b", 235.1},   {"qwen3-30b", 30.5},    {"kimi-k2", 1026.4}};
   CHECK(presets().size() == kBillions.size());
   for (const Preset& preset : presets()) {
     CAPTURE(preset.name);
@@ -144,14 +145,86 @@ TEST_CASE("the last rule that names a tensor gives its type") {
       {"ffn_down_shexp", Q4_K}, {"ffn_up", Q4_K},         {"ffn_gate_inp", F32}};
   for (const auto& [tensor, type] : kExpected) {
     CAPTURE(tensor);
-    CHECK(types.type_of(tensor) == type);
+    CHECK(types.type_of(tensor, 2, 3) == type);
   }
-  CHECK(rules({"output=Q6_K", "all=IQ1_S"}).type_of("output") == IQ1_S);
-  CHECK(rules({"router=F16"}).type_of("ffn_gate_inp") == F16);
+  CHECK(rules({"output=Q6_K", "all=IQ1_S"}).type_of("output", kNoLayer, 3) == IQ1_S);
+  CHECK(rules({"router=F16"}).type_of("ffn_gate_inp", 2, 3) == F16);
   CHECK(type_for_columns(IQ1_S, 2048) == IQ1_S);
   CHECK(type_for_columns(IQ1_S, 1408) == IQ4_NL);
   CHECK(type_for_columns(Q6_K, 1408) == Q8_0);
   CHECK(type_for_columns(Q4_K, 100) == F16);
+}
+
+TEST_CASE("a rule can be for some layers only") {
+  using enum gguf::TensorType;
+  const auto layers_of = [](std::string_view rule, int64_t n_layers) {
+    const TypeRules types = rules({"all=Q4_K", rule});
+    std::vector<int64_t> layers;
+    for (int64_t layer = kNoLayer; layer < n_layers; ++layer)
+      if (types.type_of("ffn_down", layer, n_layers) == Q6_K) layers.push_back(layer);
+    return layers;
+  };
+  using Layers = std::vector<int64_t>;
+  CHECK(layers_of("ffn_down@3=Q6_K", 12) == Layers{3});
+  CHECK(layers_of("ffn@3-5=Q6_K", 12) == Layers{3, 4, 5});
+  CHECK(layers_of("all@10-4000000000=Q6_K", 12) == Layers{10, 11});
+  CHECK(layers_of("attn@3-5=Q6_K", 12).empty());
+  CHECK(layers_of("ffn_down@more=Q6_K", 12) == Layers{0, 3, 6, 9, 10, 11});
+  CHECK(layers_of("Q4_K_M", 12) == Layers{0, 3, 6, 9, 10, 11});
+  // No layer is in an eighth of fewer than eight layers, but the last one is in the last eighth.
+  CHECK(layers_of("ffn_down@more=Q6_K", 5) == Layers{2, 4});
+  const TypeRules mixture = rules({"Q4_K_M"});
+  CHECK(mixture.type_of("output", kNoLayer, 12) == Q6_K);
+  CHECK(mixture.type_of("token_embd", kNoLayer, 12) == Q4_K);
+  CHECK(mixture.type_of("attn_q", 0, 12) == Q4_K);
+  CHECK(rules({"all=Q4_K", "all@0-9=Q6_K"}).type_of("output", kNoLayer, 12) == Q4_K);
+}
+
+// By its type, how many tensors a model has, and the bytes of all and of its routed experts.
+struct Mixture {
+  std::map<gguf::TensorType, int> counts;
+  uint64_t bytes = 0;
+  uint64_t expert_bytes = 0;
+};
+
+static Mixture mixture_of(std::string_view preset) {
+  const Preset& found = *find_preset(preset);
+  Mixture mixture;
+  for (const TensorPlan& tensor : plan_tensors(found.shape, rules(found.types))) {
+    ++mixture.counts[tensor.type];
+    mixture.bytes += tensor.bytes;
+    if (tensor.name.find("_exps.") != std::string::npos) mixture.expert_bytes += tensor.bytes;
+  }
+  return mixture;
+}
+
+TEST_CASE("presets that are named after published files have their types and sizes") {
+  using enum gguf::TensorType;
+  struct Published {
+    const char* preset;
+    std::map<gguf::TensorType, int> counts;
+    double gib;
+    double expert_gib;
+  };
+  const std::vector<Published> files = {
+      // unsloth/DeepSeek-R1-GGUF, UD-IQ1_S
+      {"r1-ud-iq1s", {{IQ1_S, 168}, {IQ2_XXS, 6}, {Q4_K, 190}, {Q5_K, 116}, {Q6_K, 184}, {F32, 361}}, 130.60, 120.26},
+      // 42.52 GB in the lists of those who publish it
+      {"llama-70b-q4km", {{Q4_K, 441}, {Q5_K, 40}, {Q6_K, 81}, {F32, 162}}, 42.52e9 / (1 << 30), 0},
+      // as loaded in issue 14235 of llama.cpp
+      {"qwen3-30b", {{Q4_K, 289}, {Q6_K, 49}, {F32, 241}}, 17.28, 16.35},
+      // no list of its tensors was found: the rule of llama.cpp, which gives the others exactly, and what it adds up to
+      {"llama-405b", {{Q4_K, 759}, {Q6_K, 125}, {F32, 254}}, 226.37, 0},
+      {"qwen3-235b", {{Q4_K, 567}, {Q6_K, 93}, {F32, 471}}, 132.39, 127.87},
+      {"kimi-k2", {{Q4_K, 610}, {Q5_0, 61}, {Q6_K, 60}, {F32, 365}}, 577.94, 571.0},
+  };
+  for (const Published& file : files) {
+    CAPTURE(std::string(file.preset));
+    const Mixture mixture = mixture_of(file.preset);
+    CHECK(mixture.counts == file.counts);
+    CHECK(static_cast<double>(mixture.bytes) / (1 << 30) == doctest::Approx(file.gib).epsilon(0.001));
+    CHECK(static_cast<double>(mixture.expert_bytes) / (1 << 30) == doctest::Approx(file.expert_gib).epsilon(0.001));
+  }
 }
 
 TEST_CASE("models of every type give finite logits of a reasonable spread") {

@@ -1,13 +1,20 @@
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 
+#include "engine/synthetic/shape.h"
+#include "engine/synthetic/tensors.h"
+#include "engine/synthetic/types.h"
 #include "gguf/file.h"
 #include "tests/tools/program.h"
 #include "tests/tools/small_files.h"
 
 using namespace sluice::test;
 using namespace sluice;
+namespace synthetic = engine::synthetic;
 
 static bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
@@ -97,6 +104,74 @@ TEST_CASE("synth writes every type, and says where rows are no whole blocks of i
   CHECK(call(small_slice(scratch("type.gguf"), {"--expert-ff", "96", "-q"})).err.empty());
 }
 
+// Bytes that a file has on the disk, whatever its size is.
+static uint64_t bytes_on_disk(const std::string& path) {
+  struct stat status {};
+  REQUIRE(::stat(path.c_str(), &status) == 0);
+  return static_cast<uint64_t>(status.st_blocks) * 512;
+}
+
+static bool file_system_has_holes() {
+  const std::string path = scratch("hole");
+  std::ofstream(path).flush();
+  std::filesystem::resize_file(path, 16 << 20);
+  const bool has_holes = bytes_on_disk(path) < 1 << 20;
+  std::filesystem::remove(path);
+  return has_holes;
+}
+
+TEST_CASE("synth --sparse writes the directory of every preset, whole, into a few megabytes") {
+  if (!file_system_has_holes()) {
+    MESSAGE("left out: the temporary folder's file system has no holes");
+    return;
+  }
+  const std::string path = scratch("sparse.gguf");
+  for (const synthetic::Preset& preset : synthetic::presets()) {
+    CAPTURE(preset.name);
+    const Outcome outcome = call({"synth", path, "--preset", std::string(preset.name), "--sparse"});
+    REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
+    CHECK(contains(outcome.err, " on the disk"));
+    synthetic::TypeRules types;
+    for (const std::string_view rule : preset.types) types.add(rule);
+    const std::vector<synthetic::TensorPlan> plan = synthetic::plan_tensors(preset.shape, types);
+    const gguf::File file = gguf::File::open(path);
+    REQUIRE(file.tensors().size() == plan.size());
+    uint64_t bytes = 0;
+    for (const synthetic::TensorPlan& planned : plan) {
+      CAPTURE(planned.name);
+      const gguf::Tensor* tensor = file.find_tensor(planned.name);
+      REQUIRE(tensor != nullptr);
+      CHECK(tensor->type == planned.type);
+      CHECK(tensor->bytes == planned.bytes);
+      bytes += planned.bytes;
+    }
+    CHECK(std::filesystem::file_size(path) > bytes);
+    CHECK(bytes_on_disk(path) < 8 << 20);
+    CHECK(file.metadata().get_string("general.architecture") ==
+          synthetic::architecture_name(preset.shape.architecture));
+  }
+  std::filesystem::remove(path);
+}
+
+TEST_CASE("synth's sparse file is the other one without its weights, on any file system") {
+  REQUIRE(call(small_slice(scratch("full.gguf"), {"-q"})).exit_code == 0);
+  const Outcome outcome = call(small_slice(scratch("sparse.gguf"), {"--sparse", "-q"}));
+  REQUIRE(outcome.exit_code == 0);
+  CHECK(outcome.err.empty());
+  const gguf::File full = gguf::File::open(scratch("full.gguf"));
+  const gguf::File sparse = gguf::File::open(scratch("sparse.gguf"));
+  REQUIRE(full.tensors().size() == sparse.tensors().size());
+  for (const gguf::Tensor& tensor : full.tensors()) {
+    CAPTURE(std::string(tensor.name));
+    const gguf::Tensor* same = sparse.find_tensor(tensor.name);
+    REQUIRE(same != nullptr);
+    CHECK(same->type == tensor.type);
+    CHECK(same->dims == tensor.dims);
+    const std::span data(same->data, same->bytes);
+    CHECK(std::ranges::count(data, std::byte{0}) == static_cast<std::ptrdiff_t>(data.size()));
+  }
+}
+
 TEST_CASE("synth refuses what cannot be, each with a message of its own, and writes nothing") {
   const std::string path = scratch("refused.gguf");
   struct Mistake {
@@ -118,7 +193,17 @@ TEST_CASE("synth refuses what cannot be, each with a message of its own, and wri
       {{"synth", path, "--preset", "llama-1b", "--kv-heads", "5"}, "--heads is no multiple of --kv-heads"},
       {{"synth", path, "--preset", "mixtral-8x7b", "--dense-layers", "1"}, "all layers of llama have experts"},
       {{"synth", path, "--preset", "qwen3-30b-a3b", "--experts", "0", "--experts-used", "0"}, "found none"},
-      {small_slice(path, {"--type", "Q4_K"}), "has the form ROLE=TYPE; found 'Q4_K'"},
+      {small_slice(path, {"--type", "Q4_K"}), "has the form ROLE=TYPE or"},
+      {small_slice(path, {"--type", "Q5_K_M"}), "or is the mixture Q4_K_M; found 'Q5_K_M'"},
+      {small_slice(path, {"--type", "all=Q4_K_M"}), "cannot have the type 'Q4_K_M'"},
+      {small_slice(path, {"--type", "ffn@=Q4_K"}), "a first and a last one, or 'more'; found ''"},
+      {small_slice(path, {"--type", "ffn@two=Q4_K"}), "found 'two'"},
+      {small_slice(path, {"--type", "ffn@-1=Q4_K"}), "found '-1'"},
+      {small_slice(path, {"--type", "ffn@3-=Q4_K"}), "found '3-'"},
+      {small_slice(path, {"--type", "ffn@3-2=Q4_K"}), "found '3-2'"},
+      {small_slice(path, {"--type", "ffn@3-4-5=Q4_K"}), "found '3-4-5'"},
+      {small_slice(path, {"--type", "ffn@3-99999999999999999999=Q4_K"}), "found '3-99999999999999999999'"},
+      {small_slice(path, {"--type", "@3=Q4_K"}), "there is no role ''"},
       {small_slice(path, {"--type", "expert=Q4_K"}), "there is no role 'expert'; expected one of all, embd"},
       {small_slice(path, {"--type", "norms=F16"}), "there is no role 'norms'"},
       {small_slice(path, {"--type", "all=Q9_K"}), "cannot have the type 'Q9_K'; expected one of F32"},
