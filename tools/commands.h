@@ -20,5 +20,6 @@ Action prepare_bench(CLI::App& app);
 Action prepare_synth(CLI::App& app);
 Action prepare_logits(CLI::App& app);
 Action prepare_doctor(CLI::App& app);
+Action prepare_plan(CLI::App& app);
 
 }  // namespace sluice::tools

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdlib>
 
+#include "tools/cache_folder.h"
 #include "tools/exit_codes.h"
 #include "tools/flags.h"
 #include "tools/terminal.h"
@@ -131,20 +132,12 @@ std::filesystem::path default_model_path() {
       "give the path of a GGUF file: sluice run MODEL.gguf");
 }
 
-// In the user's cache directory; empty where there is none.
-static std::filesystem::path heat_folder() {
-  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache == '/')
-    return std::filesystem::path(cache) / "sluice" / "heat";
-  if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/')
-    return std::filesystem::path(home) / ".cache" / "sluice" / "heat";
-  return {};
-}
-
 std::shared_ptr<const engine::Model> open_model(const ModelFlags& flags) {
   Progress progress("loading", Progress::Unit::Bytes, !flags.quiet);
   engine::ModelOptions options = flags.model;
   options.session = flags.session;
-  if (!flags.no_heat) options.store.heat_folder = heat_folder();
+  if (const std::filesystem::path folder = cache_folder(); !flags.no_heat && !folder.empty())
+    options.store.heat_folder = folder / "heat";
   options.on_progress = [&](uint64_t done, uint64_t total) { progress.update(done, total); };
   return engine::Model::open(flags.path, options);
 }

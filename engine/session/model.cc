@@ -113,15 +113,18 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
   const uint64_t total = tensor_bytes(state->file);
   LoadProgress progress(state->options, total);
   const SessionMemory session = session_memory(state->spec, state->weights, options.latent_attention, options.session);
-  const MemoryBudget budget = memory_budget(options, session);
+  const MemoryBudget budget =
+      memory_budget(options.store.ram_bytes, available_memory_bytes(), engine::resident_bytes(), session);
   state->session_bytes = session.bytes();
   state->ram_budget_bytes = budget.ram_bytes;
   std::unique_ptr<WeightStore> store;
   if (wants_disk(options.store, budget, total)) {
     store = open_disk_storage(state->disk, *device, path, state->file, state->weights, options, budget);
   } else {
-    state->resident = make_resident(*device, *device->make_stream(), state->weights, options.residency,
-                                    budget.weight_bytes - std::min(total, budget.weight_bytes),
+    const std::vector<ChosenForm> forms =
+        choose_forms(state->weights, offers_of(*device), options.residency,
+                     budget.weight_bytes - std::min(total, budget.weight_bytes));
+    state->resident = make_resident(*device, *device->make_stream(), forms,
                                     [&](uint64_t done, uint64_t) { progress.done(done); });
   }
   const bool is_mapped = store == nullptr;

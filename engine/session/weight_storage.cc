@@ -3,58 +3,13 @@
 #include <algorithm>
 #include <vector>
 
-#include "engine/placement/memory.h"
+#include "engine/placement/forms.h"
 #include "engine/store/heat_map.h"
 
 namespace sluice::engine {
 
-// Of a budget, kept free for what nobody counts: stacks of threads, tables of the allocator. A given one is to be kept within
-// some percent; of the free memory of a machine others need their share.
-static constexpr uint64_t kLeastMargin = uint64_t{8} << 20;
-static constexpr uint64_t kGivenMargin = 128;  // one part in
-static constexpr uint64_t kFreeMargin = 20;
-
 // Pieces of the output that pass through the ring one by one. Large enough for the disk and all threads.
 static constexpr uint64_t kOutputPiece = uint64_t{64} << 20;
-
-MemoryBudget memory_budget(const ModelOptions& options, const SessionMemory& session) {
-  MemoryBudget budget;
-  const uint64_t in_use = resident_bytes();
-  const bool is_given = options.store.ram_bytes > 0;
-  budget.ram_bytes = is_given ? options.store.ram_bytes : available_memory_bytes() + in_use;
-  const uint64_t margin = std::max(kLeastMargin, budget.ram_bytes / (is_given ? kGivenMargin : kFreeMargin));
-  budget.other_bytes = in_use + session.bytes() + margin;
-  budget.prompt_bytes = session.pass_bytes - session.small_pass_bytes;
-  budget.weight_bytes = budget.ram_bytes - std::min(budget.ram_bytes, budget.other_bytes);
-  return budget;
-}
-
-bool wants_disk(const StoreOptions& options, const MemoryBudget& budget, uint64_t weight_bytes) {
-  if (options.storage != Storage::Automatic) return options.storage == Storage::Disk;
-  return options.store_bytes > 0 || weight_bytes > budget.weight_bytes;
-}
-
-// Names the forms that dense matrices are to take once they stay: where a form is measured to be faster, and little larger, because
-// what it takes more is taken from the experts. Nothing where not all dense matrices would stay: then the disk is what limits.
-static void choose_forms(StoreInventory& inventory, Device& device, Residency residency, int64_t n_batch,
-                         uint64_t bytes, uint64_t block_bytes) {
-  constexpr double kWorthTurning = 0.9;  // turning costs as much as some tokens, so what is as fast stays
-  constexpr uint64_t kLargerByAnEighth = 8;
-  if (residency == Residency::File || !all_dense_stays(inventory, n_batch, bytes, block_bytes)) return;
-  for (DensePart& part : inventory.dense) {
-    for (DenseMatrix& matrix : part.matrices) {
-      const Linear& handle = *matrix.handles[0].linear;
-      if (matrix.handles.size() != 1) continue;  // heads are read in other ways too
-      const auto offers = device.resident_offers({handle, 1, handle.bytes()}, residency == Residency::Automatic);
-      const ResidentOffer& form = offers.back();
-      if (form.form == nullptr || form.bytes > handle.bytes() + handle.bytes() / kLargerByAnEighth) continue;
-      if (residency == Residency::Fast || form.seconds < kWorthTurning * offers.front().seconds) matrix.form = form;
-    }
-  }
-  if (all_dense_stays(inventory, n_batch, bytes, block_bytes)) return;
-  for (DensePart& part : inventory.dense)
-    for (DenseMatrix& matrix : part.matrices) matrix.form = {};
-}
 
 static std::string mebibytes(uint64_t bytes) {
   return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB";
@@ -78,10 +33,10 @@ std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, Device& dev
   const uint64_t least = least_store_bytes(inventory, n_batch, block_bytes);
   if (bytes < least)
     throw Error(Error::Kind::OutOfMemory,
-                path.string() + ": This model needs at least " + mebibytes(least + budget.other_bytes) +
+                path.string() + ": This model needs at least " + mebibytes(least + budget.other_bytes()) +
                     " of memory here (" + mebibytes(least) + " for weights as they pass, " +
-                    mebibytes(budget.other_bytes) + " for the program and a session), but it has " +
-                    mebibytes(options.store.store_bytes > 0 ? bytes + budget.other_bytes : budget.ram_bytes) +
+                    mebibytes(budget.other_bytes()) + " for the program and a session), but it has " +
+                    mebibytes(options.store.store_bytes > 0 ? bytes + budget.other_bytes() : budget.ram_bytes) +
                     "; allow more (--ram), or take a shorter context (-c) or smaller batches (-b).");
 
   uint64_t all = least;  // more than everything is of no use
@@ -89,7 +44,7 @@ std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, Device& dev
   for (const ExpertTensors& experts : inventory.experts)
     for (const ExpertTensor& part : experts.parts)
       all += static_cast<uint64_t>(experts.n_experts) * (part.matrix_bytes + 2 * block_bytes);
-  choose_forms(inventory, device, options.residency, n_batch, bytes, block_bytes);
+  choose_store_forms(inventory, offers_of(device), options.residency, n_batch, bytes, block_bytes);
   all += kept_dense_bytes(inventory, block_bytes) - dense_bytes(inventory, block_bytes);
   const uint64_t prompt_bytes = options.store.store_bytes > 0 ? options.store.prompt_bytes : budget.prompt_bytes;
   const StorePlan plan = plan_store(inventory, n_batch, std::min(bytes, all), prompt_bytes, block_bytes);

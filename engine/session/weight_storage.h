@@ -1,4 +1,4 @@
-// Opening a model's weights: how much memory they may have, and where they stay.
+// Opening a model's weights in a store that reads the disk.
 #pragma once
 
 #include <filesystem>
@@ -6,23 +6,10 @@
 #include <string>
 
 #include "engine/engine.h"
-#include "engine/session/session_memory.h"
+#include "engine/placement/budget.h"
 #include "engine/store/disk_store.h"
 
 namespace sluice::engine {
-
-struct MemoryBudget {
-  uint64_t ram_bytes = 0;     // of this process, all told
-  uint64_t weight_bytes = 0;  // of these for weights
-  uint64_t other_bytes = 0;   // for everything else: the program, its vocabulary, the session, a margin
-  uint64_t prompt_bytes = 0;  // of these only for the passes of prompts
-};
-
-// From what the user allows, or what is free, less what this process has by now and a session needs.
-MemoryBudget memory_budget(const ModelOptions& options, const SessionMemory& session);
-
-// Should the store read the disk, with so many bytes of weights in the file?
-bool wants_disk(const StoreOptions& options, const MemoryBudget& budget, uint64_t weight_bytes);
 
 // What a store on the disk needs to live as long as it does.
 struct DiskStorage {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/cpu/attention.h"
 #include "kernels/cpu/multiply.h"
 
 namespace sluice::kernels {
@@ -42,7 +43,7 @@ double read_bandwidth(ThreadPool& pool, uint64_t bytes) {
   return static_cast<double>(n_pieces * kPiece) / best;
 }
 
-double product_rate(ThreadPool& pool, gguf::TensorType type, const ResidentForm* form) {
+double product_rate(ThreadPool& pool, gguf::TensorType type, const ResidentForm* form, int64_t n_inputs) {
   // Zeros take the same time as other weights, and 256 rows a thread stay in the second-level cache.
   constexpr int64_t kColumns = 2048;
   const int64_t n_rows = 256 * pool.n_threads();
@@ -51,15 +52,33 @@ double product_rate(ThreadPool& pool, gguf::TensorType type, const ResidentForm*
   const uint64_t bytes = form != nullptr ? form->bytes(n_rows, kColumns) : row_bytes * static_cast<uint64_t>(n_rows);
   std::vector<std::byte> memory(bytes + 64);
   auto* aligned = reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
-  const std::vector<float> x(kColumns, 1.0f);
-  std::vector<float> out(static_cast<size_t>(n_rows));
-  const Activations input(x.data(), 1, kColumns, kColumns, true);
+  const std::vector<float> x(static_cast<size_t>(n_inputs * kColumns), 1.0f);
+  std::vector<float> out(static_cast<size_t>(n_inputs * n_rows));
+  const Activations input(x.data(), n_inputs, kColumns, kColumns, true);
   const MatrixProduct product{
-      {type, aligned, n_rows, kColumns, row_bytes, form}, &input, nullptr, 1, out.data(), n_rows};
+      {type, aligned, n_rows, kColumns, row_bytes, form}, &input, nullptr, n_inputs, out.data(), n_rows};
   double best = 1e9;
-  for (int round = 0; round < 20; ++round)
+  for (int round = 0; round < (n_inputs == 1 ? 20 : 5); ++round)
     best = std::min(best, seconds_of([&] { multiply(pool, std::span(&product, 1)); }));
-  return static_cast<double>(n_rows * kColumns) / best;
+  return static_cast<double>(n_inputs * n_rows * kColumns) / best;
+}
+
+double attention_rate(ThreadPool& pool) {
+  // As latent attention has it. All pages are the same one, which stays in the caches.
+  constexpr int64_t kKey = 576, kValue = 512, kPage = 128, kPages = 16;
+  const int64_t n_heads = 16 * pool.n_threads();
+  const auto row_bytes = cache_row_bytes(CacheType::F16, kKey);
+  const std::vector<std::byte> page(static_cast<size_t>(kPage * row_bytes));
+  const std::vector<const void*> pages(kPages, page.data());
+  const KeysAndValues context{pages.data(),      pages.data(),     kPage, CacheType::F16, row_bytes, row_bytes,
+                              kPage * row_bytes, kPage * row_bytes};
+  const std::vector<float> query(static_cast<size_t>(n_heads * kKey), 0.01f);
+  std::vector<float> out(static_cast<size_t>(n_heads * kValue));
+  const AttentionRow row{query.data(), &context, kPages * kPage, out.data()};
+  double best = 1e9;
+  for (int round = 0; round < 5; ++round)
+    best = std::min(best, seconds_of([&] { attend(pool, {n_heads, 1, kKey, kValue, 0.01f}, &row, 1); }));
+  return static_cast<double>(n_heads * kPages * kPage * (kKey + kValue)) / best;
 }
 
 }  // namespace sluice::kernels

@@ -13,8 +13,11 @@ namespace sluice::kernels {
 // is several times the last-level cache of most machines.
 double read_bandwidth(ThreadPool& pool, uint64_t bytes = uint64_t{128} << 20);
 
-// Weights a second that all threads multiply together by one input, from cached memory: blocks of the type, or its
-// resident form when one is given.
-double product_rate(ThreadPool& pool, gguf::TensorType type, const ResidentForm* form);
+// Multiply-adds a second that all threads do together with weights in cached memory, by so many inputs: blocks of the type, or its
+// resident form when one is given. By one input it is weights a second.
+double product_rate(ThreadPool& pool, gguf::TensorType type, const ResidentForm* form, int64_t n_inputs = 1);
+
+// Multiply-adds a second of attention: the heads of one token over a cache in F16 that they share, scores and values together.
+double attention_rate(ThreadPool& pool);
 
 }  // namespace sluice::kernels

@@ -68,7 +68,8 @@ TEST_CASE("weights take forms as far as the memory to spare holds what those are
   for (const uint64_t spare_bytes : {uint64_t{0}, kSome, uint64_t{1} << 40}) {
     engine::ModelWeights weights = engine::bind_weights(model->file(), model->spec());
     uint64_t last = 0, of_all = 0;
-    const auto resident = engine::make_resident(*device, *stream, weights, Residency::Fast, spare_bytes,
+    const auto forms = engine::choose_forms(weights, engine::offers_of(*device), Residency::Fast, spare_bytes);
+    const auto resident = engine::make_resident(*device, *stream, forms,
                                                 [&](uint64_t done, uint64_t total) { last = done, of_all = total; });
     const uint64_t rounding = 64 * resident.moved.size();
     CHECK(resident.bytes <= resident.file_bytes + spare_bytes + rounding);

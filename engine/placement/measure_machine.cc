@@ -1,0 +1,115 @@
+#include "engine/placement/measure_machine.h"
+
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <thread>
+
+#include "engine/placement/memory.h"
+#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/multiply.h"
+#include "kernels/cpu/rates.h"
+#include "kernels/format.h"
+#include "kernels/resident.h"
+
+namespace sluice::engine {
+namespace {
+
+constexpr int64_t kManyInputs = 64;
+
+KernelRates measure_kernels(kernels::ThreadPool& pool, gguf::TensorType type) {
+  const double n_threads = pool.n_threads();
+  KernelRates rates;
+  rates.weights_per_second = kernels::product_rate(pool, type, nullptr) / n_threads;
+  const kernels::ResidentForm* form = kernels::resident_form(type);
+  if (form != nullptr && form->group_product.at(kernels::chosen_isa()) != nullptr)
+    rates.form_weights_per_second = kernels::product_rate(pool, type, form) / n_threads;
+  rates.multiply_adds_per_second = kernels::product_rate(pool, type, nullptr, kManyInputs) / n_threads;
+  return rates;
+}
+
+// Passes a second over weights that do not fit in the caches, until `stop`.
+class Multiplying {
+ public:
+  explicit Multiplying(kernels::ThreadPool& pool)
+      : pool_(pool),
+        weights_(static_cast<size_t>(kRows) * kRowBytes),
+        x_(kColumns, 1.0f),
+        out_(kRows),
+        input_(x_.data(), 1, kColumns, kColumns, true) {}
+
+  // Passes in so many seconds, or until the flag is set.
+  double passes_a_second(double seconds, const std::atomic<bool>& stop) {
+    using Clock = std::chrono::steady_clock;
+    const kernels::MatrixProduct product{{gguf::TensorType::Q4_K, weights_.data(), kRows, kColumns, kRowBytes, nullptr},
+                                         &input_,
+                                         nullptr,
+                                         1,
+                                         out_.data(),
+                                         kRows};
+    const auto begin = Clock::now();
+    double done = 0, passed = 0;
+    do {
+      kernels::multiply(pool_, std::span(&product, 1));
+      ++done;
+      passed = std::chrono::duration<double>(Clock::now() - begin).count();
+    } while (passed < seconds && !stop);
+    return done / passed;
+  }
+
+ private:
+  static constexpr int64_t kColumns = 4096, kRows = 28672;  // 64.5 MiB
+  static constexpr uint64_t kRowBytes = kColumns / 256 * 144;
+  kernels::ThreadPool& pool_;
+  std::vector<std::byte> weights_;
+  std::vector<float> x_, out_;
+  kernels::Activations input_;
+};
+
+}  // namespace
+
+std::vector<gguf::TensorType> measured_types() {
+  std::vector<gguf::TensorType> types;
+  for (const kernels::Format& format : kernels::all_formats())
+    if (format.row_group_product.at(kernels::chosen_isa()) != nullptr) types.push_back(format.type);
+  return types;
+}
+
+Machine measure_cpu(uint32_t n_threads, std::span<const gguf::TensorType> types) {
+  kernels::ThreadPool pool(n_threads);
+  Machine machine;
+  machine.ram_bytes = available_memory_bytes() + resident_bytes();
+  machine.ram_bytes_per_second = kernels::read_bandwidth(pool);
+  machine.n_cores = n_threads;
+  for (const gguf::TensorType type : types) machine.kernels[type] = measure_kernels(pool, type);
+  machine.attention_multiply_adds_per_second = kernels::attention_rate(pool) / n_threads;
+  return machine;
+}
+
+void measure_disk(Machine& machine, const DiskTest& disk_test) {
+  kernels::ThreadPool pool(machine.n_cores);
+  Multiplying multiplying(pool);
+  constexpr double kSeconds = 0.3;
+  std::atomic<bool> never = false, is_read = false;
+  multiplying.passes_a_second(0.05, never);  // memory is touched for the first time
+  const double alone = multiplying.passes_a_second(kSeconds, never);
+  ReadRate rate;
+  std::exception_ptr failure;
+  std::thread reader([&] {
+    try {
+      ReadTest test;
+      test.most_seconds = 2 * kSeconds;
+      rate = disk_test(test);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    is_read = true;
+  });
+  const double beside = multiplying.passes_a_second(2 * kSeconds, is_read);
+  reader.join();
+  if (failure) std::rethrow_exception(failure);
+  machine.disk_bytes_per_second = rate.bytes_per_second();
+  machine.cpu_share_beside_disk = std::min(1.0, beside / alone);
+}
+
+}  // namespace sluice::engine

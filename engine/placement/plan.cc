@@ -1,0 +1,305 @@
+#include "engine/placement/plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "engine/error.h"
+#include "engine/placement/forms.h"
+#include "engine/store/store.h"
+
+namespace sluice::engine {
+namespace {
+
+// Of VRAM, kept free for the display and what the driver fragments.
+constexpr uint64_t kVramMargin = 40;  // one part in: 2.5%
+// A CUDA context with modules and graphs.
+constexpr uint64_t kCudaBytes = uint64_t{400} << 20;
+// Direct reads are in blocks of this; what a slot is larger than its expert.
+constexpr uint64_t kBlockBytes = 4096;
+// Pieces of the output that pass through a ring one by one (engine/session/weight_storage.cc).
+constexpr uint64_t kOutputPiece = uint64_t{64} << 20;
+
+// Groups other than experts, what saves most time a byte first.
+std::vector<size_t> dense_by_value(const ModelWork& work, const Machine& machine, uint64_t state_of_a_layer) {
+  std::vector<size_t> order;
+  std::vector<double> value(work.groups.size());
+  for (size_t i = 0; i < work.groups.size(); ++i) {
+    const WeightGroup& group = work.groups[i];
+    if (group.role == GroupRole::RoutedExperts || group.role == GroupRole::Embedding) continue;
+    const uint64_t held = group.unit_file_bytes() + (group.role == GroupRole::Attention ? state_of_a_layer : 0);
+    value[i] = group.uses * (cpu_seconds_of_unit(group, machine) - gpu_seconds_of_unit(group, machine.gpus.front())) /
+               static_cast<double>(held);
+    order.push_back(i);
+  }
+  std::ranges::stable_sort(order, std::greater(), [&](size_t i) { return value[i]; });
+  return order;
+}
+
+// VRAM: what every token reads first, each layer's attention with its part of the cache; then the same share of the experts of all
+// layers, because a layer takes as long as the slower of both sides.
+void fill_vram(Plan& plan, const SessionMemory& session, const Machine& machine) {
+  const Gpu& gpu = machine.gpus.front();
+  TierUse& vram = plan.vram;
+  vram.capacity_bytes = gpu.vram_bytes;
+  vram.margin_bytes = gpu.vram_bytes / kVramMargin;
+  vram.program_bytes = kCudaBytes;
+  vram.workspace_bytes = session.pass_bytes;
+  const uint64_t fixed = vram.margin_bytes + vram.used_bytes();
+  uint64_t room = vram.capacity_bytes - std::min(vram.capacity_bytes, fixed);
+  if (room == 0) {  // not even a pass: as if there were no GPU
+    vram = {};
+    return;
+  }
+  const uint64_t state_of_a_layer = session.state_bytes / plan.work.n_layers;
+  for (const size_t i : dense_by_value(plan.work, machine, state_of_a_layer)) {
+    const WeightGroup& group = plan.work.groups[i];
+    const uint64_t state = group.role == GroupRole::Attention ? state_of_a_layer : 0;
+    const uint64_t bytes = group.unit_file_bytes();
+    if (bytes + state > room) continue;
+    room -= bytes + state;
+    vram.weight_bytes += bytes;
+    vram.state_bytes += state;
+    plan.places[i].n_vram = 1;
+  }
+  uint64_t all_experts = 0;
+  for (const WeightGroup& group : plan.work.groups)
+    if (group.role == GroupRole::RoutedExperts) all_experts += group.unit_file_bytes() * group.n_units;
+  if (all_experts == 0) return;
+  const double share = std::min(1.0, static_cast<double>(room) / static_cast<double>(all_experts));
+  const auto take = [&](size_t i, uint32_t n) {
+    const uint64_t unit = plan.work.groups[i].unit_file_bytes();
+    n = static_cast<uint32_t>(
+        std::min<uint64_t>({n, room / unit, plan.work.groups[i].n_units - plan.places[i].n_vram}));
+    room -= n * unit;
+    vram.weight_bytes += n * unit;
+    plan.places[i].n_vram += n;
+  };
+  for (size_t i = 0; i < plan.work.groups.size(); ++i)
+    if (plan.work.groups[i].role == GroupRole::RoutedExperts)
+      take(i, static_cast<uint32_t>(share * plan.work.groups[i].n_units));
+  for (size_t i = 0; i < plan.work.groups.size(); ++i)  // what rounding has left
+    if (plan.work.groups[i].role == GroupRole::RoutedExperts) take(i, 1);
+}
+
+// Takes out of the handles what lives in VRAM, so that a choice of forms is of what is left. Only for counting: the handles are not
+// read through.
+void take_out_vram(ModelWeights& weights, const Plan& plan) {
+  const auto take_out = [](DenseWeights& ffn) {
+    for (Linear* matrix : {&ffn.gate, &ffn.up, &ffn.down}) matrix->data = nullptr;
+  };
+  for (size_t i = 0; i < plan.work.groups.size(); ++i) {
+    const WeightGroup& group = plan.work.groups[i];
+    const uint32_t n_vram = plan.places[i].n_vram;
+    if (n_vram == 0) continue;
+    if (group.role == GroupRole::Output) {
+      weights.output.clear();
+      continue;
+    }
+    if (group.role == GroupRole::Router) continue;
+    LayerWeights& layer = weights.layers[group.layer];
+    if (group.role == GroupRole::Attention) {
+      if (auto* grouped = std::get_if<GroupedQueryWeights>(&layer.attention))
+        *grouped = {};
+      else
+        std::get<LatentWeights>(layer.attention) = {};
+    } else if (group.role == GroupRole::DenseFfn) {
+      take_out(std::get<DenseWeights>(layer.ffn));
+    } else {
+      auto& experts = std::get<ExpertsWeights>(layer.ffn);
+      if (group.role == GroupRole::SharedExperts) take_out(experts.shared);
+      if (group.role == GroupRole::RoutedExperts)
+        for (LinearStack* stack : {&experts.gate, &experts.up, &experts.down}) stack->count -= n_vram;
+    }
+  }
+}
+
+template <typename Visit>
+void for_each_matrix(ModelWeights& weights, const Visit& visit) {
+  for (LayerWeights& layer : weights.layers) {
+    if (auto* grouped = std::get_if<GroupedQueryWeights>(&layer.attention)) {
+      for (Linear* matrix : {&grouped->query, &grouped->key, &grouped->value, &grouped->output}) visit(*matrix);
+    } else {
+      auto& latent = std::get<LatentWeights>(layer.attention);
+      for (Linear* matrix : {&latent.query, &latent.query_down, &latent.query_up, &latent.latent_down, &latent.output})
+        visit(*matrix);
+    }
+    if (auto* dense = std::get_if<DenseWeights>(&layer.ffn)) {
+      for (Linear* matrix : {&dense->gate, &dense->up, &dense->down}) visit(*matrix);
+    } else {
+      auto& experts = std::get<ExpertsWeights>(layer.ffn);
+      for (Linear* matrix : {&experts.shared.gate, &experts.shared.up, &experts.shared.down, &experts.gate.first,
+                             &experts.up.first, &experts.down.first})
+        visit(*matrix);
+    }
+  }
+  for (Linear& piece : weights.output) visit(piece);
+}
+
+// RAM beside a GPU: what VRAM does not hold, dense weights first, then a share of each layer's experts. The rest is read.
+void fill_ram_beside_gpu(Plan& plan, uint64_t room) {
+  const auto place = [&](size_t i, uint32_t n) {
+    const uint64_t unit = plan.work.groups[i].unit_file_bytes();
+    const uint32_t fitting = static_cast<uint32_t>(std::min<uint64_t>(n, room / unit));
+    room -= fitting * unit;
+    plan.places[i].n_ram += fitting;
+  };
+  uint64_t experts = 0;
+  for (size_t i = 0; i < plan.work.groups.size(); ++i) {
+    const WeightGroup& group = plan.work.groups[i];
+    const uint32_t rest = group.n_units - plan.places[i].n_vram;
+    if (group.role == GroupRole::RoutedExperts)
+      experts += rest * group.unit_file_bytes();
+    else
+      place(i, rest);
+  }
+  const double share = experts > 0 ? std::min(1.0, static_cast<double>(room) / static_cast<double>(experts)) : 1;
+  for (size_t i = 0; i < plan.work.groups.size(); ++i) {
+    const WeightGroup& group = plan.work.groups[i];
+    const uint32_t rest = group.n_units - plan.places[i].n_vram;
+    if (group.role == GroupRole::RoutedExperts) place(i, share == 1 ? rest : static_cast<uint32_t>(share * rest));
+  }
+}
+
+}  // namespace
+
+std::vector<GroupPlace> places_in_store(const ModelWork& work, const StoreInventory& inventory,
+                                        const StorePlan& store) {
+  std::vector<GroupPlace> places(work.groups.size());
+  size_t n_output = 0;
+  uint64_t output_bytes = 0, output_kept = 0;
+  for (size_t part = output_part(inventory.experts.size(), 0); part < inventory.dense.size(); ++part, ++n_output) {
+    for (const DenseMatrix& matrix : inventory.dense[part].matrices) {
+      output_bytes += matrix.extent.bytes;
+      if (store.stays[part]) output_kept += matrix.extent.bytes;
+    }
+  }
+  for (size_t i = 0; i < work.groups.size(); ++i) {
+    const WeightGroup& group = work.groups[i];
+    GroupPlace& place = places[i];
+    switch (group.role) {
+      case GroupRole::Attention:
+        place.n_ram = store.stays[attention_part(group.layer)] ? 1 : 0;
+        break;
+      case GroupRole::DenseFfn:
+      case GroupRole::SharedExperts:
+        place.n_ram = store.stays[feed_forward_part(group.layer)] ? 1 : 0;
+        break;
+      case GroupRole::Output:  // cut in pieces: as one, by the larger part
+        place.n_ram = 2 * output_kept >= output_bytes ? 1 : 0;
+        break;
+      case GroupRole::Router:
+        place.n_ram = 1;
+        break;
+      case GroupRole::Embedding:
+        break;
+      case GroupRole::RoutedExperts: {
+        const SlotClass& slots = store.classes[store.class_of_layer[group.layer]];
+        place.n_ram = static_cast<uint32_t>(uint64_t{slots.n_slots} * group.n_units / slots.n_experts);
+        break;
+      }
+    }
+    place.n_disk = group.n_units - place.n_ram;
+  }
+  return places;
+}
+
+std::vector<GroupPlace> places_in_ram(const ModelWork& work) {
+  std::vector<GroupPlace> places;
+  for (const WeightGroup& group : work.groups) places.push_back({0, group.n_units, 0});
+  return places;
+}
+
+Machine machine_for(const Machine& machine, const PlanOptions& options) {
+  Machine changed = machine;
+  if (!options.vram_bytes) return changed;
+  if (*options.vram_bytes == 0)
+    changed.gpus.clear();
+  else if (changed.gpus.empty())
+    throw Error(Error::Kind::Usage, "VRAM was given for a machine without a GPU ('" + machine.name +
+                                        "'); name a machine with one, or leave the size out.");
+  else
+    changed.gpus.front().vram_bytes = *options.vram_bytes;
+  return changed;
+}
+
+TierBytes bytes_by_tier(const WeightGroup& group, const GroupPlace& place) {
+  const uint64_t in_file = group.unit_file_bytes();
+  return {place.n_vram * in_file, place.n_ram * group.unit_bytes(), place.n_disk * in_file};
+}
+
+Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemory& session, uint64_t program_bytes,
+               const Machine& given_machine, const PlanOptions& options) {
+  const Machine machine = machine_for(given_machine, options);
+  ModelWeights weights = bind_weights(file, spec);
+  Plan plan;
+  plan.options = options;
+  plan.work = work_of(spec, weights, options.cache, nullptr);
+  plan.places.resize(plan.work.groups.size());
+  if (!machine.gpus.empty()) fill_vram(plan, session, machine);
+  const bool has_gpu = plan.vram.capacity_bytes > 0;
+
+  // A pass that runs on both sides has its workspace on both; the cache is where the attention is.
+  SessionMemory in_ram = session;
+  in_ram.state_bytes -= plan.vram.state_bytes;
+  const MemoryBudget budget = memory_budget(
+      options.ram_bytes, machine.ram_bytes - std::min(machine.ram_bytes, program_bytes), program_bytes, in_ram);
+  plan.ram.capacity_bytes = budget.ram_bytes;
+  plan.ram.margin_bytes = budget.margin_bytes;
+  plan.ram.program_bytes = program_bytes;
+  plan.ram.state_bytes = in_ram.state_bytes;
+  plan.ram.workspace_bytes = in_ram.pass_bytes;
+  plan.fits = budget.weight_bytes > 0;
+
+  uint64_t to_hold = plan.work.vector_bytes;
+  for (size_t i = 0; i < plan.work.groups.size(); ++i)
+    to_hold += plan.work.groups[i].unit_file_bytes() * (plan.work.groups[i].n_units - plan.places[i].n_vram);
+  StoreOptions store_options;
+  store_options.storage = options.storage;
+  const bool reads_disk = wants_disk(store_options, budget, to_hold);
+  plan.storage = reads_disk ? Storage::Disk : Storage::Mapped;
+  if (!reads_disk) {
+    // Handles are turned only to count what the forms take: nothing is read through them.
+    ModelWeights in_ram_only = weights;
+    take_out_vram(in_ram_only, plan);
+    std::map<const std::byte*, const kernels::ResidentForm*> forms;
+    for (const ChosenForm& chosen : choose_forms(in_ram_only, offers_of(machine), options.residency,
+                                                 budget.weight_bytes - std::min(to_hold, budget.weight_bytes)))
+      forms[chosen.as_stack().first.data] = chosen.offer.form;
+    for_each_matrix(weights, [&](Linear& matrix) {
+      const auto found = forms.find(matrix.data);
+      if (found != forms.end()) matrix.form = found->second;
+    });
+    plan.work = work_of(spec, weights, options.cache, nullptr);
+    for (size_t i = 0; i < plan.work.groups.size(); ++i)
+      plan.places[i].n_ram = plan.work.groups[i].n_units - plan.places[i].n_vram;
+  } else if (has_gpu) {
+    fill_ram_beside_gpu(plan, budget.weight_bytes - std::min(budget.weight_bytes, plan.work.vector_bytes));
+  } else {
+    StoreInventory inventory = take_inventory(weights, file, kOutputPiece);
+    const uint64_t bytes = budget.weight_bytes;
+    plan.fits = bytes >= least_store_bytes(inventory, options.n_batch, kBlockBytes);
+    if (plan.fits) {
+      choose_store_forms(inventory, offers_of(machine), options.residency, options.n_batch, bytes, kBlockBytes);
+      plan.work = work_of(spec, weights, options.cache, &inventory);
+      plan.store = plan_store(inventory, options.n_batch, bytes, budget.prompt_bytes, kBlockBytes);
+      plan.places = places_in_store(plan.work, inventory, *plan.store);
+      plan.ram.workspace_bytes = in_ram.small_pass_bytes;  // the rest is lent to slots
+    }
+  }
+  plan.ram.weight_bytes = plan.work.vector_bytes;
+  for (size_t i = 0; i < plan.work.groups.size(); ++i) {
+    GroupPlace& place = plan.places[i];
+    place.n_disk = plan.work.groups[i].n_units - place.n_vram - place.n_ram;
+    const TierBytes bytes = bytes_by_tier(plan.work.groups[i], place);
+    plan.ram.weight_bytes += bytes.ram;
+    plan.disk_weight_bytes += bytes.disk;
+  }
+  if (!plan.fits) return plan;
+  const ExpertShares shares = uniform_shares(plan.work, plan.places);
+  plan.decode = predict_decode(plan.work, plan.places, machine, options.n_context / 2.0, shares);
+  plan.prefill = predict_prefill(plan.work, plan.places, machine, std::min(options.n_batch, options.n_context), shares);
+  return plan;
+}
+
+}  // namespace sluice::engine

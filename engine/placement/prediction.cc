@@ -1,0 +1,264 @@
+#include "engine/placement/prediction.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace sluice::engine {
+namespace {
+
+// Of the bandwidth of VRAM and the rate of tensor cores, what kernels are meant to reach (no GPU was measured).
+constexpr double kVramShare = 0.85;
+constexpr double kTensorShare = 0.6;
+// A layer's launches and, where CPU and GPU share it, their meeting: the target of the design.
+constexpr double kGpuLayerSeconds = 25e-6;
+// Of a layer on the CPU: norms, rope, router, quantised inputs, barriers; without weights. Grows with the model's width, but a
+// fixed cost is near enough beside the weights.
+constexpr double kCpuLayerSeconds = 60e-6;
+
+// What the time of one resource goes to, for the name of the bound.
+struct Sums {
+  std::array<double, 7> seconds{};
+  void add(Bound bound, double more) { seconds[static_cast<size_t>(bound)] += more; }
+  double of(Bound bound) const { return seconds[static_cast<size_t>(bound)]; }
+  double cpu() const { return of(Bound::CpuMemory) + of(Bound::CpuArithmetic); }
+  double gpu() const { return of(Bound::GpuMemory) + of(Bound::GpuArithmetic); }
+  void add(const Sums& other) {
+    for (size_t i = 0; i < seconds.size(); ++i) seconds[i] += other.seconds[i];
+  }
+};
+
+// A product of the matrix with n_inputs inputs, its weights read once.
+void multiply_on_cpu(Sums& sums, const MatrixWork& matrix, const Machine& machine, double n_inputs, double n_reads) {
+  const KernelRates rates = rates_for(machine, matrix.type);
+  const double one_rate =
+      matrix.is_in_form && rates.form_weights_per_second > 0 ? rates.form_weights_per_second : rates.weights_per_second;
+  // A few inputs go through the rows one by one, many through tiles.
+  const double by_rows = matrix.weights * n_inputs / one_rate;
+  const double by_tiles = matrix.weights * std::max(n_inputs, 4 * n_reads) / rates.multiply_adds_per_second;
+  const double arithmetic = std::min(by_rows, by_tiles) / machine.n_cores;
+  const double memory = n_reads * static_cast<double>(matrix.bytes) / machine.ram_bytes_per_second;
+  sums.add(arithmetic > memory ? Bound::CpuArithmetic : Bound::CpuMemory, std::max(arithmetic, memory));
+}
+
+void multiply_on_gpu(Sums& sums, const MatrixWork& matrix, const Gpu& gpu, double n_inputs, double n_reads) {
+  const double memory = n_reads * static_cast<double>(matrix.file_bytes) / (kVramShare * gpu.vram_bytes_per_second);
+  const double arithmetic = matrix.weights * n_inputs / (kTensorShare * gpu.multiply_adds_per_second);
+  sums.add(arithmetic > memory ? Bound::GpuArithmetic : Bound::GpuMemory, std::max(arithmetic, memory));
+}
+
+template <typename Multiply>
+Sums of_group(const WeightGroup& group, const Multiply& multiply) {
+  Sums sums;
+  for (const MatrixWork& matrix : group.matrices) multiply(sums, matrix);
+  return sums;
+}
+
+// Both sides of a layer's part run at a time: the longer one counts, with its reasons.
+void add_longer(Sums& total, const Sums& cpu, const Sums& gpu) {
+  total.add(cpu.cpu() > gpu.gpu() ? cpu : gpu);
+}
+
+void finish(Prediction& prediction, const Sums& critical, const Sums& cpu, const Sums& gpu, const Machine& machine) {
+  prediction.cpu_seconds = cpu.cpu();
+  prediction.gpu_seconds = gpu.gpu();
+  prediction.overhead_seconds = critical.of(Bound::Overhead);
+  double computing = 0;
+  for (const double seconds : critical.seconds) computing += seconds;
+  // While the disk reads, the CPU has a share of its rate.
+  const double cpu_share = prediction.disk_seconds > 0 ? machine.cpu_share_beside_disk : 1;
+  const double slowed = computing + (1 - cpu_share) * std::min(prediction.disk_seconds, critical.cpu());
+  prediction.seconds = std::max({slowed, prediction.disk_seconds, prediction.pcie_seconds});
+  if (prediction.seconds == prediction.disk_seconds && prediction.disk_seconds > 0)
+    prediction.bound = Bound::Disk;
+  else if (prediction.seconds == prediction.pcie_seconds && prediction.pcie_seconds > 0)
+    prediction.bound = Bound::Pcie;
+  else
+    prediction.bound = static_cast<Bound>(std::ranges::max_element(critical.seconds) - critical.seconds.begin());
+}
+
+double vram_share_of_attention(const ModelWork& work, std::span<const GroupPlace> places) {
+  double n = 0, in_vram = 0;
+  for (size_t i = 0; i < work.groups.size(); ++i) {
+    if (work.groups[i].role != GroupRole::Attention) continue;
+    ++n;
+    in_vram += places[i].n_vram;
+  }
+  return n > 0 ? in_vram / n : 0;
+}
+
+// Of scores and values: n_pairs of a token and a position that it sees, the cache read n_reads times.
+void attend(Sums& cpu, Sums& gpu, const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
+            double n_pairs, double cache_bytes) {
+  const double in_vram = vram_share_of_attention(work, places);
+  const double multiply_adds = n_pairs * work.attention_multiply_adds;
+  if (in_vram < 1) {
+    const double arithmetic =
+        (1 - in_vram) * multiply_adds / (machine.attention_multiply_adds_per_second * machine.n_cores);
+    const double memory = (1 - in_vram) * cache_bytes / machine.ram_bytes_per_second;
+    cpu.add(arithmetic > memory ? Bound::CpuArithmetic : Bound::CpuMemory, std::max(arithmetic, memory));
+  }
+  if (in_vram > 0) {
+    const Gpu& card = machine.gpus.front();
+    const double arithmetic = in_vram * multiply_adds / (kTensorShare * card.multiply_adds_per_second);
+    const double memory = in_vram * cache_bytes / (kVramShare * card.vram_bytes_per_second);
+    gpu.add(arithmetic > memory ? Bound::GpuArithmetic : Bound::GpuMemory, std::max(arithmetic, memory));
+  }
+}
+
+double overhead(const ModelWork& work, std::span<const GroupPlace> places) {
+  const double in_vram = vram_share_of_attention(work, places);
+  return work.n_layers * (in_vram * kGpuLayerSeconds + (1 - in_vram) * kCpuLayerSeconds);
+}
+
+// Of the experts of a layer, how many a batch of tokens chooses at least once, when all are equally likely.
+double touched_share(const WeightGroup& group, double n_tokens) {
+  return 1 - std::pow(1 - std::min(group.uses, 1.0), n_tokens);
+}
+
+}  // namespace
+
+std::string_view bound_name(Bound bound) {
+  switch (bound) {
+    case Bound::CpuMemory:
+      return "memory bandwidth";
+    case Bound::CpuArithmetic:
+      return "CPU arithmetic";
+    case Bound::Disk:
+      return "disk";
+    case Bound::GpuMemory:
+      return "VRAM bandwidth";
+    case Bound::GpuArithmetic:
+      return "GPU arithmetic";
+    case Bound::Pcie:
+      return "PCIe";
+    case Bound::Overhead:
+      return "launches and barriers";
+  }
+  return "unknown";
+}
+
+ExpertShares uniform_shares(const ModelWork& work, std::span<const GroupPlace> places) {
+  double chosen = 0;
+  ExpertShares shares;
+  for (size_t i = 0; i < work.groups.size(); ++i) {
+    const WeightGroup& group = work.groups[i];
+    if (group.role != GroupRole::RoutedExperts) continue;
+    chosen += group.uses * group.n_units;
+    shares.vram += group.uses * places[i].n_vram;
+    shares.ram += group.uses * places[i].n_ram;
+  }
+  if (chosen == 0) return {};
+  return {shares.vram / chosen, shares.ram / chosen};
+}
+
+Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
+                          double n_positions, const ExpertShares& shares) {
+  Prediction prediction;
+  Sums critical, all_cpu, all_gpu;
+  Sums shared_cpu, shared_gpu;  // of the layer's shared experts, which run beside its routed ones
+  for (size_t i = 0; i < work.groups.size(); ++i) {
+    const WeightGroup& group = work.groups[i];
+    if (group.role == GroupRole::Embedding) continue;
+    const bool is_routed = group.role == GroupRole::RoutedExperts;
+    const double n_used = group.uses * group.n_units;
+    const double on_gpu = n_used * (is_routed ? shares.vram : places[i].n_vram);
+    const double on_cpu = n_used - on_gpu;
+    const double from_disk = n_used * (is_routed ? 1 - shares.vram - shares.ram : places[i].n_disk);
+    prediction.disk_bytes += std::max(from_disk, 0.0) * static_cast<double>(group.unit_bytes());
+    Sums cpu, gpu;
+    if (on_cpu > 0)
+      cpu = of_group(
+          group, [&](Sums& sums, const MatrixWork& matrix) { multiply_on_cpu(sums, matrix, machine, on_cpu, on_cpu); });
+    if (on_gpu > 0)
+      gpu = of_group(group, [&](Sums& sums, const MatrixWork& matrix) {
+        multiply_on_gpu(sums, matrix, machine.gpus.front(), on_gpu, on_gpu);
+      });
+    all_cpu.add(cpu);
+    all_gpu.add(gpu);
+    if (group.role == GroupRole::SharedExperts) {
+      shared_cpu = cpu, shared_gpu = gpu;
+      continue;
+    }
+    if (is_routed) {
+      cpu.add(shared_cpu);
+      gpu.add(shared_gpu);
+      shared_cpu = shared_gpu = {};
+    }
+    add_longer(critical, cpu, gpu);
+  }
+  Sums cpu, gpu;
+  attend(cpu, gpu, work, places, machine, n_positions, n_positions * static_cast<double>(work.cache_bytes_a_position));
+  all_cpu.add(cpu);
+  all_gpu.add(gpu);
+  critical.add(cpu);
+  critical.add(gpu);
+  critical.add(Bound::Overhead, overhead(work, places));
+  prediction.disk_seconds = prediction.disk_bytes > 0 ? prediction.disk_bytes / machine.disk_bytes_per_second : 0;
+  finish(prediction, critical, all_cpu, all_gpu, machine);
+  return prediction;
+}
+
+Prediction predict_prefill(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
+                           uint32_t n_tokens, const ExpertShares& shares) {
+  const double n = n_tokens;
+  // Two ways for what lies in RAM: the CPU multiplies it, or it goes over PCIe and the GPU does.
+  const auto predict = [&](bool streams) {
+    Prediction prediction;
+    prediction.n_tokens = n;
+    Sums critical, all_cpu, all_gpu;
+    double pcie_bytes = 0;
+    for (size_t i = 0; i < work.groups.size(); ++i) {
+      const WeightGroup& group = work.groups[i];
+      if (group.role == GroupRole::Embedding) continue;
+      const bool is_routed = group.role == GroupRole::RoutedExperts;
+      const double n_inputs = n * group.uses * group.n_units;  // of all units together
+      const double n_read = is_routed ? touched_share(group, n) * group.n_units : group.n_units;
+      const double in_vram = is_routed ? shares.vram : places[i].n_vram;
+      const double on_disk = is_routed ? 1 - shares.vram - shares.ram : places[i].n_disk;
+      prediction.disk_bytes += std::max(on_disk, 0.0) * n_read * static_cast<double>(group.unit_bytes());
+      // The output is needed for the last token only.
+      const double inputs = group.role == GroupRole::Output ? 1 : n_inputs;
+      const double on_gpu = streams ? 1 : in_vram;
+      if (streams) pcie_bytes += (1 - in_vram) * n_read * static_cast<double>(group.unit_bytes());
+      Sums cpu, gpu;
+      if (on_gpu < 1)
+        cpu = of_group(group, [&](Sums& sums, const MatrixWork& matrix) {
+          multiply_on_cpu(sums, matrix, machine, (1 - on_gpu) * inputs, (1 - on_gpu) * n_read);
+        });
+      if (on_gpu > 0)
+        gpu = of_group(group, [&](Sums& sums, const MatrixWork& matrix) {
+          multiply_on_gpu(sums, matrix, machine.gpus.front(), on_gpu * inputs, on_gpu * n_read);
+        });
+      all_cpu.add(cpu);
+      all_gpu.add(gpu);
+      add_longer(critical, cpu, gpu);
+    }
+    Sums cpu, gpu;
+    attend(cpu, gpu, work, places, machine, n * (n + 1) / 2, n * static_cast<double>(work.cache_bytes_a_position));
+    all_cpu.add(cpu);
+    all_gpu.add(gpu);
+    critical.add(cpu);
+    critical.add(gpu);
+    critical.add(Bound::Overhead, overhead(work, places));
+    prediction.disk_seconds = prediction.disk_bytes > 0 ? prediction.disk_bytes / machine.disk_bytes_per_second : 0;
+    if (pcie_bytes > 0) prediction.pcie_seconds = pcie_bytes / machine.gpus.front().pcie_bytes_per_second;
+    finish(prediction, critical, all_cpu, all_gpu, machine);
+    return prediction;
+  };
+  const Prediction by_cpu = predict(false);
+  if (machine.gpus.empty()) return by_cpu;
+  const Prediction by_gpu = predict(true);
+  return by_gpu.seconds < by_cpu.seconds ? by_gpu : by_cpu;
+}
+
+double cpu_seconds_of_unit(const WeightGroup& group, const Machine& machine) {
+  return of_group(group, [&](Sums& sums, const MatrixWork& matrix) { multiply_on_cpu(sums, matrix, machine, 1, 1); })
+      .cpu();
+}
+
+double gpu_seconds_of_unit(const WeightGroup& group, const Gpu& gpu) {
+  return of_group(group, [&](Sums& sums, const MatrixWork& matrix) { multiply_on_gpu(sums, matrix, gpu, 1, 1); }).gpu();
+}
+
+}  // namespace sluice::engine

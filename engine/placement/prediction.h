@@ -1,0 +1,59 @@
+// How fast a model runs with its weights where a plan has them: bytes and multiplications against what the machine can do.
+// docs/placement.md has the model in words, and where its constants come from.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "engine/placement/machine.h"
+#include "engine/placement/model_work.h"
+
+namespace sluice::engine {
+
+// How many units of a group live where: in memory of the GPU, in RAM, or on the disk only, from where they are read when they
+// are used.
+struct GroupPlace {
+  uint32_t n_vram = 0, n_ram = 0, n_disk = 0;
+};
+
+enum class Bound { CpuMemory, CpuArithmetic, Disk, GpuMemory, GpuArithmetic, Pcie, Overhead };
+std::string_view bound_name(Bound bound);  // "memory bandwidth", "disk" ...
+
+// Of a token in decode, of a batch in prefill.
+struct Prediction {
+  double seconds = 0;
+  double n_tokens = 1;
+  Bound bound = Bound::CpuMemory;
+  double cpu_seconds = 0;  // the CPU multiplies or waits for memory
+  double gpu_seconds = 0;
+  double disk_seconds = 0;
+  double pcie_seconds = 0;
+  double overhead_seconds = 0;  // launches, barriers, small operations
+  double disk_bytes = 0;
+
+  double tokens_per_second() const { return seconds > 0 ? n_tokens / seconds : 0; }
+};
+
+// Of the experts that tokens choose, how many are in VRAM and how many in RAM; the others are read.
+struct ExpertShares {
+  double vram = 0, ram = 0;
+};
+// When every expert is chosen equally often: as the places have them.
+ExpertShares uniform_shares(const ModelWork& work, std::span<const GroupPlace> places);
+
+// One token after n_positions others. The experts' shares are the same in every layer.
+Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
+                          double n_positions, const ExpertShares& shares);
+
+// A batch of so many tokens at the beginning of a context. Each weight that it needs is read once.
+Prediction predict_prefill(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
+                           uint32_t n_tokens, const ExpertShares& shares);
+
+// One unit of the group, used once by one token. What matters to where it should live.
+double cpu_seconds_of_unit(const WeightGroup& group, const Machine& machine);
+double gpu_seconds_of_unit(const WeightGroup& group, const Gpu& gpu);
+
+}  // namespace sluice::engine

@@ -1,0 +1,110 @@
+// sluice plan: what goes where and how fast it will be, before a byte of weights is read.
+#include <array>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "engine/placement/measure_machine.h"
+#include "kernels/cpu/cores.h"
+#include "tools/commands.h"
+#include "tools/exit_codes.h"
+#include "tools/flags.h"
+#include "tools/machine_file.h"
+#include "tools/plan_report.h"
+#include "tools/terminal.h"
+#include "tools/text_format.h"
+
+namespace sluice::tools {
+
+static constexpr const char* kPlanNotes = R"(
+Reads the directory of the file only, so it takes no time however large the model is, and a file made by `sluice synth --sparse`
+serves as well as the real one. Without --machine it plans for this one: with what `sluice doctor --measure` found, else with what is
+measured in a second now. Every rate that it prints is predicted; docs/placement.md says how, and from what.
+
+Examples:
+  sluice plan model.gguf
+  sluice plan model.gguf --machine bench/machines/rtx4090-48g-124g.json -c 16384
+  sluice plan model.gguf --ram 64G --json > plan.json && sluice run model.gguf --plan plan.json
+)";
+
+struct PlanFlags {
+  std::string model, machine;
+  engine::PlanOptions options;
+  bool json = false;
+};
+
+static engine::Machine machine_of(const PlanFlags& flags, const gguf::File& file) {
+  if (!flags.machine.empty()) return read_machine(flags.machine);
+  const std::filesystem::path own = own_machine_path();
+  if (!own.empty() && std::filesystem::exists(own)) return read_machine(own);
+  engine::Machine machine = engine::measure_cpu(kernels::usable_cores().default_threads(), engine::measured_types());
+  machine.name = "this machine";
+  machine.source = "measured just now";
+  std::vector<std::filesystem::path> shards;
+  for (const gguf::Shard& shard : file.shards()) shards.push_back(shard.path);
+  engine::measure_disk(machine, [&](const engine::ReadTest& test) { return engine::measure_reads(shards, test); });
+  return machine;
+}
+
+static int plan(const PlanFlags& flags) {
+  const engine::PlannedModel model(flags.model);
+  PlanReport report;
+  report.model = flags.model;
+  report.machine = machine_of(flags, model.file());
+  report.plan = model.plan(report.machine, flags.options);
+  report.by_hit_rate = engine::decode_by_hit_rate(report.machine, report.plan);
+  report.improvements = engine::improvements(model, report.machine, report.plan);
+  if (flags.json)
+    write_stdout(plan_json(report).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  else
+    write_stdout(plan_text(report));
+  return report.plan.fits ? kExitOk : kExitNoMemory;
+}
+
+Action prepare_plan(CLI::App& app) {
+  auto flags = std::make_shared<PlanFlags>();
+  add_positional(app, "MODEL", flags->model, "GGUF file, or any shard of one").required();
+  add_text(app, "-m,--machine", "FILE", flags->machine, "The machine to plan for, as JSON (bench/machines/)");
+  add_flag_with_value(
+      app, "-c,--ctx-size", "N",
+      [flags](const std::string& text) {
+        flags->options.n_context = static_cast<uint32_t>(parse_integer("--ctx-size", text, 0, 1 << 30));
+      },
+      "Context length in tokens; 0: what the model was trained with, at most 4096");
+  add_flag_with_value(
+      app, "-b,--batch-size", "N",
+      [flags](const std::string& text) {
+        flags->options.n_batch = static_cast<uint32_t>(parse_integer("--batch-size", text, 1, 1 << 20));
+      },
+      "Prompt tokens in one forward pass at most (512)");
+  add_choice(
+      app, "--cache-type", {"f16", "bf16", "q8_0", "f32"},
+      [flags](size_t i) {
+        static constexpr std::array kTypes = {engine::CacheType::F16, engine::CacheType::BF16, engine::CacheType::Q8_0,
+                                              engine::CacheType::F32};
+        flags->options.cache = kTypes[i];
+      },
+      "Precision of the KV cache (f16)");
+  add_choice(
+      app, "--resident", {"auto", "file", "fast"},
+      [flags](size_t i) {
+        static constexpr std::array kModes = {engine::Residency::Automatic, engine::Residency::File,
+                                              engine::Residency::Fast};
+        flags->options.residency = kModes[i];
+      },
+      "Form of the weights in memory (auto)");
+  add_flag_with_value(
+      app, "--ram", "BYTES",
+      [flags](const std::string& text) { flags->options.ram_bytes = parse_bytes("--ram", text); },
+      "Memory that the program may have, all told; without it: the machine's, less a margin");
+  add_flag_with_value(
+      app, "--vram", "BYTES",
+      [flags](const std::string& text) { flags->options.vram_bytes = text == "0" ? 0 : parse_bytes("--vram", text); },
+      "VRAM that the program may have, in place of the machine's; 0: no GPU");
+  add_switch(app, "--json", flags->json, "Print one JSON object; `run --plan` takes it");
+  set_notes(app, kPlanNotes);
+  return [flags] { return plan(*flags); };
+}
+
+}  // namespace sluice::tools

@@ -1,0 +1,230 @@
+#include "tools/plan_report.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "tools/text_format.h"
+
+namespace sluice::tools {
+
+using engine::GroupRole;
+using engine::Plan;
+using engine::Prediction;
+using engine::TierBytes;
+using engine::TierUse;
+using nlohmann::ordered_json;
+
+namespace {
+
+std::string rate(double tokens_per_second) {
+  return format("%.*f", tokens_per_second < 10 ? 2 : 1, tokens_per_second);
+}
+
+std::string bytes_or_dash(uint64_t bytes) {
+  return bytes == 0 ? "-" : format_bytes(bytes);
+}
+
+TierBytes bytes_of_role(const Plan& plan, GroupRole role) {
+  TierBytes sum;
+  for (size_t i = 0; i < plan.work.groups.size(); ++i) {
+    if (plan.work.groups[i].role != role) continue;
+    const TierBytes bytes = engine::bytes_by_tier(plan.work.groups[i], plan.places[i]);
+    sum.vram += bytes.vram;
+    sum.ram += bytes.ram;
+    sum.disk += bytes.disk;
+  }
+  return sum;
+}
+
+// Of a role's weights in RAM, how many bytes lie in a resident form.
+uint64_t bytes_in_forms(const Plan& plan, GroupRole role) {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < plan.work.groups.size(); ++i) {
+    const engine::WeightGroup& group = plan.work.groups[i];
+    if (group.role != role) continue;
+    for (const engine::MatrixWork& matrix : group.matrices)
+      if (matrix.is_in_form) bytes += matrix.bytes * plan.places[i].n_ram;
+  }
+  return bytes;
+}
+
+std::string table_line(const std::string& name, const std::string& vram, const std::string& ram,
+                       const std::string& disk, const std::string& a_token, const std::string& more) {
+  std::string line =
+      format("%-16s %11s %11s %11s %12s", name.c_str(), vram.c_str(), ram.c_str(), disk.c_str(), a_token.c_str());
+  if (!more.empty()) line += "  " + more;
+  return line + "\n";
+}
+
+std::string groups_text(const Plan& plan) {
+  std::string text = table_line("", "VRAM", "RAM", "disk", "a token", "");
+  for (const GroupRole role : engine::kGroupRoles) {
+    const TierBytes bytes = bytes_of_role(plan, role);
+    if (bytes.vram + bytes.ram + bytes.disk == 0) continue;
+    const uint64_t in_forms = bytes_in_forms(plan, role);
+    text += table_line(std::string(role_name(role)), bytes_or_dash(bytes.vram), bytes_or_dash(bytes.ram),
+                       bytes_or_dash(bytes.disk), format_bytes(static_cast<uint64_t>(plan.work.bytes_a_token(role))),
+                       in_forms > 0 ? format_bytes(in_forms) + " in resident forms" : "");
+  }
+  const auto both = [&](const char* name, uint64_t TierUse::*part) {
+    return table_line(name, bytes_or_dash(plan.vram.*part), bytes_or_dash(plan.ram.*part), "-", "", "");
+  };
+  text += both("context", &TierUse::state_bytes) + both("passes", &TierUse::workspace_bytes) +
+          both("program", &TierUse::program_bytes);
+  const auto used = [](const TierUse& tier) { return tier.capacity_bytes > 0 ? format_bytes(tier.used_bytes()) : "-"; };
+  text += table_line("used", used(plan.vram), used(plan.ram), bytes_or_dash(plan.disk_weight_bytes), "", "");
+  return text + table_line("of", bytes_or_dash(plan.vram.capacity_bytes), bytes_or_dash(plan.ram.capacity_bytes), "-",
+                           "",
+                           "less a margin of " +
+                               (plan.vram.capacity_bytes > 0 ? format_bytes(plan.vram.margin_bytes) + " and " : "") +
+                               format_bytes(plan.ram.margin_bytes));
+}
+
+std::string machine_text(const engine::Machine& machine) {
+  std::string text = "machine      " + printable(machine.name) +
+                     format(": %u cores, %s RAM at %.0f GB/s, disk at %.1f GB/s", machine.n_cores,
+                            format_bytes(machine.ram_bytes).c_str(), machine.ram_bytes_per_second / 1e9,
+                            machine.disk_bytes_per_second / 1e9);
+  for (const engine::Gpu& gpu : machine.gpus)
+    text +=
+        format("; %s, %s at %.0f GB/s, PCIe at %.0f GB/s", printable(gpu.name).c_str(),
+               format_bytes(gpu.vram_bytes).c_str(), gpu.vram_bytes_per_second / 1e9, gpu.pcie_bytes_per_second / 1e9);
+  if (!machine.source.empty()) text += "\n             " + printable(machine.source);
+  return text + "\n";
+}
+
+std::string hit_rates_text(const PlanReport& report) {
+  const bool by_vram = engine::hit_tier(report.plan) == engine::HitTier::Vram;
+  std::string text =
+      format("\n%-30s %10s %14s  %s\n", by_vram ? "chosen experts found in VRAM" : "chosen experts found in memory",
+             "tokens/s", "disk a token", "bound");
+  for (const engine::HitRate& row : report.by_hit_rate)
+    text += format("%5.0f%%%-24s %10s %14s  %s\n", 100 * row.share,
+                   row.is_uniform ? "  when all are equally likely" : "", rate(row.decode.tokens_per_second()).c_str(),
+                   format_bytes(static_cast<uint64_t>(row.decode.disk_bytes)).c_str(),
+                   std::string(bound_name(row.decode.bound)).c_str());
+  return text;
+}
+
+std::string improvements_text(const PlanReport& report) {
+  std::string text = "\nwhat would help decode most: ";
+  if (report.improvements.empty())
+    return text + "nothing that was tried (RAM, VRAM, their speeds, disk, cores, context)\n";
+  std::string listed;
+  for (const engine::Improvement& improvement : report.improvements) {
+    if (!listed.empty()) listed += "; ";
+    listed += improvement.change +
+              (improvement.decode_gain < 1e6 ? format(" (x %.2f)", improvement.decode_gain) : " (it would run)");
+  }
+  return text + listed + "\n";
+}
+
+ordered_json tier_json(const TierUse& tier) {
+  return {{"capacity_bytes", tier.capacity_bytes},   {"margin_bytes", tier.margin_bytes},
+          {"weight_bytes", tier.weight_bytes},       {"state_bytes", tier.state_bytes},
+          {"workspace_bytes", tier.workspace_bytes}, {"program_bytes", tier.program_bytes},
+          {"used_bytes", tier.used_bytes()}};
+}
+
+constexpr std::array kCacheNames = {
+    std::pair{engine::CacheType::F16, "f16"}, std::pair{engine::CacheType::BF16, "bf16"},
+    std::pair{engine::CacheType::Q8_0, "q8_0"}, std::pair{engine::CacheType::F32, "f32"}};
+
+const char* cache_name(engine::CacheType type) {
+  return std::ranges::find(kCacheNames, type, &std::pair<engine::CacheType, const char*>::first)->second;
+}
+
+const char* residency_name(engine::Residency residency) {
+  return residency == engine::Residency::File ? "file" : residency == engine::Residency::Fast ? "fast" : "auto";
+}
+
+}  // namespace
+
+std::string prediction_text(const Prediction& prediction) {
+  return rate(prediction.tokens_per_second()) + " tokens/s, bound by " + std::string(bound_name(prediction.bound));
+}
+
+ordered_json prediction_json(const Prediction& prediction) {
+  return {{"tok_s", prediction.tokens_per_second()}, {"bound", bound_name(prediction.bound)},
+          {"seconds", prediction.seconds},           {"cpu_seconds", prediction.cpu_seconds},
+          {"gpu_seconds", prediction.gpu_seconds},   {"disk_seconds", prediction.disk_seconds},
+          {"pcie_seconds", prediction.pcie_seconds}, {"overhead_seconds", prediction.overhead_seconds},
+          {"disk_bytes", prediction.disk_bytes}};
+}
+
+std::string plan_text(const PlanReport& report) {
+  const Plan& plan = report.plan;
+  std::string text = "model        " + printable(report.model) + ": " + plan.work.architecture + ", " +
+                     format_bytes(plan.work.file_bytes()) + " of weights\n" + machine_text(report.machine) +
+                     format("context      %u tokens, cache in %s, batches of %u\n\n", plan.options.n_context,
+                            cache_name(plan.options.cache), plan.options.n_batch) +
+                     groups_text(plan);
+  if (!plan.fits)
+    return text + "\nThis machine has too little memory for it: not even a few experts at a time fit.\n" +
+           improvements_text(report);
+  text += std::string("\nweights      ") +
+          (plan.storage == engine::Storage::Disk
+               ? "what memory does not hold is read from the disk for every token that needs it"
+               : "all in memory; the disk is not read after loading") +
+          "\ndecode       " + prediction_text(plan.decode) +
+          format(" (predicted, at %u tokens%s)", plan.options.n_context / 2,
+                 report.by_hit_rate.empty() ? "" : ", all experts equally likely") +
+          "\nprefill      " + prediction_text(plan.prefill) +
+          format(" (predicted, a batch of %.0f)\n", plan.prefill.n_tokens);
+  if (!report.by_hit_rate.empty()) text += hit_rates_text(report);
+  return text + improvements_text(report);
+}
+
+ordered_json plan_json(const PlanReport& report) {
+  const Plan& plan = report.plan;
+  ordered_json groups = ordered_json::array();
+  for (const GroupRole role : engine::kGroupRoles) {
+    const TierBytes bytes = bytes_of_role(plan, role);
+    if (bytes.vram + bytes.ram + bytes.disk == 0) continue;
+    groups.push_back({{"role", role_name(role)},
+                      {"vram_bytes", bytes.vram},
+                      {"ram_bytes", bytes.ram},
+                      {"ram_bytes_in_forms", bytes_in_forms(plan, role)},
+                      {"disk_bytes", bytes.disk},
+                      {"bytes_per_token", plan.work.bytes_a_token(role)}});
+  }
+  ordered_json rows = ordered_json::array();
+  for (const engine::HitRate& row : report.by_hit_rate)
+    rows.push_back({{"share", row.share},
+                    {"is_uniform", row.is_uniform},
+                    {"decode_tok_s", row.decode.tokens_per_second()},
+                    {"disk_bytes_per_token", row.decode.disk_bytes},
+                    {"bound", bound_name(row.decode.bound)}});
+  ordered_json improvements = ordered_json::array();
+  for (const engine::Improvement& improvement : report.improvements)
+    improvements.push_back({{"change", improvement.change}, {"decode_gain", improvement.decode_gain}});
+  return {
+      {"model",
+       {{"path", report.model}, {"architecture", plan.work.architecture}, {"weight_bytes", plan.work.file_bytes()}}},
+      {"machine", report.machine.name},
+      {"fits", plan.fits},
+      {"run",
+       {{"n_context", plan.options.n_context},
+        {"n_batch", plan.options.n_batch},
+        {"cache", cache_name(plan.options.cache)},
+        {"resident", residency_name(plan.options.residency)},
+        {"store", plan.storage == engine::Storage::Disk ? "disk" : "mapped"},
+        {"ram_bytes", plan.ram.capacity_bytes},
+        {"vram_bytes", plan.vram.used_bytes()}}},
+      {"vram_used_bytes", plan.vram.used_bytes()},
+      {"ram_used_bytes", plan.ram.used_bytes()},
+      {"disk_bytes_per_token", plan.decode.disk_bytes},
+      {"decode_tok_s", plan.decode.tokens_per_second()},
+      {"prefill_tok_s", plan.prefill.tokens_per_second()},
+      {"bound", bound_name(plan.decode.bound)},
+      {"vram", tier_json(plan.vram)},
+      {"ram", tier_json(plan.ram)},
+      {"disk_weight_bytes", plan.disk_weight_bytes},
+      {"groups", groups},
+      {"decode", prediction_json(plan.decode)},
+      {"prefill", prediction_json(plan.prefill)},
+      {"by_hit_rate", rows},
+      {"what_would_help", improvements}};
+}
+
+}  // namespace sluice::tools
