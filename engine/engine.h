@@ -18,6 +18,8 @@
 
 #include "engine/error.h"
 #include "engine/options.h"
+#include "engine/placement/comparison.h"
+#include "engine/placement/machine.h"
 #include "engine/session/sampler.h"
 #include "engine/store/statistics.h"
 #include "gguf/file.h"
@@ -44,6 +46,8 @@ struct ModelOptions {
   // What sessions will be opened with: their memory is kept free of weights.
   SessionOptions session;
   std::string pre_tokenizer;  // overrides the file's; empty obeys it
+  // What predictions are made with. Without it the CPU is measured when one is asked for, and the disk's rate is assumed.
+  std::optional<Machine> machine;
   // Called from the opening thread with bytes done of all; may be empty.
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> on_progress;
 };
@@ -67,6 +71,12 @@ class Model {
   uint64_t ram_budget_bytes() const;  // what it was opened to stay within
   uint64_t session_bytes() const;     // kept free of weights for a session
   StoreStatistics store_statistics() const;
+
+  // For predictions: what it asks of the machine, where its weights lie, and what the machine can do (measured on first use where
+  // the options do not tell).
+  const ModelWork& work() const;
+  std::span<const GroupPlace> places() const;
+  const Machine& machine() const;
 
   // For sessions: what a forward pass runs with. Not to be used from two threads at once.
   ForwardContext& forward_context() const;
@@ -169,6 +179,13 @@ struct Usage {
   double disk_busy() const;
   double waiting() const;
 };
+
+// Predictions for a run, made without knowing it, against what happened.
+struct RunComparison {
+  Comparison prefill, decode;
+};
+struct Statistics;
+RunComparison compare_with_prediction(const Model& model, const Statistics& statistics);
 
 // Measures what is used of the machine from its construction on.
 class UsageWatch {

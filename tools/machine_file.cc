@@ -1,13 +1,11 @@
 #include "tools/machine_file.h"
 
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "kernels/format.h"
 #include "tools/cache_folder.h"
-#include "tools/exit_codes.h"
+#include "tools/json_file.h"
 #include "tools/text_format.h"
 
 namespace sluice::tools {
@@ -17,43 +15,9 @@ using nlohmann::ordered_json;
 
 namespace {
 
-// Reads values of one file and says what is wrong with them.
-class Reader {
- public:
-  explicit Reader(const std::filesystem::path& path) : path_(path) {}
-
-  [[noreturn]] void refuse(const std::string& what, const std::string& expected) const {
-    throw UsageError(format("%s is no machine file: %s; expected %s; `sluice doctor --measure FILE` writes one",
-                            printable(path_.string()).c_str(), what.c_str(), expected.c_str()));
-  }
-
-  const json& member(const json& object, const std::string& name) const {
-    const auto found = object.find(name);
-    if (found == object.end()) refuse("'" + printable(name) + "' is missing", "it beside the others");
-    return *found;
-  }
-  double number(const json& object, const std::string& name, double least, double most) const {
-    const json& value = member(object, name);
-    const double number = value.is_number() ? value.get<double>() : NAN;
-    if (!(number >= least && number <= most))
-      refuse("'" + printable(name) + "' is " + printable(value.dump(-1, ' ', true, json::error_handler_t::replace), 60),
-             format("a number from %g to %g", least, most));
-    return number;
-  }
-  std::string text(const json& object, const std::string& name) const {
-    const auto found = object.find(name);
-    if (found == object.end()) return {};
-    if (!found->is_string()) refuse("'" + printable(name) + "' is no text", "text");
-    return found->get<std::string>();
-  }
-
- private:
-  const std::filesystem::path& path_;
-};
-
 constexpr double kMostBytes = 1e18, kLeastRate = 1e3, kMostRate = 1e18;
 
-gguf::TensorType type_named(const Reader& reader, const std::string& name) {
+gguf::TensorType type_named(const JsonFile& reader, const std::string& name) {
   for (const kernels::Format& known : kernels::all_formats())
     if (known.layout->name == name) return known.type;
   reader.refuse("'" + printable(name, 60) + "' is no tensor type", "names as `sluice inspect` shows them, as Q4_K");
@@ -62,15 +26,8 @@ gguf::TensorType type_named(const Reader& reader, const std::string& name) {
 }  // namespace
 
 engine::Machine read_machine(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  std::stringstream content;
-  content << file.rdbuf();
-  if (!file)
-    throw UsageError("the machine file " + printable(path.string()) +
-                     " cannot be read; `sluice doctor --measure FILE` writes one for this machine");
-  const Reader reader(path);
-  const json object = json::parse(content.str(), nullptr, false);
-  if (!object.is_object()) reader.refuse("it is not a JSON object", "one");
+  const JsonFile reader(path, "machine file", "`sluice doctor --machine FILE` writes one for this machine");
+  const json& object = reader.content();
   engine::Machine machine;
   machine.name = reader.text(object, "name");
   if (machine.name.empty()) machine.name = path.stem().string();

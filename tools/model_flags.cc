@@ -6,6 +6,8 @@
 #include "tools/cache_folder.h"
 #include "tools/exit_codes.h"
 #include "tools/flags.h"
+#include "tools/machine_file.h"
+#include "tools/plan_file.h"
 #include "tools/terminal.h"
 #include "tools/text_format.h"
 
@@ -107,6 +109,12 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
       .group("Memory");
   add_switch(app, "--no-heat", flags.no_heat, "Neither use nor keep what runs learn of which experts a model uses")
       .group("Memory");
+  const Flag plan = add_flag_with_value(
+      app, "--plan", "FILE", [&flags](const std::string& text) { obey_plan(text, flags); },
+      "Run as `sluice plan MODEL --json > FILE` says: with its memory, context, batch, cache and forms");
+  plan.group("Memory");
+  for (const char* planned : {"--ram", "--store", "--ctx-size", "--batch-size", "--cache-type", "--resident"})
+    plan.excludes(planned);
   auto pre_tokenizer = [&flags](const std::string& text) { flags.model.pre_tokenizer = text; };
   add_flag_with_value(app, "--pre-tokenizer", "NAME", pre_tokenizer,
                       "Pre-tokeniser to use instead of the one that the file names")
@@ -133,11 +141,19 @@ std::filesystem::path default_model_path() {
 }
 
 std::shared_ptr<const engine::Model> open_model(const ModelFlags& flags) {
+  check_planned_model(flags);
   Progress progress("loading", Progress::Unit::Bytes, !flags.quiet);
   engine::ModelOptions options = flags.model;
   options.session = flags.session;
   if (const std::filesystem::path folder = cache_folder(); !flags.no_heat && !folder.empty())
     options.store.heat_folder = folder / "heat";
+  if (const std::filesystem::path own = own_machine_path(); !own.empty() && std::filesystem::exists(own)) {
+    try {
+      options.machine = read_machine(own);
+    } catch (const UsageError& error) {  // a help for the report and no more
+      if (!flags.quiet) print_warning(error.what());
+    }
+  }
   options.on_progress = [&](uint64_t done, uint64_t total) { progress.update(done, total); };
   return engine::Model::open(flags.path, options);
 }

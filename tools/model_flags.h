@@ -19,6 +19,7 @@ struct ModelFlags {
   engine::SessionOptions session;
   bool quiet = false;
   bool no_heat = false;
+  uint64_t planned_bytes = 0;  // of the weights of the model that a plan is for; 0: there is no plan
 };
 
 void add_model_flags(CLI::App& app, ModelFlags& flags);

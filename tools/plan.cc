@@ -11,6 +11,7 @@
 #include "tools/exit_codes.h"
 #include "tools/flags.h"
 #include "tools/machine_file.h"
+#include "tools/plan_file.h"
 #include "tools/plan_report.h"
 #include "tools/terminal.h"
 #include "tools/text_format.h"
@@ -51,6 +52,7 @@ static int plan(const PlanFlags& flags) {
   const engine::PlannedModel model(flags.model);
   PlanReport report;
   report.model = flags.model;
+  report.tensor_bytes = tensor_bytes(model.file());
   report.machine = machine_of(flags, model.file());
   report.plan = model.plan(report.machine, flags.options);
   report.by_hit_rate = engine::decode_by_hit_rate(report.machine, report.plan);

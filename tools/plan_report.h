@@ -12,6 +12,7 @@ namespace sluice::tools {
 // What `sluice plan` shows of a model on a machine.
 struct PlanReport {
   std::string model;  // its path
+  uint64_t tensor_bytes = 0;
   engine::Machine machine;
   engine::Plan plan;
   std::vector<engine::HitRate> by_hit_rate;

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/placement/memory.h"
+#include "tools/comparison_report.h"
 #include "tools/text_format.h"
 #include "tools/usage_report.h"
 
@@ -77,6 +78,7 @@ std::string report_lines(const Generation& generation, const engine::Session& se
     lines += "; budget " + format_bytes(budget);
   lines += format("\nthreads      %u", session.model().n_threads());
   lines += usage_lines(s, session.model().n_threads());
+  lines += comparison_lines(engine::compare_with_prediction(session.model(), s));
   bool drawn = options.sampling.temperature > 0;
   if (drawn) lines += format("\nseed         %llu", static_cast<unsigned long long>(options.sampling.seed));
   return lines + "\nended by     " + stop_text(generation, session) + "\n";
@@ -120,6 +122,9 @@ nlohmann::ordered_json report_json(const Generation& generation, const engine::S
   report["ram_budget_bytes"] = session.model().ram_budget_bytes();
   report["prefill"] = usage_json(s.prefill, session.model().n_threads());
   report["decode"] = usage_json(s.decode, session.model().n_threads());
+  const engine::RunComparison comparison = engine::compare_with_prediction(session.model(), s);
+  report["prefill"]["predicted"] = comparison_json(comparison.prefill);
+  report["decode"]["predicted"] = comparison_json(comparison.decode);
   report["n_context"] = session.n_context();
   report["n_threads"] = session.model().n_threads();
   report["seed"] = options.sampling.seed;

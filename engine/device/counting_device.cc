@@ -64,6 +64,7 @@ class CountingDevice : public Device {
   void copy_to_host(Stream&, void*, const void*, uint64_t) override {}
   void copy(Stream&, void*, const void*, uint64_t) override {}
   std::vector<ResidentOffer> resident_offers(const LinearStack&, bool) override { return {}; }
+  MeasuredRates measured_rates(gguf::TensorType) override { return {}; }
   void make_resident(Stream&, LinearStack&, const ResidentOffer&, std::byte*,
                      const std::function<void(uint64_t)>&) override {}
   void make_resident_in_place(Stream&, Linear&, const ResidentOffer&, std::byte*) override {}

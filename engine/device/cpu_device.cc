@@ -102,14 +102,26 @@ class CpuDevice : public Device {
       return offers;
     offers.push_back({form, form->bytes(matrix.n_outputs, matrix.n_inputs) * count, 0});
     if (!measured) return offers;
-    const FormRates& rates = rates_of(matrix.type);
+    const MeasuredRates rates = measured_rates(matrix.type);
     const double weights =
         static_cast<double>(count) * static_cast<double>(matrix.n_outputs) * static_cast<double>(matrix.n_inputs);
     for (ResidentOffer& offer : offers)
       offer.seconds =
-          std::max(static_cast<double>(offer.bytes) / bandwidth_,
-                   weights / (offer.form != nullptr ? rates.form_weights_a_second : rates.file_weights_a_second));
+          std::max(static_cast<double>(offer.bytes) / rates.bytes_per_second,
+                   weights / (offer.form != nullptr ? rates.form_weights_per_second : rates.weights_per_second));
     return offers;
+  }
+
+  MeasuredRates measured_rates(gguf::TensorType type) override {
+    if (bandwidth_ == 0) bandwidth_ = kernels::read_bandwidth(pool_);
+    auto [found, is_new] = rates_.try_emplace(type);
+    if (is_new) {
+      const kernels::ResidentForm* form = kernels::resident_form(type);
+      const bool has_form = form != nullptr && form->group_product.at(kernels::chosen_isa()) != nullptr;
+      found->second = {bandwidth_, kernels::product_rate(pool_, type, nullptr),
+                       has_form ? kernels::product_rate(pool_, type, form) : 0};
+    }
+    return found->second;
   }
 
   void make_resident(Stream&, LinearStack& stack, const ResidentOffer& offer, std::byte* to,
@@ -278,24 +290,10 @@ class CpuDevice : public Device {
     }
   }
 
-  struct FormRates {
-    double file_weights_a_second = 0, form_weights_a_second = 0;
-  };
-
-  // Measured on first use.
-  const FormRates& rates_of(gguf::TensorType type) {
-    if (bandwidth_ == 0) bandwidth_ = kernels::read_bandwidth(pool_);
-    auto [found, is_new] = rates_.try_emplace(type);
-    if (is_new)
-      found->second = {kernels::product_rate(pool_, type, nullptr),
-                       kernels::product_rate(pool_, type, kernels::resident_form(type))};
-    return found->second;
-  }
-
   kernels::ThreadPool pool_;
   bool eight_bit_;
   double bandwidth_ = 0;  // bytes a second; 0 until measured
-  std::map<gguf::TensorType, FormRates> rates_;
+  std::map<gguf::TensorType, MeasuredRates> rates_;
 };
 
 }  // namespace

@@ -97,6 +97,13 @@ struct ResidentOffer {
   double seconds = 0;
 };
 
+// How fast the device multiplies by one input, all its parts together. Measured on first use, in some tens of milliseconds.
+struct MeasuredRates {
+  double bytes_per_second = 0;         // read from memory
+  double weights_per_second = 0;       // of a type, from the caches
+  double form_weights_per_second = 0;  // in its resident form; 0: it has none
+};
+
 // The measures are short, so times this near count as equal. Then the later offer wins: it leaves the multiplier more time, which
 // hides what memory costs on top of its bandwidth.
 inline constexpr double kEqualOffers = 1.05;
@@ -117,6 +124,7 @@ class Device {
   // The ways in which the device can keep these blocks of a mapped file: a copy first, then other forms where it knows
   // any. `measured` asks for the times as well.
   virtual std::vector<ResidentOffer> resident_offers(const LinearStack& stack, bool measured) = 0;
+  virtual MeasuredRates measured_rates(gguf::TensorType type) = 0;
   // Makes the offer's form at `to`, 64-byte aligned device memory of offer.bytes, and turns the handle to it. on_bytes is
   // told how many bytes of the blocks are done.
   virtual void make_resident(Stream& stream, LinearStack& stack, const ResidentOffer& offer, std::byte* to,

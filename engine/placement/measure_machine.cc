@@ -5,28 +5,17 @@
 #include <exception>
 #include <thread>
 
+#include "engine/device/cpu_device.h"
 #include "engine/placement/memory.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/multiply.h"
 #include "kernels/cpu/rates.h"
 #include "kernels/format.h"
-#include "kernels/resident.h"
 
 namespace sluice::engine {
 namespace {
 
 constexpr int64_t kManyInputs = 64;
-
-KernelRates measure_kernels(kernels::ThreadPool& pool, gguf::TensorType type) {
-  const double n_threads = pool.n_threads();
-  KernelRates rates;
-  rates.weights_per_second = kernels::product_rate(pool, type, nullptr) / n_threads;
-  const kernels::ResidentForm* form = kernels::resident_form(type);
-  if (form != nullptr && form->group_product.at(kernels::chosen_isa()) != nullptr)
-    rates.form_weights_per_second = kernels::product_rate(pool, type, form) / n_threads;
-  rates.multiply_adds_per_second = kernels::product_rate(pool, type, nullptr, kManyInputs) / n_threads;
-  return rates;
-}
 
 // Passes a second over weights that do not fit in the caches, until `stop`.
 class Multiplying {
@@ -72,16 +61,26 @@ std::vector<gguf::TensorType> measured_types() {
   std::vector<gguf::TensorType> types;
   for (const kernels::Format& format : kernels::all_formats())
     if (format.row_group_product.at(kernels::chosen_isa()) != nullptr) types.push_back(format.type);
+  // Without vector kernels all formats are about as slow as this one.
+  if (types.empty()) types.push_back(gguf::TensorType::F32);
   return types;
 }
 
 Machine measure_cpu(uint32_t n_threads, std::span<const gguf::TensorType> types) {
-  kernels::ThreadPool pool(n_threads);
+  return measure_cpu(*make_cpu_device(n_threads, false, true), n_threads, types);
+}
+
+Machine measure_cpu(Device& device, uint32_t n_threads, std::span<const gguf::TensorType> types) {
   Machine machine;
   machine.ram_bytes = available_memory_bytes() + resident_bytes();
-  machine.ram_bytes_per_second = kernels::read_bandwidth(pool);
   machine.n_cores = n_threads;
-  for (const gguf::TensorType type : types) machine.kernels[type] = measure_kernels(pool, type);
+  kernels::ThreadPool pool(n_threads);
+  for (const gguf::TensorType type : types) {
+    const MeasuredRates rates = device.measured_rates(type);
+    machine.ram_bytes_per_second = rates.bytes_per_second;
+    machine.kernels[type] = {rates.weights_per_second / n_threads, rates.form_weights_per_second / n_threads,
+                             kernels::product_rate(pool, type, nullptr, kManyInputs) / n_threads};
+  }
   machine.attention_multiply_adds_per_second = kernels::attention_rate(pool) / n_threads;
   return machine;
 }

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/device/device.h"
 #include "engine/placement/disk.h"
 #include "engine/placement/machine.h"
 
@@ -16,6 +17,8 @@ std::vector<gguf::TensorType> measured_types();
 // Of this machine's cores and memory, in about a second with all types. RAM is what a process may use of it now. The disk's numbers
 // are left as they are, and no GPU is listed: none is measured.
 Machine measure_cpu(uint32_t n_threads, std::span<const gguf::TensorType> types);
+// The same of what the device has measured by now or measures for it.
+Machine measure_cpu(Device& device, uint32_t n_threads, std::span<const gguf::TensorType> types);
 
 // How fast a disk is, by some test: measure_reads() or measure_reads_in_folder() (engine/placement/disk.h).
 using DiskTest = std::function<ReadRate(const ReadTest& test)>;

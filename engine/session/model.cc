@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "engine/forward/forward.h"
 #include "engine/model/architecture.h"
+#include "engine/placement/measure_machine.h"
 #include "engine/placement/memory.h"
 #include "engine/placement/residency.h"
 #include "engine/session/session_memory.h"
@@ -27,6 +28,9 @@ struct Model::State {
   ResidentWeights resident;
   DiskStorage disk;
   std::unique_ptr<ForwardContext> context;
+  ModelWork work;
+  std::vector<GroupPlace> places;
+  std::optional<Machine> machine;
 };
 
 namespace {
@@ -106,8 +110,20 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
                                           " tokens but the embedding only " + std::to_string(spec.n_vocabulary) +
                                           " rows; the file is damaged or was put together wrongly.");
   const uint32_t n_threads = options.n_threads != 0 ? options.n_threads : kernels::usable_cores().default_threads();
-  auto state = std::make_unique<State>(State{options, n_threads, std::move(file), std::move(tokenizer), std::move(spec),
-                                             std::move(weights), 0, 0, ResidentWeights{}, DiskStorage{}, nullptr});
+  auto state = std::make_unique<State>(State{options,
+                                             n_threads,
+                                             std::move(file),
+                                             std::move(tokenizer),
+                                             std::move(spec),
+                                             std::move(weights),
+                                             0,
+                                             0,
+                                             ResidentWeights{},
+                                             DiskStorage{},
+                                             nullptr,
+                                             {},
+                                             {},
+                                             options.machine});
   std::unique_ptr<Device> device =
       make_cpu_device(n_threads, options.pin_threads, options.activations == ActivationPrecision::Int8);
   const uint64_t total = tensor_bytes(state->file);
@@ -119,13 +135,16 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
   state->ram_budget_bytes = budget.ram_bytes;
   std::unique_ptr<WeightStore> store;
   if (wants_disk(options.store, budget, total)) {
-    store = open_disk_storage(state->disk, *device, path, state->file, state->weights, options, budget);
+    store = open_disk_storage(state->disk, *device, path, state->file, state->spec, state->weights, options, budget);
+    state->work = std::move(state->disk.work);
+    state->places = std::move(state->disk.places);
   } else {
-    const std::vector<ChosenForm> forms =
-        choose_forms(state->weights, offers_of(*device), options.residency,
-                     budget.weight_bytes - std::min(total, budget.weight_bytes));
-    state->resident = make_resident(*device, *device->make_stream(), forms,
-                                    [&](uint64_t done, uint64_t) { progress.done(done); });
+    const std::vector<ChosenForm> forms = choose_forms(state->weights, offers_of(*device), options.residency,
+                                                       budget.weight_bytes - std::min(total, budget.weight_bytes));
+    state->resident =
+        make_resident(*device, *device->make_stream(), forms, [&](uint64_t done, uint64_t) { progress.done(done); });
+    state->work = work_of(state->spec, state->weights, options.session.cache, nullptr);
+    state->places = places_in_ram(state->work);
   }
   const bool is_mapped = store == nullptr;
   state->context = std::make_unique<ForwardContext>(std::move(device), state->spec, state->weights,
@@ -169,6 +188,26 @@ uint64_t Model::session_bytes() const {
 }
 StoreStatistics Model::store_statistics() const {
   return state_->context->store->statistics();
+}
+const ModelWork& Model::work() const {
+  return state_->work;
+}
+std::span<const GroupPlace> Model::places() const {
+  return state_->places;
+}
+const Machine& Model::machine() const {
+  // A disk that nobody has measured: an ordinary one.
+  constexpr double kAssumedDisk = 2e9, kAssumedShare = 0.8;
+  if (!state_->machine) {
+    std::vector<gguf::TensorType> types;
+    for (const WeightGroup& group : state_->work.groups)
+      for (const MatrixWork& matrix : group.matrices)
+        if (std::ranges::find(types, matrix.type) == types.end()) types.push_back(matrix.type);
+    state_->machine = measure_cpu(state_->context->device, state_->n_threads, types);
+    state_->machine->disk_bytes_per_second = kAssumedDisk;
+    state_->machine->cpu_share_beside_disk = kAssumedShare;
+  }
+  return *state_->machine;
 }
 ForwardContext& Model::forward_context() const {
   return *state_->context;

@@ -16,7 +16,7 @@ static std::string mebibytes(uint64_t bytes) {
 }
 
 std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, Device& device, const std::filesystem::path& path,
-                                               const gguf::File& file, ModelWeights& weights,
+                                               const gguf::File& file, const ModelSpec& spec, ModelWeights& weights,
                                                const ModelOptions& options, const MemoryBudget& budget) {
   std::vector<std::filesystem::path> paths;
   for (const gguf::Shard& shard : file.shards()) paths.push_back(shard.path);
@@ -48,6 +48,8 @@ std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, Device& dev
   all += kept_dense_bytes(inventory, block_bytes) - dense_bytes(inventory, block_bytes);
   const uint64_t prompt_bytes = options.store.store_bytes > 0 ? options.store.prompt_bytes : budget.prompt_bytes;
   const StorePlan plan = plan_store(inventory, n_batch, std::min(bytes, all), prompt_bytes, block_bytes);
+  storage.work = work_of(spec, weights, options.session.cache, &inventory);
+  storage.places = places_in_store(storage.work, inventory, plan);
   DiskStoreOptions store_options{options.store.policy, options.store.guesses, {}};
   if (!options.store.heat_folder.empty())
     store_options.heat = read_heat(heat_path(options.store.heat_folder, storage.model_key), storage.model_key);

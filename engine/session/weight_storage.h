@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "engine/placement/budget.h"
+#include "engine/placement/plan.h"
 #include "engine/store/disk_store.h"
 
 namespace sluice::engine {
@@ -15,11 +16,13 @@ namespace sluice::engine {
 struct DiskStorage {
   std::unique_ptr<DiskFiles> files;
   uint64_t model_key = 0;  // of what is in the file, for heat
+  ModelWork work;          // with the forms that dense weights take
+  std::vector<GroupPlace> places;
 };
 
-// Throws Error(OutOfMemory) when the budget holds no store at all.
+// `spec` is that of the weights. Throws Error(OutOfMemory) when the budget holds no store at all.
 std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, Device& device, const std::filesystem::path& path,
-                                               const gguf::File& file, ModelWeights& weights,
+                                               const gguf::File& file, const ModelSpec& spec, ModelWeights& weights,
                                                const ModelOptions& options, const MemoryBudget& budget);
 
 // Writes what the store has learned where the options say; failing is no error.

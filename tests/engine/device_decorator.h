@@ -33,6 +33,7 @@ class DeviceDecorator : public engine::Device {
   std::vector<engine::ResidentOffer> resident_offers(const engine::LinearStack& stack, bool measured) override {
     return inner_->resident_offers(stack, measured);
   }
+  engine::MeasuredRates measured_rates(gguf::TensorType type) override { return inner_->measured_rates(type); }
   void make_resident(Stream& stream, engine::LinearStack& stack, const engine::ResidentOffer& offer, std::byte* to,
                      const std::function<void(uint64_t done)>& on_bytes) override {
     inner_->make_resident(stream, stack, offer, to, on_bytes);

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 #include <limits>
+#include <stdexcept>
 #include <thread>
 #include <unordered_map>
 
@@ -15,15 +16,11 @@
 
 namespace sluice::engine {
 
-struct ModelSpec {};
-class ForwardContext {};
-
 struct Model::State {
   gguf::File file;
   tokenizer::Tokenizer tokenizer;
   ModelOptions options;
   ModelSpec spec;
-  mutable ForwardContext forward_context;
 };
 
 Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -33,7 +30,7 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
   gguf::File file = gguf::File::open(path);
   tokenizer::Tokenizer tokenizer = tokenizer::Tokenizer::from_metadata(file.metadata(), {options.pre_tokenizer});
   if (options.on_progress) options.on_progress(1, 1);
-  auto state = std::make_unique<State>(State{std::move(file), std::move(tokenizer), options, {}, {}});
+  auto state = std::make_unique<State>(State{std::move(file), std::move(tokenizer), options, {}});
   return std::shared_ptr<const Model>(new Model(std::move(state)));
 }
 
@@ -70,8 +67,19 @@ uint64_t Model::session_bytes() const {
 StoreStatistics Model::store_statistics() const {
   return {};
 }
+const ModelWork& Model::work() const {
+  static const ModelWork kNone;
+  return kNone;
+}
+std::span<const GroupPlace> Model::places() const {
+  return {};
+}
+const Machine& Model::machine() const {
+  static const Machine kNone;
+  return kNone;
+}
 ForwardContext& Model::forward_context() const {
-  return state_->forward_context;
+  throw std::logic_error("An engine without a model has no forward pass.");
 }
 
 struct Session::State {

@@ -1,0 +1,58 @@
+// Predictions for a run against what happened.
+
+#include <algorithm>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace sluice::engine {
+
+static RunFacts facts_of(const Usage& usage, uint32_t n_threads, double tokens_per_second, double n_positions,
+                         uint64_t n_tokens) {
+  const StoreStatistics& store = usage.store;
+  RunFacts facts;
+  facts.tokens_per_second = tokens_per_second;
+  facts.n_positions = n_positions;
+  const auto asked = static_cast<double>(store.n_hits + store.n_guessed + store.n_misses);
+  facts.has_experts_found = asked > 0;
+  // What a guess brought was read all the same.
+  if (asked > 0) facts.experts_in_memory = static_cast<double>(store.n_hits) / asked;
+  if (n_tokens > 0) facts.disk_bytes = static_cast<double>(store.bytes_read) / static_cast<double>(n_tokens);
+  if (store.disk_busy_seconds > 0)
+    facts.disk_bytes_per_second = static_cast<double>(store.bytes_read) / store.disk_busy_seconds;
+  facts.cpu_busy = usage.cpu_busy(n_threads);
+  facts.waiting = usage.waiting();
+  return facts;
+}
+
+// Where weights were before the first pass of a store that reads the disk.
+static std::vector<GroupPlace> all_on_disk(std::span<const GroupPlace> places) {
+  std::vector<GroupPlace> cold(places.begin(), places.end());
+  for (GroupPlace& place : cold) {
+    place.n_disk += place.n_ram;
+    place.n_ram = 0;
+  }
+  return cold;
+}
+
+RunComparison compare_with_prediction(const Model& model, const Statistics& statistics) {
+  const auto n_prompt = static_cast<double>(statistics.prompt_tokens);
+  const auto n_generated = static_cast<double>(statistics.generated_tokens);
+  const uint64_t n_evaluated = statistics.prompt_tokens - statistics.cached_tokens;
+  Machine machine = model.machine();
+  machine.n_cores = model.n_threads();
+  const uint32_t n_batch =
+      static_cast<uint32_t>(std::max<uint64_t>(1, std::min<uint64_t>(model.options().session.n_batch, n_evaluated)));
+  // A prompt that found memory empty brought what stays.
+  const StoreStatistics& store = statistics.prefill.store;
+  const bool is_cold = store.reads_disk && 2 * store.dense_read_bytes > store.dense_kept_bytes;
+  const std::vector<GroupPlace> cold = all_on_disk(model.places());
+  const RunFacts prefill =
+      facts_of(statistics.prefill, model.n_threads(), statistics.prefill_tokens_per_second(), 0, n_evaluated);
+  const RunFacts decode = facts_of(statistics.decode, model.n_threads(), statistics.decode_tokens_per_second(),
+                                   n_prompt + n_generated / 2, std::max<uint64_t>(1, statistics.generated_tokens) - 1);
+  return {compare_prefill(model.work(), is_cold ? std::span<const GroupPlace>(cold) : model.places(), machine, n_batch, prefill),
+          compare_decode(model.work(), model.places(), machine, decode)};
+}
+
+}  // namespace sluice::engine

@@ -1,0 +1,76 @@
+#include "tools/plan_file.h"
+
+#include <array>
+#include <string>
+
+#include "engine/error.h"
+#include "tools/exit_codes.h"
+#include "tools/json_file.h"
+#include "tools/text_format.h"
+
+namespace sluice::tools {
+
+using nlohmann::json;
+
+static constexpr const char* kHelp = "`sluice plan MODEL --json > FILE` writes one";
+
+// The index of the word at `name`.
+static size_t word(const JsonFile& file, const json& object, const std::string& name,
+                   std::span<const char* const> words) {
+  const std::string text = file.text(object, name);
+  std::string listed;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (text == words[i]) return i;
+    listed += (i > 0 ? ", " : "") + std::string(words[i]);
+  }
+  file.refuse("'" + name + "' is '" + printable(text, 60) + "'", "one of " + listed);
+}
+
+void obey_plan(const std::filesystem::path& path, ModelFlags& flags) {
+  const JsonFile file(path, "plan", kHelp);
+  const json& fits = file.member(file.content(), "fits");
+  if (!fits.is_boolean()) file.refuse("'fits' is neither true nor false", "one of them");
+  if (!fits.get<bool>())
+    throw engine::Error(
+        engine::Error::Kind::OutOfMemory,
+        "The plan " + printable(path.string()) +
+            " says that the model does not fit; plan with more memory (--ram) or a shorter context (-c).");
+  const json& run = file.member(file.content(), "run");
+  if (!run.is_object()) file.refuse("'run' is no object", "one");
+  if (file.number(run, "vram_bytes", 0, 1e18) > 0)
+    throw engine::Error(engine::Error::Kind::Device,
+                        "The plan " + printable(path.string()) +
+                            " puts weights into the memory of a GPU, and this program runs on the CPU; plan without "
+                            "one: sluice plan MODEL --vram 0.");
+  static constexpr std::array kCaches = {"f16", "bf16", "q8_0", "f32"};
+  static constexpr std::array kCacheTypes = {engine::CacheType::F16, engine::CacheType::BF16, engine::CacheType::Q8_0,
+                                             engine::CacheType::F32};
+  static constexpr std::array kForms = {"auto", "file", "fast"};
+  static constexpr std::array kStores = {"mapped", "disk"};
+  flags.session.n_context = static_cast<uint32_t>(file.number(run, "n_context", 1, 1 << 28));
+  flags.session.n_batch = static_cast<uint32_t>(file.number(run, "n_batch", 1, 1 << 20));
+  flags.session.cache = kCacheTypes[word(file, run, "cache", kCaches)];
+  flags.model.residency = static_cast<engine::Residency>(word(file, run, "resident", kForms));
+  flags.model.store.storage = word(file, run, "store", kStores) == 0 ? engine::Storage::Mapped : engine::Storage::Disk;
+  flags.model.store.ram_bytes = static_cast<uint64_t>(file.number(run, "ram_bytes", 1, 1e18));
+  flags.planned_bytes =
+      static_cast<uint64_t>(file.number(file.member(file.content(), "model"), "tensor_bytes", 1, 1e18));
+}
+
+uint64_t tensor_bytes(const gguf::File& file) {
+  uint64_t bytes = 0;
+  for (const gguf::Tensor& tensor : file.tensors()) bytes += tensor.bytes;
+  return bytes;
+}
+
+void check_planned_model(const ModelFlags& flags) {
+  if (flags.planned_bytes == 0) return;
+  const uint64_t bytes = tensor_bytes(gguf::File::open(flags.path, gguf::Mapping::DirectoryOnly));
+  if (bytes == flags.planned_bytes) return;
+  throw UsageError("the plan is for another model than " + printable(flags.path) +
+                   format("; found %llu bytes of weights, expected %llu; plan this one",
+                          static_cast<unsigned long long>(bytes),
+                          static_cast<unsigned long long>(flags.planned_bytes)));
+}
+
+}  // namespace sluice::tools
