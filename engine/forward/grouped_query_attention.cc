@@ -39,6 +39,10 @@ void grouped_query_attention(ForwardContext& context, const Batch& batch, uint32
                                  {&weights.value, input.get(), nullptr, value}};
   device.multiply(stream, projections);
 
+  if (spec.has_head_norms) {
+    device.rms_norm(stream, query, weights.query_norm, context.spec.norm_epsilon, query);
+    device.rms_norm(stream, key, weights.key_norm, context.spec.norm_epsilon, key);
+  }
   device.rope(stream, query, spec.n_heads, spec.key_size, context.rope.pairs, batch.cosines, batch.sines);
   device.rope(stream, key, spec.n_kv_heads, spec.key_size, context.rope.pairs, batch.cosines, batch.sines);
   store_rows(context, batch, layer, 0, key);

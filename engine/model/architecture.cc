@@ -18,6 +18,8 @@ struct Architecture {
 constexpr std::array kArchitectures = {
     Architecture{"deepseek2", describe_deepseek2},
     Architecture{"llama", describe_llama},
+    Architecture{"qwen3", describe_qwen3},
+    Architecture{"qwen3moe", describe_qwen3moe},
 };
 
 // More layers than any published model has; a hostile count must not make us allocate.

@@ -19,6 +19,8 @@ std::vector<std::string> known_architectures();
 
 // One function an architecture, in engine/model/architectures/.
 ModelSpec describe_llama(const MetadataReader& reader);
+ModelSpec describe_qwen3(const MetadataReader& reader);
+ModelSpec describe_qwen3moe(const MetadataReader& reader);
 ModelSpec describe_deepseek2(const MetadataReader& reader);
 
 // What all architectures share: sizes, norm epsilon, rotation parameters with their scaling, and `block_count` empty

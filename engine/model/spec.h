@@ -19,6 +19,7 @@ struct GroupedQuerySpec {
   int64_t key_size = 0;    // of a head
   int64_t value_size = 0;  // of a head
   float scale = 1;         // of the scores, 1/sqrt(key_size) as a rule
+  bool has_head_norms = false;  // each head of a query and key is normed before it turns
 };
 
 // Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): keys and values of all heads are up-projections of one

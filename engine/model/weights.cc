@@ -52,6 +52,10 @@ class Binder {
     w.key = linear(layer + "attn_k", spec_.n_embedding, a.n_kv_heads * a.key_size);
     w.value = linear(layer + "attn_v", spec_.n_embedding, a.n_kv_heads * a.value_size);
     w.output = linear(layer + "attn_output", a.n_heads * a.value_size, spec_.n_embedding);
+    if (a.has_head_norms) {
+      w.query_norm = vector(layer + "attn_q_norm.weight", a.key_size);
+      w.key_norm = vector(layer + "attn_k_norm.weight", a.key_size);
+    }
     return w;
   }
 

@@ -12,6 +12,7 @@ namespace sluice::engine {
 
 struct GroupedQueryWeights {
   Linear query, key, value, output;
+  Vector query_norm, key_norm;  // [key_size], where heads are normed
 };
 
 struct LatentWeights {

@@ -71,6 +71,8 @@ uint64_t vector_bytes(const ModelWeights& weights) {
     bytes += bytes_of_vector(layer.attention_norm) + bytes_of_vector(layer.ffn_norm);
     if (const auto* latent = std::get_if<LatentWeights>(&layer.attention))
       bytes += bytes_of_vector(latent->query_norm) + bytes_of_vector(latent->latent_norm);
+    if (const auto* grouped = std::get_if<GroupedQueryWeights>(&layer.attention))
+      bytes += bytes_of_vector(grouped->query_norm) + bytes_of_vector(grouped->key_norm);
     if (const auto* experts = std::get_if<ExpertsWeights>(&layer.ffn)) bytes += bytes_of_vector(experts->router_bias);
   }
   return bytes;

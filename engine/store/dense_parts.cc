@@ -91,6 +91,10 @@ void add_vector(std::vector<SmallWeight>& small, const TensorFinder& finder, Vec
 void add_small(StoreInventory& inventory, const TensorFinder& finder, LayerWeights& layer) {
   add_vector(inventory.small, finder, layer.attention_norm);
   add_vector(inventory.small, finder, layer.ffn_norm);
+  if (auto* grouped = std::get_if<GroupedQueryWeights>(&layer.attention)) {
+    add_vector(inventory.small, finder, grouped->query_norm);
+    add_vector(inventory.small, finder, grouped->key_norm);
+  }
   if (auto* latent = std::get_if<LatentWeights>(&layer.attention)) {
     add_vector(inventory.small, finder, latent->query_norm);
     add_vector(inventory.small, finder, latent->latent_norm);

@@ -188,7 +188,7 @@ std::span<const Preset> presets() {
        {"all=Q4_K", "experts=IQ1_S"}},
       {"v2-lite", "DeepSeek-V2-Lite, 16 B weights", v2_lite(), {"all=Q4_K", "output=Q6_K"}},
       {"qwen3-30b-a3b",
-       "Qwen3-30B-A3B (for other engines: sluice does not run qwen3moe yet)",
+       "Qwen3-30B-A3B",
        qwen3_moe(2048, 48, 32, 6144, 768),
        {"all=Q4_K", "output=Q6_K"}},
       {"llama-1b", "TinyLlama, 1.1 B weights", llama(2048, 22, 4, 5632), {"all=Q4_K", "output=Q6_K"}},
