@@ -4,23 +4,19 @@
 //
 //   expert_policies [tokens]
 //
-// Routing: every layer has its favourites, experts chosen with weights 1 / rank^skew. A token keeps an expert of the token before
-// with some probability (locality), and every 256 tokens the subject changes: a share of the experts of each layer swap their ranks.
-// Heat is learned from as many tokens of other subjects before.
+// engine/traces/made_up_routing.h tells how routing is made up. Heat is learned from as many tokens of other subjects before.
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
 #include <map>
-#include <random>
 #include <set>
 #include <vector>
 
 #include "engine/store/expert_slots.h"
 #include "engine/store/policy.h"
+#include "engine/traces/made_up_routing.h"
 
 namespace {
 
@@ -28,45 +24,23 @@ using sluice::engine::ExpertNumber;
 using sluice::engine::ExpertSlots;
 using sluice::engine::PolicyKind;
 using sluice::engine::SlotNumber;
+using sluice::engine::traces::MadeUpRouting;
+using sluice::engine::traces::RoutingRecipe;
 
-constexpr uint32_t kLayers = 58, kExperts = 256, kChosen = 8;
-constexpr int kSubjectTokens = 256;
-
-struct Routing {
-  double skew = 0;      // of the favourites: 0 is uniform
-  double locality = 0;  // of keeping an expert from one token to the next
-  double drift = 0;     // share of the experts whose ranks change with the subject
-};
+constexpr uint32_t kLayers = 58, kExperts = 256;
 
 // For each token and layer the chosen experts.
 using Trace = std::vector<std::vector<ExpertNumber>>;
 
-Trace make_trace(const Routing& routing, int n_tokens, unsigned seed) {
-  std::mt19937 random(seed);
-  std::vector<double> weights(kExperts);
-  for (uint32_t rank = 0; rank < kExperts; ++rank) weights[rank] = 1 / std::pow(rank + 1, routing.skew);
-  std::discrete_distribution<uint32_t> draw_rank(weights.begin(), weights.end());
-  std::uniform_real_distribution<double> chance;
-  std::vector<std::vector<uint32_t>> by_rank(kLayers, std::vector<uint32_t>(kExperts));
-  for (auto& experts : by_rank) {
-    for (uint32_t i = 0; i < kExperts; ++i) experts[i] = i;
-    std::shuffle(experts.begin(), experts.end(), random);
-  }
-  std::vector<std::vector<uint32_t>> last(kLayers);
+Trace make_trace(const RoutingRecipe& recipe, int n_tokens) {
+  MadeUpRouting routing(recipe);
   Trace trace;
   for (int token = 0; token < n_tokens; ++token) {
-    if (token % kSubjectTokens == 0)
-      for (auto& experts : by_rank)
-        for (int swap = 0; swap < static_cast<int>(routing.drift * kExperts / 2); ++swap)
-          std::swap(experts[random() % kExperts], experts[random() % kExperts]);
+    const auto pass = routing.next();
     for (uint32_t layer = 0; layer < kLayers; ++layer) {
-      std::set<uint32_t> chosen;
-      for (const uint32_t expert : last[layer])
-        if (chance(random) < routing.locality) chosen.insert(expert);
-      while (chosen.size() < kChosen) chosen.insert(by_rank[layer][draw_rank(random)]);
-      last[layer].assign(chosen.begin(), chosen.end());
       std::vector<ExpertNumber> numbers;
-      for (const uint32_t expert : chosen) numbers.push_back(layer * kExperts + expert);
+      for (const uint16_t expert : pass.experts(routing.header(), 0, layer))
+        numbers.push_back(layer * kExperts + expert);
       trace.push_back(std::move(numbers));
     }
   }
@@ -150,19 +124,26 @@ int main(int n_arguments, char** arguments) {
     std::fprintf(stderr, "expert_policies: the number of tokens must be 2 or more\n");
     return 2;
   }
-  const Routing routings[] = {{0, 0, 0}, {0, 0.3, 0},   {0.5, 0, 0}, {0.5, 0.3, 0.5},
-                              {1, 0, 0}, {1, 0.3, 0.5}, {1, 0.3, 1}, {1.5, 0.3, 0.5}};
+  struct Order {
+    double skew, locality, drift;
+  };
+  const Order orders[] = {{0, 0, 0}, {0, 0.3, 0},   {0.5, 0, 0}, {0.5, 0.3, 0.5},
+                          {1, 0, 0}, {1, 0.3, 0.5}, {1, 0.3, 1}, {1.5, 0.3, 0.5}};
   std::printf(
       "| skew | locality | drift | in memory | lru | lfu | static | hybrid | best possible "
       "|\n|---|---|---|---|---:|---:|---:|---:|---:|\n");
-  for (const Routing& routing : routings) {
-    const Trace all = make_trace(routing, 2 * n_tokens, 1);
+  for (const Order& order : orders) {
+    RoutingRecipe recipe{.n_layers = kLayers, .n_experts = kExperts};
+    recipe.skew = order.skew;
+    recipe.locality = order.locality;
+    recipe.drift = order.drift;
+    const Trace all = make_trace(recipe, 2 * n_tokens);
     const auto middle = all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2);
     const std::vector<float> heat = heat_of({all.begin(), middle});
     const Trace trace(middle, all.end());
     for (const double share : {0.1, 0.3, 0.6, 0.9}) {
       const auto n_slots = static_cast<uint32_t>(share * kLayers * kExperts);
-      std::printf("| %.1f | %.1f | %.1f | %.0f%% |", routing.skew, routing.locality, routing.drift, 100 * share);
+      std::printf("| %.1f | %.1f | %.1f | %.0f%% |", order.skew, order.locality, order.drift, 100 * share);
       for (const PolicyKind kind : sluice::engine::kPolicies)
         std::printf(" %.1f%% |", 100 * hit_rate(trace, kind, heat, n_slots));
       std::printf(" %.1f%% |\n", 100 * best_hit_rate(trace, n_slots));

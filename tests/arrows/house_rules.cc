@@ -30,14 +30,16 @@ const Rules& house_rules() {
                 "engine/options.h", "kernels/", "gguf/"}},
               // Files made up for measuring, which nothing in the engine knows of.
               {"engine/synthetic/", {"engine/synthetic/", "engine/error.h", "kernels/", "gguf/"}},
+              // What routers chose, as values and files; the session records it.
+              {"engine/traces/", {"engine/traces/", "engine/error.h", "kernels/"}},
               // The C API stands outside of the engine's door.
               {"engine/capi/",
                {"engine/capi/", "engine/engine.h", "engine/error.h", "engine/options.h", "engine/session/sampler.h",
                 "tokenizer/", "gguf/", "include/sluice.h"}},
               {"engine/",
                {"engine/engine.h", "engine/error.h", "engine/options.h", "engine/model/", "engine/device/",
-                "engine/store/", "engine/forward/", "engine/placement/", "engine/session/", "tokenizer/", "kernels/",
-                "gguf/"}},
+                "engine/store/", "engine/forward/", "engine/placement/", "engine/session/", "engine/traces/",
+                "tokenizer/", "kernels/", "gguf/"}},
 
               {"tools/", {"tools/", "engine/", "tokenizer/", "kernels/", "gguf/"}},
               {"bench/", {"bench/", "engine/", "tokenizer/", "kernels/", "gguf/"}},
