@@ -22,6 +22,7 @@
 #include "engine/placement/machine.h"
 #include "engine/session/sampler.h"
 #include "engine/store/statistics.h"
+#include "engine/traces/trace.h"
 #include "gguf/file.h"
 #include "tokenizer/tokenizer.h"
 
@@ -71,6 +72,9 @@ class Model {
   uint64_t ram_budget_bytes() const;  // what it was opened to stay within
   uint64_t session_bytes() const;     // kept free of weights for a session
   StoreStatistics store_statistics() const;
+  // What traces of it begin with. Throws Error(Usage) when no layer has experts, and Error(BadFile) when layers have different
+  // numbers of them.
+  traces::TraceHeader trace_header() const;
 
   // For predictions: what it asks of the machine, where its weights lie, and what the machine can do (measured on first use where
   // the options do not tell).
@@ -116,6 +120,11 @@ class Session {
   // were kept. At least the last token is evaluated again when everything matched, so that logits() is valid. When
   // cancelled, tokens() shows how far it came.
   size_t rewrite(std::span<const TokenId> tokens, const Progress& progress = {});
+
+  // From now on hands out what the routers chose for every pass of this session (not of its forks), once the pass is done; a
+  // cancelled one is not told of. What `on_pass` throws comes out of append(), whose tokens stay. Empty: no more. The model must have
+  // experts. Throws as trace_header() does.
+  void record_routing(std::function<void(const traces::Pass&)> on_pass);
 
   // Forgets all but the first n tokens. logits() is invalid until the next append().
   void truncate(size_t n_tokens);

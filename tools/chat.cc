@@ -42,11 +42,12 @@ struct ChatFlags {
 
 class Chat {
  public:
-  Chat(ChatFlags& flags, std::shared_ptr<const engine::Model> model, ChatTemplate chat_template)
-      : flags_(flags),
-        model_(std::move(model)),
-        template_(chat_template),
-        session_(open_session(model_, flags.model)) {}
+  // trace: null, or it outlives the chat.
+  Chat(ChatFlags& flags, std::shared_ptr<const engine::Model> model, ChatTemplate chat_template,
+       engine::traces::TraceWriter* trace)
+      : flags_(flags), model_(std::move(model)), template_(chat_template), session_(open_session(model_, flags.model)) {
+    record_trace(session_, trace);
+  }
 
   // Until /bye or the end of input. Returns the exit status.
   int talk();
@@ -313,10 +314,11 @@ int Chat::talk() {
 }
 
 static int chat(ChatFlags& flags) {
+  const auto trace = open_trace(flags.model);
   auto model = open_model(flags.model);
   settle_sampling(flags.sampling, model->vocabulary_size());
   ChatTemplate chat_template = choose_template(*model, flags.chat_template);
-  Chat chat(flags, model, chat_template);
+  Chat chat(flags, model, chat_template, trace.get());
   if (!flags.load.empty()) chat.conversation().load(flags.load);
   if (!flags.system.empty()) chat.conversation().set_system(flags.system);
   if (stdin_is_terminal()) {

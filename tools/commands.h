@@ -18,6 +18,7 @@ Action prepare_inspect(CLI::App& app);
 Action prepare_tokenize(CLI::App& app);
 Action prepare_bench(CLI::App& app);
 Action prepare_synth(CLI::App& app);
+Action prepare_trace(CLI::App& app);
 Action prepare_logits(CLI::App& app);
 Action prepare_doctor(CLI::App& app);
 Action prepare_plan(CLI::App& app);

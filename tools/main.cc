@@ -37,6 +37,7 @@ static constexpr std::array kCommands = {
     Command{"bench", "Measure tokens a second of prefill and decode", prepare_bench},
     Command{"plan", "Say what of a model goes where and how fast it will be, before loading it", prepare_plan},
     Command{"synth", "Write a model file with random weights, to measure with", prepare_synth},
+    Command{"trace", "Show what a trace of routing holds, or make one up", prepare_trace},
     Command{"doctor", "Show what this machine has and allows, and measure its memory and disk", prepare_doctor},
     Command{"logits", "Write the logits of every token of a text, or compare them with others", prepare_logits},
 };

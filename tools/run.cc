@@ -38,6 +38,7 @@ Examples:
   sluice run model.gguf -p "The capital of France is" -n 32 --greedy
   sluice run model.gguf --chat -p "Why is the sky blue?" --system "Answer in one sentence."
   cat letter.txt | sluice run model.gguf --chat --json
+  sluice run model.gguf -p "Why?" --trace why.trace && sluice trace why.trace
 )";
 
 struct RunFlags {
@@ -114,6 +115,7 @@ static int run(const CLI::App& app, RunFlags& flags) {
     sample_for_a_story(app, flags.sampling.options.sampling);
   }
 
+  const auto trace = open_trace(flags.model);
   auto model = open_model(flags.model);
   settle_sampling(flags.sampling, model->vocabulary_size());
   engine::GenerateOptions& options = flags.sampling.options;
@@ -135,6 +137,7 @@ static int run(const CLI::App& app, RunFlags& flags) {
   }
 
   engine::Session session = open_session(model, flags.model);
+  record_trace(session, trace.get());
   bool begun = chat || flags.no_echo || flags.json;
   char last = '\n';
   auto print = [&](std::string_view text) {

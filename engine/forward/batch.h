@@ -39,7 +39,8 @@ void latent_attention(ForwardContext& context, const Batch& batch, uint32_t laye
 // The feed-forward part: out = ffn(x), x normed.
 void dense_ffn(ForwardContext& context, const DenseWeights& weights, const Input& x, Rows out);
 // residual: what the layer will add to, for guessing what the next layer chooses.
-void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, Rows x, Rows out);
+void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, Rows x, Rows out,
+                 const RoutingObserver& on_routing);
 
 // Writes the batch's rows [n_rows, cache columns] into the cache `cache_index` of the layer.
 void store_rows(ForwardContext& context, const Batch& batch, uint32_t layer, size_t cache_index, Rows x);

@@ -127,7 +127,8 @@ std::vector<int32_t> guess_next(ForwardContext& context, uint32_t next_layer, Ro
 
 }  // namespace
 
-void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, Rows x, Rows out) {
+void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, Rows x, Rows out,
+                 const RoutingObserver& on_routing) {
   Device& device = context.device;
   Stream& stream = *context.stream;
   const auto& spec = std::get<ExpertsSpec>(context.spec.layers[layer].ffn);
@@ -143,6 +144,7 @@ void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, Rows x,
   std::vector<float> expert_weights(n_pairs);
   device.route(stream, spec.router, router_logits, weights.router_bias ? &weights.router_bias : nullptr, ids,
                expert_weights);
+  if (on_routing) on_routing(layer, ids, expert_weights);
 
   const Grouping grouping = group_by_expert(ids, spec.router.n_chosen, spec.router.n_experts);
   const auto request = context.store->begin(layer, grouping.expert_ids, grouping.n_rows);

@@ -74,19 +74,21 @@ void dense_ffn(ForwardContext& context, const DenseWeights& weights, const Input
 }
 
 // x: normed; residual: what the layer adds to, for guessing what comes after it.
-static void feed_forward(ForwardContext& context, uint32_t layer, Rows residual, Rows x, Rows out) {
+static void feed_forward(ForwardContext& context, uint32_t layer, Rows residual, Rows x, Rows out,
+                         const RoutingObserver& on_routing) {
   const LayerWeights& weights = context.weights.layers[layer];
   const PartLease lease(*context.store, feed_forward_part(layer));
   if (const auto* dense = std::get_if<DenseWeights>(&weights.ffn)) {
     const auto input = context.device.prepare(*context.stream, x);
     dense_ffn(context, *dense, *input, out);
   } else {
-    experts_ffn(context, layer, residual, x, out);
+    experts_ffn(context, layer, residual, x, out, on_routing);
   }
 }
 
 // Returns false when cancelled.
-static bool run_layers(ForwardContext& context, const Batch& batch, Rows x, const std::function<bool()>& cancelled) {
+static bool run_layers(ForwardContext& context, const Batch& batch, Rows x, const std::function<bool()>& cancelled,
+                       const RoutingObserver& on_routing) {
   Device& device = context.device;
   Stream& stream = *context.stream;
   const float epsilon = context.spec.norm_epsilon;
@@ -102,7 +104,7 @@ static bool run_layers(ForwardContext& context, const Batch& batch, Rows x, cons
     }
     device.add(stream, x, change);
     device.rms_norm(stream, x, weights.ffn_norm, epsilon, normed);
-    feed_forward(context, layer, x, normed, change);
+    feed_forward(context, layer, x, normed, change, on_routing);
     device.add(stream, x, change);
   }
   return true;
@@ -130,7 +132,7 @@ static void compute_logits(ForwardContext& context, const Batch& batch, Rows x, 
 }
 
 bool forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
-             float* logits, const std::function<bool()>& cancelled) {
+             float* logits, const std::function<bool()>& cancelled, const RoutingObserver& on_routing) {
   if (rows.empty()) return true;
   Batch batch = arrange(rows, sequences);
   for (const BatchSequence& sequence : batch.sequences) sequence.state->reserve(*context.stream, sequence.n_rows);
@@ -145,7 +147,7 @@ bool forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<
   const Rows x = context.workspace.rows(batch.n_rows(), context.spec.n_embedding);
   const EmbeddingRows embedding = context.store->embedding(batch.tokens);
   context.device.embed(*context.stream, embedding.table, embedding.rows, x);
-  if (!run_layers(context, batch, x, cancelled)) {
+  if (!run_layers(context, batch, x, cancelled, on_routing)) {
     context.device.synchronize(*context.stream);
     for (const BatchSequence& sequence : batch.sequences) sequence.state->truncate(sequence.first_position);
     return false;

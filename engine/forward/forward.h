@@ -43,11 +43,16 @@ struct BatchRow {
   bool wants_logits = false;
 };
 
+// Told what each layer's router chose, in the order of the layers: [rows, used] expert ids and the weights of their outputs,
+// valid during the call.
+using RoutingObserver =
+    std::function<void(uint32_t layer, std::span<const int32_t> expert_ids, std::span<const float> weights)>;
+
 // Evaluates the rows and appends them to their sequences. Rows of one sequence come in order, and are consecutive in
 // the batch; the first of them takes the position after the sequence's last. logits: host memory, one row of
 // n_vocabulary for each row that wants them. `cancelled` is asked before every layer, unless it is empty; when it says
-// yes, forward() returns false. When it does, or throws, no sequence has grown.
+// yes, forward() returns false. When it does, or throws, no sequence has grown. `on_routing` may be empty, too.
 bool forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
-             float* logits, const std::function<bool()>& cancelled = {});
+             float* logits, const std::function<bool()>& cancelled = {}, const RoutingObserver& on_routing = {});
 
 }  // namespace sluice::engine

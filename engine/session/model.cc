@@ -10,6 +10,7 @@
 #include "engine/placement/measure_machine.h"
 #include "engine/placement/memory.h"
 #include "engine/placement/residency.h"
+#include "engine/session/routing_record.h"
 #include "engine/session/session_memory.h"
 #include "engine/session/weight_storage.h"
 #include "kernels/cpu/cores.h"
@@ -185,6 +186,10 @@ uint64_t Model::ram_budget_bytes() const {
 }
 uint64_t Model::session_bytes() const {
   return state_->session_bytes;
+}
+traces::TraceHeader Model::trace_header() const {
+  const std::string_view name = file().metadata().get_string("general.name").value_or("");
+  return engine::trace_header(spec(), name, architecture());
 }
 StoreStatistics Model::store_statistics() const {
   return state_->context->store->statistics();

@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "engine/forward/forward.h"
+#include "engine/session/routing_record.h"
 #include "engine/session/session_memory.h"
 
 namespace sluice::engine {
@@ -17,6 +18,7 @@ struct Session::State {
   SequenceState sequence;
   std::vector<TokenId> tokens;
   std::vector<float> logits;
+  std::function<void(const traces::Pass&)> on_pass;  // empty: routing is not recorded
 };
 
 static void check_tokens(const Model& model, std::span<const TokenId> tokens) {
@@ -65,7 +67,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
   chosen.n_batch = std::max(1u, options.n_batch);
   check_memory(*model, chosen);
   SequenceState sequence(model->forward_context().device, model->spec(), options.cache);
-  state_ = std::make_unique<State>(State{std::move(model), chosen, std::move(sequence), {}, {}});
+  state_ = std::make_unique<State>(State{std::move(model), chosen, std::move(sequence), {}, {}, {}});
 }
 
 const Model& Session::model() const {
@@ -95,13 +97,15 @@ bool Session::append(std::span<const TokenId> tokens, const Progress& progress) 
     const size_t n = std::min<size_t>(state_->options.n_batch, tokens.size() - at);
     std::vector<BatchRow> rows(n);
     for (size_t i = 0; i < n; ++i) rows[i] = {tokens[at + i], 0, of_all || at + i + 1 == tokens.size()};
-    if (!forward(model().forward_context(), rows, sequences, logits.data(), progress.cancelled)) {
+    RoutingRecord record(model().spec(), state_->on_pass ? n : 0);
+    if (!forward(model().forward_context(), rows, sequences, logits.data(), progress.cancelled, record.observer())) {
       if (at > 0) state_->logits.clear();  // they are of a token that is no longer the last
       return false;
     }
     state_->tokens.insert(state_->tokens.end(), tokens.begin() + static_cast<std::ptrdiff_t>(at),
                           tokens.begin() + static_cast<std::ptrdiff_t>(at + n));
     at += n;
+    if (state_->on_pass) state_->on_pass(record.pass(state_->tokens, 0, n));
     if (of_all) {
       logits.resize(n * n_vocabulary);
       check_logits(logits);
@@ -115,6 +119,11 @@ bool Session::append(std::span<const TokenId> tokens, const Progress& progress) 
     state_->logits = std::move(logits);
   }
   return true;
+}
+
+void Session::record_routing(std::function<void(const traces::Pass&)> on_pass) {
+  if (on_pass) model().trace_header();  // throws where there is nothing to record
+  state_->on_pass = std::move(on_pass);
 }
 
 size_t Session::rewrite(std::span<const TokenId> tokens, const Progress& progress) {
@@ -137,7 +146,9 @@ void Session::truncate(size_t n_tokens) {
 }
 
 Session Session::fork() const {
-  return Session(std::make_unique<State>(*state_));
+  Session session(std::make_unique<State>(*state_));
+  session.state_->on_pass = {};
+  return session;
 }
 
 // Snapshot: this header, the tokens (i32), the logits (f32, none or one row), the rows of every layer. Little-endian.
@@ -233,7 +244,9 @@ void append_batch(std::span<Session* const> sessions, std::span<const std::vecto
   if (rows.empty()) return;
   const size_t n_vocabulary = sessions[0]->model().vocabulary_size();
   std::vector<float> logits(with_logits.size() * n_vocabulary);
-  forward(sessions[0]->model().forward_context(), rows, sequences, logits.data());
+  const bool is_recorded = std::ranges::any_of(sessions, [](const Session* s) { return bool(s->state_->on_pass); });
+  RoutingRecord record(sessions[0]->model().spec(), is_recorded ? rows.size() : 0);
+  forward(sessions[0]->model().forward_context(), rows, sequences, logits.data(), {}, record.observer());
   check_logits(logits);
   for (size_t i = 0; i < sessions.size(); ++i) {
     std::vector<TokenId>& own = sessions[i]->state_->tokens;
@@ -242,6 +255,12 @@ void append_batch(std::span<Session* const> sessions, std::span<const std::vecto
   for (size_t i = 0; i < with_logits.size(); ++i) {
     const auto begin = logits.begin() + static_cast<std::ptrdiff_t>(i * n_vocabulary);
     with_logits[i]->state_->logits.assign(begin, begin + static_cast<std::ptrdiff_t>(n_vocabulary));
+  }
+  size_t first_row = 0;
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    Session::State& s = *sessions[i]->state_;
+    if (s.on_pass && !tokens[i].empty()) s.on_pass(record.pass(s.tokens, first_row, tokens[i].size()));
+    first_row += tokens[i].size();
   }
 }
 

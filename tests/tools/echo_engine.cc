@@ -82,15 +82,37 @@ ForwardContext& Model::forward_context() const {
   throw std::logic_error("An engine without a model has no forward pass.");
 }
 
+// Its one layer has two experts, of which a token uses one: the one that its id is odd or even like.
+traces::TraceHeader Model::trace_header() const {
+  return {"echo", "echo", 1, {0}, 2, 1};
+}
+
 struct Session::State {
   std::shared_ptr<const Model> model;
   SessionOptions options;
   std::vector<TokenId> tokens;
+  std::function<void(const traces::Pass&)> on_pass;
+
+  void report(std::span<const TokenId> fresh) const {
+    if (!on_pass) return;
+    traces::Pass pass;
+    pass.first_position = static_cast<uint32_t>(tokens.size() - fresh.size());
+    for (const TokenId token : fresh) {
+      pass.tokens.push_back(token);
+      pass.expert_ids.push_back(static_cast<uint16_t>(token % 2));
+      pass.weights.push_back(1);
+    }
+    on_pass(pass);
+  }
 };
+
+void Session::record_routing(std::function<void(const traces::Pass&)> on_pass) {
+  state_->on_pass = std::move(on_pass);
+}
 
 Session::Session(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options)
-    : state_(std::make_unique<State>(State{std::move(model), options, {}})) {
+    : state_(std::make_unique<State>(State{std::move(model), options, {}, {}})) {
   if (state_->options.n_context == 0) state_->options.n_context = state_->model->trained_context();
 }
 Session::Session(Session&&) noexcept = default;
@@ -119,12 +141,14 @@ size_t Session::rewrite(std::span<const TokenId> tokens, const Progress& progres
   while (kept < tokens.size() && kept < state_->tokens.size() && tokens[kept] == state_->tokens[kept]) kept++;
   if (kept == tokens.size()) kept--;
   state_->tokens.assign(tokens.begin(), tokens.end());
+  state_->report(tokens.subspan(kept));
   if (progress.on_tokens) progress.on_tokens(tokens.size() - kept, tokens.size() - kept);
   return kept;
 }
 
 bool Session::append(std::span<const TokenId> tokens, const Progress&) {
   state_->tokens.insert(state_->tokens.end(), tokens.begin(), tokens.end());
+  state_->report(tokens);
   return true;
 }
 
