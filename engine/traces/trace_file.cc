@@ -175,6 +175,7 @@ void TraceReader::read_header() {
 }
 
 bool TraceReader::read_record() {
+  if (file_.eof()) return false;
   const auto wanted = static_cast<std::streamsize>(record_.size());
   file_.read(reinterpret_cast<char*>(record_.data()), wanted);
   if (file_.bad()) refuse("the disk failed after " + std::to_string(n_tokens_) + " tokens");
