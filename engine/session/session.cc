@@ -105,7 +105,10 @@ bool Session::append(std::span<const TokenId> tokens, const Progress& progress) 
     state_->tokens.insert(state_->tokens.end(), tokens.begin() + static_cast<std::ptrdiff_t>(at),
                           tokens.begin() + static_cast<std::ptrdiff_t>(at + n));
     at += n;
-    if (state_->on_pass) state_->on_pass(record.pass(state_->tokens, 0, n));
+    if (state_->on_pass) {
+      state_->logits.clear();  // should it throw, they are of a token that is no longer the last
+      state_->on_pass(record.pass(state_->tokens, 0, n));
+    }
     if (of_all) {
       logits.resize(n * n_vocabulary);
       check_logits(logits);

@@ -187,6 +187,23 @@ TEST_CASE("only what a session evaluated itself is recorded, and only while it i
   CHECK(passes.size() == 2);
 }
 
+TEST_CASE("a recorder that fails leaves a session that goes on") {
+  const auto model = tests::open_fixture("llama-mixtral");
+  const std::vector<int32_t> tokens = tests::read_golden("llama-mixtral").tokens;
+  engine::Session session(model, {.n_context = 64}), other(model, {.n_context = 64});
+  session.append(std::span(tokens).first(2));
+  session.record_routing([](const Pass&) { throw engine::Error(engine::Error::Kind::Device, "The disk is full."); });
+  CHECK_THROWS_WITH_AS(session.append(std::span(tokens).subspan(2, 2)), "The disk is full.", engine::Error);
+  CHECK(std::ranges::equal(session.tokens(), std::span(tokens).first(4)));
+  CHECK(session.logits().empty());
+  session.record_routing({});
+  session.append(std::span(tokens).subspan(4, 1));
+  other.append(std::span(tokens).first(2));
+  other.append(std::span(tokens).subspan(2, 2));
+  other.append(std::span(tokens).subspan(4, 1));
+  CHECK(std::ranges::equal(session.logits(), other.logits()));
+}
+
 TEST_CASE("a model without experts has no routing to record") {
   const auto model = tests::open_fixture("llama");
   CHECK_THROWS_WITH_AS(model->trace_header(), doctest::Contains("no layer of the model has experts"), engine::Error);

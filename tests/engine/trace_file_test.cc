@@ -214,6 +214,12 @@ TEST_CASE("what cannot be is refused even where the check sums are right") {
   contains(with_token(1, [](std::string& b, size_t at) { set(b, at + 4, uint32_t{9}); }), "does not follow");
   contains(with_token(1, [](std::string& b, size_t at) { set(b, at + 8, uint32_t{2}); }), "does not follow");
   contains(with_token(0, [](std::string& b, size_t at) { set(b, at + 8, uint32_t{1}); }), "does not follow");
+  contains(with_token(1,
+                      [](std::string& b, size_t at) {  // a row is missing
+                        set(b, at + 4, uint32_t{2});
+                        set(b, at + 8, uint32_t{2});
+                      }),
+           "does not follow");
   contains(with_token(2, [](std::string& b, size_t at) { set(b, at + 16, uint16_t{6}); }), "does not exist");
   contains(with_token(2, [](std::string& b, size_t at) { std::memcpy(&b[at + 18], &b[at + 16], 2); }), "twice");
   contains(with_token(3, [](std::string& b, size_t at) { set(b, at + 16 + 12, uint16_t{0x7C00}); }),
