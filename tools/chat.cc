@@ -335,6 +335,7 @@ Action prepare_chat(CLI::App& app) {
   add_text(app, "--system", "TEXT", flags->system, "System text");
   add_text(app, "--load", "FILE", flags->load, "Begin with a conversation that /save wrote");
   add_model_flags(app, flags->model);
+  add_trace_flag(app, flags->model);
   add_sampling_flags(app, flags->sampling);
   set_notes(app, kChatNotes);
   return [flags] { return chat(*flags); };

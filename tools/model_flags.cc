@@ -115,8 +115,6 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
   plan.group("Memory");
   for (const char* planned : {"--ram", "--store", "--ctx-size", "--batch-size", "--cache-type", "--resident"})
     plan.excludes(planned);
-  add_text(app, "--trace", "FILE", flags.trace, "Write which experts every token used to FILE; `sluice trace` reads it")
-      .group("Memory");
   auto pre_tokenizer = [&flags](const std::string& text) { flags.model.pre_tokenizer = text; };
   add_flag_with_value(app, "--pre-tokenizer", "NAME", pre_tokenizer,
                       "Pre-tokeniser to use instead of the one that the file names")
@@ -158,6 +156,11 @@ std::shared_ptr<const engine::Model> open_model(const ModelFlags& flags) {
   }
   options.on_progress = [&](uint64_t done, uint64_t total) { progress.update(done, total); };
   return engine::Model::open(flags.path, options);
+}
+
+void add_trace_flag(CLI::App& app, ModelFlags& flags) {
+  add_text(app, "--trace", "FILE", flags.trace, "Write which experts every token used to FILE; `sluice trace` reads it")
+      .group("Memory");
 }
 
 std::unique_ptr<engine::traces::TraceWriter> open_trace(const ModelFlags& flags) {

@@ -25,6 +25,8 @@ struct ModelFlags {
 };
 
 void add_model_flags(CLI::App& app, ModelFlags& flags);
+// For the commands that open_trace().
+void add_trace_flag(CLI::App& app, ModelFlags& flags);
 
 // The small model that comes with the program: where it was built, or beside the program. Throws UsageError without
 // one.

@@ -180,6 +180,7 @@ Action prepare_run(CLI::App& app) {
   add_switch(app, "--no-echo", flags->no_echo, "Print the generated text without the prompt");
   add_switch(app, "--json", flags->json, "Print one JSON object instead of the text");
   add_model_flags(app, flags->model);
+  add_trace_flag(app, flags->model);
   add_sampling_flags(app, flags->sampling);
   set_notes(app, kRunNotes);
   return [flags, &app] { return run(app, *flags); };

@@ -50,6 +50,8 @@ TEST_CASE("a trace that cannot be written is found out before the model is opene
     CHECK(outcome.exit_code == 2);
     CHECK(contains(outcome.err, "error: The trace cannot be written to"));
   }
+  // Other commands do not take the flag.
+  CHECK(call({"bench", base_model(), "--trace", scratch("left.trace")}).exit_code == 2);
   // And a model that cannot be opened leaves no trace.
   CHECK(call({"run", scratch("no model.gguf"), "--trace", scratch("left.trace"), "-p", "a"}).exit_code == 3);
   CHECK_FALSE(std::filesystem::exists(scratch("left.trace")));
