@@ -22,5 +22,6 @@ Action prepare_trace(CLI::App& app);
 Action prepare_logits(CLI::App& app);
 Action prepare_doctor(CLI::App& app);
 Action prepare_plan(CLI::App& app);
+Action prepare_simulate(CLI::App& app);
 
 }  // namespace sluice::tools

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "engine/placement/measure_machine.h"
+#include "kernels/cpu/cores.h"
 #include "kernels/format.h"
 #include "tools/cache_folder.h"
 #include "tools/json_file.h"
@@ -93,6 +95,18 @@ ordered_json machine_json(const engine::Machine& machine) {
 std::filesystem::path own_machine_path() {
   const std::filesystem::path folder = cache_folder();
   return folder.empty() ? folder : folder / "machine.json";
+}
+
+engine::Machine this_machine(const gguf::File& model) {
+  const std::filesystem::path own = own_machine_path();
+  if (!own.empty() && std::filesystem::exists(own)) return read_machine(own);
+  engine::Machine machine = engine::measure_cpu(kernels::usable_cores().default_threads(), engine::measured_types());
+  machine.name = "this machine";
+  machine.source = "measured just now";
+  std::vector<std::filesystem::path> shards;
+  for (const gguf::Shard& shard : model.shards()) shards.push_back(shard.path);
+  engine::measure_disk(machine, [&](const engine::ReadTest& test) { return engine::measure_reads(shards, test); });
+  return machine;
 }
 
 }  // namespace sluice::tools

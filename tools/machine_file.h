@@ -15,6 +15,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "engine/placement/machine.h"
+#include "gguf/file.h"
 
 namespace sluice::tools {
 
@@ -25,5 +26,9 @@ nlohmann::ordered_json machine_json(const engine::Machine& machine);
 // Where `doctor --measure` leaves this machine's, and `plan` and `run` look for it: $XDG_CACHE_HOME/sluice/machine.json. Empty
 // when there is no home.
 std::filesystem::path own_machine_path();
+
+// This machine: as that file has it, else measured now, in about two seconds; the disk with reads of the model's files. Throws
+// UsageError, or engine::Error when the disk cannot be read.
+engine::Machine this_machine(const gguf::File& model);
 
 }  // namespace sluice::tools

@@ -36,6 +36,8 @@ static constexpr std::array kCommands = {
     Command{"tokenize", "Show the tokens of a text", prepare_tokenize},
     Command{"bench", "Measure tokens a second of prefill and decode", prepare_bench},
     Command{"plan", "Say what of a model goes where and how fast it will be, before loading it", prepare_plan},
+    Command{"simulate", "Run a model by a modelled clock: budgets and policies against a trace of routing",
+            prepare_simulate},
     Command{"synth", "Write a model file with random weights, to measure with", prepare_synth},
     Command{"trace", "Show what a trace of routing holds, or make one up", prepare_trace},
     Command{"doctor", "Show what this machine has and allows, and measure its memory and disk", prepare_doctor},

@@ -3,10 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <vector>
 
-#include "engine/placement/measure_machine.h"
-#include "kernels/cpu/cores.h"
 #include "tools/commands.h"
 #include "tools/exit_codes.h"
 #include "tools/flags.h"
@@ -35,25 +32,12 @@ struct PlanFlags {
   bool json = false;
 };
 
-static engine::Machine machine_of(const PlanFlags& flags, const gguf::File& file) {
-  if (!flags.machine.empty()) return read_machine(flags.machine);
-  const std::filesystem::path own = own_machine_path();
-  if (!own.empty() && std::filesystem::exists(own)) return read_machine(own);
-  engine::Machine machine = engine::measure_cpu(kernels::usable_cores().default_threads(), engine::measured_types());
-  machine.name = "this machine";
-  machine.source = "measured just now";
-  std::vector<std::filesystem::path> shards;
-  for (const gguf::Shard& shard : file.shards()) shards.push_back(shard.path);
-  engine::measure_disk(machine, [&](const engine::ReadTest& test) { return engine::measure_reads(shards, test); });
-  return machine;
-}
-
 static int plan(const PlanFlags& flags) {
   const engine::PlannedModel model(flags.model);
   PlanReport report;
   report.model = flags.model;
   report.tensor_bytes = tensor_bytes(model.file());
-  report.machine = machine_of(flags, model.file());
+  report.machine = flags.machine.empty() ? this_machine(model.file()) : read_machine(flags.machine);
   report.plan = model.plan(report.machine, flags.options);
   report.by_hit_rate = engine::decode_by_hit_rate(report.machine, report.plan);
   report.improvements = engine::improvements(model, report.machine, report.plan);

@@ -87,28 +87,35 @@ double vram_share_of_attention(const ModelWork& work, std::span<const GroupPlace
   return n > 0 ? in_vram / n : 0;
 }
 
-// Of scores and values: n_pairs of a token and a position that it sees, the cache read n_reads times.
+// Of scores and values: n_pairs of a token and a position that it sees, and bytes of cache read.
+Sums attend_on_cpu(const ModelWork& work, const Machine& machine, double n_pairs, double cache_bytes) {
+  Sums sums;
+  const double arithmetic =
+      n_pairs * work.attention_multiply_adds / (machine.attention_multiply_adds_per_second * machine.n_cores);
+  const double memory = cache_bytes / machine.ram_bytes_per_second;
+  sums.add(arithmetic > memory ? Bound::CpuArithmetic : Bound::CpuMemory, std::max(arithmetic, memory));
+  return sums;
+}
+
+Sums attend_on_gpu(const ModelWork& work, const Gpu& gpu, double n_pairs, double cache_bytes) {
+  Sums sums;
+  const double arithmetic = n_pairs * work.attention_multiply_adds / (kTensorShare * gpu.multiply_adds_per_second);
+  const double memory = cache_bytes / (kVramShare * gpu.vram_bytes_per_second);
+  sums.add(arithmetic > memory ? Bound::GpuArithmetic : Bound::GpuMemory, std::max(arithmetic, memory));
+  return sums;
+}
+
+// Each layer where its weights are.
 void attend(Sums& cpu, Sums& gpu, const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
             double n_pairs, double cache_bytes) {
   const double in_vram = vram_share_of_attention(work, places);
-  const double multiply_adds = n_pairs * work.attention_multiply_adds;
-  if (in_vram < 1) {
-    const double arithmetic =
-        (1 - in_vram) * multiply_adds / (machine.attention_multiply_adds_per_second * machine.n_cores);
-    const double memory = (1 - in_vram) * cache_bytes / machine.ram_bytes_per_second;
-    cpu.add(arithmetic > memory ? Bound::CpuArithmetic : Bound::CpuMemory, std::max(arithmetic, memory));
-  }
-  if (in_vram > 0) {
-    const Gpu& card = machine.gpus.front();
-    const double arithmetic = in_vram * multiply_adds / (kTensorShare * card.multiply_adds_per_second);
-    const double memory = in_vram * cache_bytes / (kVramShare * card.vram_bytes_per_second);
-    gpu.add(arithmetic > memory ? Bound::GpuArithmetic : Bound::GpuMemory, std::max(arithmetic, memory));
-  }
+  if (in_vram < 1) cpu = attend_on_cpu(work, machine, (1 - in_vram) * n_pairs, (1 - in_vram) * cache_bytes);
+  if (in_vram > 0) gpu = attend_on_gpu(work, machine.gpus.front(), in_vram * n_pairs, in_vram * cache_bytes);
 }
 
 double overhead(const ModelWork& work, std::span<const GroupPlace> places) {
   const double in_vram = vram_share_of_attention(work, places);
-  return work.n_layers * (in_vram * kGpuLayerSeconds + (1 - in_vram) * kCpuLayerSeconds);
+  return work.n_layers * (in_vram * layer_overhead_seconds(true) + (1 - in_vram) * layer_overhead_seconds(false));
 }
 
 // Of the experts of a layer, how many a batch of tokens chooses at least once, when all are equally likely.
@@ -252,13 +259,28 @@ Prediction predict_prefill(const ModelWork& work, std::span<const GroupPlace> pl
   return by_gpu.seconds < by_cpu.seconds ? by_gpu : by_cpu;
 }
 
-double cpu_seconds_of_unit(const WeightGroup& group, const Machine& machine) {
-  return of_group(group, [&](Sums& sums, const MatrixWork& matrix) { multiply_on_cpu(sums, matrix, machine, 1, 1); })
+double cpu_seconds_of_unit(const WeightGroup& group, const Machine& machine, double n_inputs) {
+  return of_group(group,
+                  [&](Sums& sums, const MatrixWork& matrix) { multiply_on_cpu(sums, matrix, machine, n_inputs, 1); })
       .cpu();
 }
 
-double gpu_seconds_of_unit(const WeightGroup& group, const Gpu& gpu) {
-  return of_group(group, [&](Sums& sums, const MatrixWork& matrix) { multiply_on_gpu(sums, matrix, gpu, 1, 1); }).gpu();
+double gpu_seconds_of_unit(const WeightGroup& group, const Gpu& gpu, double n_inputs) {
+  return of_group(group, [&](Sums& sums, const MatrixWork& matrix) { multiply_on_gpu(sums, matrix, gpu, n_inputs, 1); })
+      .gpu();
+}
+
+double cpu_attention_seconds(const ModelWork& work, const Machine& machine, double n_positions) {
+  return attend_on_cpu(work, machine, n_positions, n_positions * static_cast<double>(work.cache_bytes_a_position))
+      .cpu();
+}
+
+double gpu_attention_seconds(const ModelWork& work, const Gpu& gpu, double n_positions) {
+  return attend_on_gpu(work, gpu, n_positions, n_positions * static_cast<double>(work.cache_bytes_a_position)).gpu();
+}
+
+double layer_overhead_seconds(bool on_gpu) {
+  return on_gpu ? kGpuLayerSeconds : kCpuLayerSeconds;
 }
 
 }  // namespace sluice::engine

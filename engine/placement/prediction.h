@@ -52,8 +52,13 @@ Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> pla
 Prediction predict_prefill(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
                            uint32_t n_tokens, const ExpertShares& shares);
 
-// One unit of the group, used once by one token. What matters to where it should live.
-double cpu_seconds_of_unit(const WeightGroup& group, const Machine& machine);
-double gpu_seconds_of_unit(const WeightGroup& group, const Gpu& gpu);
+// The parts that these are sums of. One unit of the group by n_inputs tokens, its weights read once:
+double cpu_seconds_of_unit(const WeightGroup& group, const Machine& machine, double n_inputs = 1);
+double gpu_seconds_of_unit(const WeightGroup& group, const Gpu& gpu, double n_inputs = 1);
+// One token's attention over n_positions, all layers:
+double cpu_attention_seconds(const ModelWork& work, const Machine& machine, double n_positions);
+double gpu_attention_seconds(const ModelWork& work, const Gpu& gpu, double n_positions);
+// Launches, barriers and small operations of a layer:
+double layer_overhead_seconds(bool on_gpu);
 
 }  // namespace sluice::engine

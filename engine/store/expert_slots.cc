@@ -42,6 +42,13 @@ std::optional<SlotNumber> ExpertSlots::take(ExpertNumber expert, uint32_t slot_c
   return taken;
 }
 
+std::optional<std::pair<ExpertNumber, double>> ExpertSlots::least_worth(uint32_t slot_class) const {
+  if (!free_[slot_class].empty()) return std::nullopt;
+  for (const auto& [worth, slot] : used_[slot_class])
+    if (slots_[slot].n_holders == 0) return std::pair(slots_[slot].expert, worth);
+  return std::nullopt;
+}
+
 std::optional<SlotNumber> ExpertSlots::withdraw(uint32_t slot_class) {
   if (free_[slot_class].empty()) {
     if (used_[slot_class].empty()) return std::nullopt;

@@ -26,6 +26,8 @@ class ExpertSlots {
   // Gives the expert a slot of the class: a free one, else that of the expert of least worth which nobody holds. The slot is
   // held. Nothing when all are held.
   std::optional<SlotNumber> take(ExpertNumber expert, uint32_t slot_class, double worth);
+  // The expert that take() would put out, and its worth; nothing while a slot is free, or when all are held.
+  std::optional<std::pair<ExpertNumber, double>> least_worth(uint32_t slot_class) const;
   void set_worth(SlotNumber slot, double worth);
   // Whoever holds a slot keeps its expert in it.
   void hold(SlotNumber slot) { ++slots_[slot].n_holders; }

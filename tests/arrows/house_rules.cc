@@ -32,6 +32,10 @@ const Rules& house_rules() {
               {"engine/synthetic/", {"engine/synthetic/", "engine/error.h", "kernels/", "gguf/"}},
               // What routers chose, as values and files; the session records it.
               {"engine/traces/", {"engine/traces/", "engine/error.h", "kernels/"}},
+              // The store's table and policies over a modelled clock: a plan and a trace in, numbers out.
+              {"engine/simulation/",
+               {"engine/simulation/", "engine/traces/", "engine/placement/", "engine/store/", "engine/error.h",
+                "engine/options.h"}},
               // The C API stands outside of the engine's door.
               {"engine/capi/",
                {"engine/capi/", "engine/engine.h", "engine/error.h", "engine/options.h", "engine/session/sampler.h",
