@@ -46,6 +46,22 @@ struct KernelsWithAvx512 {
 KernelsWithAvx512 kernels_with_avx512(TensorType type) {
 #if defined(__x86_64__)
   switch (type) {
+    case TensorType::Q4_0:
+      return {.product = avx512::multiply_q4_0, .product_vnni = avx512_vnni::multiply_q4_0};
+    case TensorType::Q4_1:
+      return {.product = avx512::multiply_q4_1, .product_vnni = avx512_vnni::multiply_q4_1};
+    case TensorType::Q5_0:
+      return {.product = avx512::multiply_q5_0, .product_vnni = avx512_vnni::multiply_q5_0};
+    case TensorType::Q5_1:
+      return {.product = avx512::multiply_q5_1, .product_vnni = avx512_vnni::multiply_q5_1};
+    case TensorType::Q8_0:
+      return {.product = avx512::multiply_q8_0, .product_vnni = avx512_vnni::multiply_q8_0};
+    case TensorType::Q8_1:
+      return {.product = avx512::multiply_q8_1, .product_vnni = avx512_vnni::multiply_q8_1};
+    case TensorType::IQ4_NL:
+      return {.product = avx512::multiply_iq4_nl, .product_vnni = avx512_vnni::multiply_iq4_nl};
+    case TensorType::MXFP4:
+      return {.product = avx512::multiply_mxfp4, .product_vnni = avx512_vnni::multiply_mxfp4};
     case TensorType::Q2_K:
       return {.product = avx512::multiply_q2_k, .product_vnni = avx512_vnni::multiply_q2_k};
     case TensorType::Q3_K:
@@ -58,10 +74,6 @@ KernelsWithAvx512 kernels_with_avx512(TensorType type) {
       return {.product = avx512::multiply_q6_k, .product_vnni = avx512_vnni::multiply_q6_k};
     case TensorType::IQ1_S:
       return {.product = avx512::multiply_iq1_s, .product_vnni = avx512_vnni::multiply_iq1_s};
-    case TensorType::Q8_0:
-      return {.product_vnni = avx512_vnni::multiply_q8_0};
-    case TensorType::Q8_1:
-      return {.product_vnni = avx512_vnni::multiply_q8_1};
     case TensorType::IQ1_M:
       return {.product_vnni = avx512_vnni::multiply_iq1_m};
     case TensorType::IQ2_XXS:

@@ -3,7 +3,11 @@
 #define SLUICE_LEVEL avx512
 #include "kernels/cpu/avx512/formats.h"
 #include "kernels/cpu/avx512/iq1_s.inc"
+#include "kernels/cpu/avx512/iq4_nl.inc"
+#include "kernels/cpu/avx512/mxfp4.inc"
 #include "kernels/cpu/avx512/q2_k_q3_k.inc"
 #include "kernels/cpu/avx512/q4_k_q5_k.inc"
+#include "kernels/cpu/avx512/q4_q5.inc"
 #include "kernels/cpu/avx512/q6_k.inc"
+#include "kernels/cpu/avx512/q8_0.inc"
 #endif
