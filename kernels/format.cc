@@ -72,6 +72,14 @@ KernelsWithAvx512 kernels_with_avx512(TensorType type) {
       return {.product = avx512::multiply_q5_k, .product_vnni = avx512_vnni::multiply_q5_k};
     case TensorType::Q6_K:
       return {.product = avx512::multiply_q6_k, .product_vnni = avx512_vnni::multiply_q6_k};
+    case TensorType::Q8_K:
+      return {.product = avx512::multiply_q8_k, .product_vnni = avx512_vnni::multiply_q8_k};
+    case TensorType::TQ1_0:
+      return {.product = avx512::multiply_tq1_0, .product_vnni = avx512_vnni::multiply_tq1_0};
+    case TensorType::TQ2_0:
+      return {.product = avx512::multiply_tq2_0, .product_vnni = avx512_vnni::multiply_tq2_0};
+    case TensorType::Q1_0:
+      return {.product = avx512::multiply_q1_0, .product_vnni = avx512_vnni::multiply_q1_0};
     case TensorType::IQ1_S:
       return {.product = avx512::multiply_iq1_s, .product_vnni = avx512_vnni::multiply_iq1_s};
     case TensorType::IQ1_M:

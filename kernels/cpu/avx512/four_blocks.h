@@ -57,6 +57,10 @@ struct BytesOfFour {  // signed: blocks 0 and 1, and 2 and 3
   static constexpr bool kOfBytes = true;
   __m512i first, second;
 };
+struct UnsignedBytesOfFour {  // the same
+  static constexpr bool kOfBytes = true;
+  __m512i first, second;
+};
 struct SignedCodesOfFour {
   static constexpr bool kOfBytes = false;
   __m512i first, second;  // magnitudes up to 128
@@ -91,6 +95,15 @@ SLUICE_AVX512_STEP __m512i lanes_of_products(const BytesOfFour& codes, const Inp
     return dot(_mm512_abs_epi8(c), _mm512_mask_sub_epi8(q, _mm512_movepi8_mask(c), zero, q));
   };
   return fold_neighbours(product(codes.first, x.first), product(codes.second, x.second));
+#endif
+}
+
+SLUICE_AVX512_STEP __m512i lanes_of_products(const UnsignedBytesOfFour& codes, const InputOfFour& x) {
+#if defined(SLUICE_HAS_VNNI)
+  return fold_neighbours(dot(codes.first, x.first), dot(codes.second, x.second));
+#else
+  const __m512i a = _mm512_maddubs_epi16(codes.first, x.first), b = _mm512_maddubs_epi16(codes.second, x.second);
+  return _mm512_add_epi16(_mm512_shuffle_i64x2(a, b, 0x88), _mm512_shuffle_i64x2(a, b, 0xDD));
 #endif
 }
 
@@ -157,13 +170,13 @@ struct HeadsOfFour {
 };
 
 // `Kernel` is a struct with
-//   kBlockBytes
+//   kBytes            of four blocks
 //   kZero             the code that means 0
 //   kLargestCode      if codes are unsigned
 //   kHasOffset        an offset is added to each value
 //   Heads             what is kept of eight rows for the floats of their blocks
 //   unpack(heads, blocks, r)          the codes of four blocks of row r; keeps its heads
-//   floats(heads, scales, offsets)    of eight rows, for blocks 0 and 1, and for 2 and 3
+//   floats(heads, rows, at, scales, offsets)   of eight rows, for blocks 0 and 1, and for 2 and 3
 template <typename Kernel, int N>
 SLUICE_AVX512_STEP void add_four_blocks(const std::byte* const* rows, int64_t at, int64_t prefetch_at,
                                         const reference::Activation32* const* inputs, __m256 (&sums)[N]) {
@@ -181,7 +194,7 @@ SLUICE_AVX512_STEP void add_four_blocks(const std::byte* const* rows, int64_t at
   for (int r = 0; r < 8; ++r) {
     const std::byte* blocks = rows[r] + at;
 #pragma GCC unroll 4
-    for (int64_t line = 0; line < 4 * Kernel::kBlockBytes; line += 64)
+    for (int64_t line = 0; line < Kernel::kBytes; line += 64)
       _mm_prefetch(reinterpret_cast<const char*>(blocks + prefetch_at + line), _MM_HINT_T1);
     const auto codes = Kernel::unpack(heads, blocks, r);
     for (int i = 0; i < N; ++i) {
@@ -193,7 +206,7 @@ SLUICE_AVX512_STEP void add_four_blocks(const std::byte* const* rows, int64_t at
     }
   }
   __m512 scales[2], offsets[2];
-  Kernel::floats(heads, scales, offsets);
+  Kernel::floats(heads, rows, at, scales, offsets);
   for (int i = 0; i < N; ++i) {
     __m512i whole[2];
     order_by_block(four[i][0], four[i][1], whole);
@@ -229,7 +242,7 @@ SLUICE_AVX512_STEP void multiply_fours(const std::byte* const* rows, int64_t n_c
     x[i] = static_cast<const reference::Activation32*>(inputs[i]);
   }
   const std::byte* padded_rows[8];
-  std::byte blocks[8][4 * Kernel::kBlockBytes];
+  std::byte blocks[8][Kernel::kBytes];
   reference::Activation32 padded_x[N][4];
   // Once for whole fours, and once for what is left, filled up with blocks that change no bit of a sum.
   int64_t n = n_fours;
@@ -237,8 +250,7 @@ SLUICE_AVX512_STEP void multiply_fours(const std::byte* const* rows, int64_t n_c
     if (is_padded) {
       for (int r = 0; r < 8; ++r) {
         std::memset(blocks[r], 0, sizeof blocks[r]);
-        std::memcpy(blocks[r], rows[r] + n_fours * 4 * Kernel::kBlockBytes,
-                    static_cast<size_t>(n_rest * Kernel::kBlockBytes));
+        std::memcpy(blocks[r], rows[r] + n_fours * Kernel::kBytes, static_cast<size_t>(n_rest * Kernel::kBytes / 4));
         padded_rows[r] = blocks[r];
       }
       rows = padded_rows;
@@ -251,7 +263,7 @@ SLUICE_AVX512_STEP void multiply_fours(const std::byte* const* rows, int64_t n_c
       n = 1;
     }
     for (int64_t b = 0; b < n; ++b) {
-      add_four_blocks<Kernel, N>(rows, b * 4 * Kernel::kBlockBytes, next_rows, x, sums);
+      add_four_blocks<Kernel, N>(rows, b * Kernel::kBytes, next_rows, x, sums);
       for (int i = 0; i < N; ++i) x[i] += 4;
     }
     if (is_padded || n_rest == 0) break;

@@ -10,4 +10,6 @@
 #include "kernels/cpu/avx512/q4_q5.inc"
 #include "kernels/cpu/avx512/q6_k.inc"
 #include "kernels/cpu/avx512/q8_0.inc"
+#include "kernels/cpu/avx512/q8_k_q1_0.inc"
+#include "kernels/cpu/avx512/tq1_0_tq2_0.inc"
 #endif
