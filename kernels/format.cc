@@ -83,19 +83,19 @@ KernelsWithAvx512 kernels_with_avx512(TensorType type) {
     case TensorType::IQ1_S:
       return {.product = avx512::multiply_iq1_s, .product_vnni = avx512_vnni::multiply_iq1_s};
     case TensorType::IQ1_M:
-      return {.product_vnni = avx512_vnni::multiply_iq1_m};
+      return {.product = avx512::multiply_iq1_m, .product_vnni = avx512_vnni::multiply_iq1_m};
     case TensorType::IQ2_XXS:
-      return {.product_vnni = avx512_vnni::multiply_iq2_xxs};
+      return {.product = avx512::multiply_iq2_xxs, .product_vnni = avx512_vnni::multiply_iq2_xxs};
     case TensorType::IQ2_XS:
-      return {.product_vnni = avx512_vnni::multiply_iq2_xs};
+      return {.product = avx512::multiply_iq2_xs, .product_vnni = avx512_vnni::multiply_iq2_xs};
     case TensorType::IQ2_S:
       return {.product_vnni = avx512_vnni::multiply_iq2_s};
     case TensorType::IQ3_XXS:
-      return {.product_vnni = avx512_vnni::multiply_iq3_xxs};
+      return {.product = avx512::multiply_iq3_xxs, .product_vnni = avx512_vnni::multiply_iq3_xxs};
     case TensorType::IQ3_S:
-      return {.product_vnni = avx512_vnni::multiply_iq3_s};
+      return {.product = avx512::multiply_iq3_s, .product_vnni = avx512_vnni::multiply_iq3_s};
     case TensorType::IQ4_XS:
-      return {.product_vnni = avx512_vnni::multiply_iq4_xs};
+      return {.product = avx512::multiply_iq4_xs, .product_vnni = avx512_vnni::multiply_iq4_xs};
     default:
       break;
   }
