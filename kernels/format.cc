@@ -46,6 +46,22 @@ struct KernelsWithAvx512 {
 KernelsWithAvx512 kernels_with_avx512(TensorType type) {
 #if defined(__x86_64__)
   switch (type) {
+    case TensorType::Q4_0:
+      return {.product = avx512::multiply_q4_0, .product_vnni = avx512_vnni::multiply_q4_0};
+    case TensorType::Q4_1:
+      return {.product = avx512::multiply_q4_1, .product_vnni = avx512_vnni::multiply_q4_1};
+    case TensorType::Q5_0:
+      return {.product = avx512::multiply_q5_0, .product_vnni = avx512_vnni::multiply_q5_0};
+    case TensorType::Q5_1:
+      return {.product = avx512::multiply_q5_1, .product_vnni = avx512_vnni::multiply_q5_1};
+    case TensorType::Q8_0:
+      return {.product = avx512::multiply_q8_0, .product_vnni = avx512_vnni::multiply_q8_0};
+    case TensorType::Q8_1:
+      return {.product = avx512::multiply_q8_1, .product_vnni = avx512_vnni::multiply_q8_1};
+    case TensorType::IQ4_NL:
+      return {.product = avx512::multiply_iq4_nl, .product_vnni = avx512_vnni::multiply_iq4_nl};
+    case TensorType::MXFP4:
+      return {.product = avx512::multiply_mxfp4, .product_vnni = avx512_vnni::multiply_mxfp4};
     case TensorType::Q2_K:
       return {.product = avx512::multiply_q2_k, .product_vnni = avx512_vnni::multiply_q2_k};
     case TensorType::Q3_K:
@@ -56,26 +72,30 @@ KernelsWithAvx512 kernels_with_avx512(TensorType type) {
       return {.product = avx512::multiply_q5_k, .product_vnni = avx512_vnni::multiply_q5_k};
     case TensorType::Q6_K:
       return {.product = avx512::multiply_q6_k, .product_vnni = avx512_vnni::multiply_q6_k};
+    case TensorType::Q8_K:
+      return {.product = avx512::multiply_q8_k, .product_vnni = avx512_vnni::multiply_q8_k};
+    case TensorType::TQ1_0:
+      return {.product = avx512::multiply_tq1_0, .product_vnni = avx512_vnni::multiply_tq1_0};
+    case TensorType::TQ2_0:
+      return {.product = avx512::multiply_tq2_0, .product_vnni = avx512_vnni::multiply_tq2_0};
+    case TensorType::Q1_0:
+      return {.product = avx512::multiply_q1_0, .product_vnni = avx512_vnni::multiply_q1_0};
     case TensorType::IQ1_S:
       return {.product = avx512::multiply_iq1_s, .product_vnni = avx512_vnni::multiply_iq1_s};
-    case TensorType::Q8_0:
-      return {.product_vnni = avx512_vnni::multiply_q8_0};
-    case TensorType::Q8_1:
-      return {.product_vnni = avx512_vnni::multiply_q8_1};
     case TensorType::IQ1_M:
-      return {.product_vnni = avx512_vnni::multiply_iq1_m};
+      return {.product = avx512::multiply_iq1_m, .product_vnni = avx512_vnni::multiply_iq1_m};
     case TensorType::IQ2_XXS:
-      return {.product_vnni = avx512_vnni::multiply_iq2_xxs};
+      return {.product = avx512::multiply_iq2_xxs, .product_vnni = avx512_vnni::multiply_iq2_xxs};
     case TensorType::IQ2_XS:
-      return {.product_vnni = avx512_vnni::multiply_iq2_xs};
+      return {.product = avx512::multiply_iq2_xs, .product_vnni = avx512_vnni::multiply_iq2_xs};
     case TensorType::IQ2_S:
       return {.product_vnni = avx512_vnni::multiply_iq2_s};
     case TensorType::IQ3_XXS:
-      return {.product_vnni = avx512_vnni::multiply_iq3_xxs};
+      return {.product = avx512::multiply_iq3_xxs, .product_vnni = avx512_vnni::multiply_iq3_xxs};
     case TensorType::IQ3_S:
-      return {.product_vnni = avx512_vnni::multiply_iq3_s};
+      return {.product = avx512::multiply_iq3_s, .product_vnni = avx512_vnni::multiply_iq3_s};
     case TensorType::IQ4_XS:
-      return {.product_vnni = avx512_vnni::multiply_iq4_xs};
+      return {.product = avx512::multiply_iq4_xs, .product_vnni = avx512_vnni::multiply_iq4_xs};
     default:
       break;
   }

@@ -57,10 +57,14 @@ def rows(name, file, avx512="avx512/rows_vnni.cc", **changes):
     return dataclasses.replace(Kernel(f"{name} rows", f"multiply_{name.lower()}", f"avx2/{file}.cc", avx512, 2048, 0, 1 / 8), **changes)
 
 
+OF_32 = {"weights": 1024, "avx2_unrolled": 1 / 4}  # four blocks of eight rows; one with AVX2
+ONE_OF_32 = {"weights": 1024, "avx2_unrolled": 1 / 32}  # one group of one row with AVX2
 KERNELS += [rows("IQ1_S", "iq1"), rows("IQ1_M", "iq1"), rows("IQ2_XXS", "iq2"), rows("IQ2_XS", "iq2"), rows("IQ2_S", "iq2"), rows("IQ3_XXS", "iq3", avx2_unrolled=1 / 64), rows("IQ3_S", "iq3", avx2_unrolled=1 / 64),
             rows("IQ4_XS", "iq4"), rows("Q2_K", "q2_k_q3_k"), rows("Q3_K", "q2_k_q3_k"), rows("Q4_K", "q4_k_q5_k"),
             rows("Q5_K", "q4_k_q5_k"), rows("Q6_K", "q6_k"),
-            rows("Q8_0", "q8_0", "avx512/q8_0_vnni.cc", weights=256, avx2_unrolled=1)]
+            rows("Q4_0", "q4_q5", **OF_32), rows("Q4_1", "q4_q5", **OF_32), rows("Q5_0", "q4_q5", **OF_32), rows("Q5_1", "q4_q5", **OF_32),
+            rows("IQ4_NL", "iq4", **OF_32), rows("MXFP4", "mxfp4", **OF_32), rows("Q8_0", "q8_0", **OF_32),
+            rows("TQ1_0", "tq1_0_tq2_0"), rows("TQ2_0", "tq1_0_tq2_0"), rows("Q8_K", "q8_k_q1_0"), rows("Q1_0", "q8_k_q1_0", **ONE_OF_32)]
 
 
 @dataclasses.dataclass

@@ -15,17 +15,20 @@ Entry pack_bytes(const Value& value) {
   return bytes;
 }
 
-// Numbers of `bits` bits for magnitudes that lie about `step` apart, half of an entry a byte.
+// Numbers of `bits` bits for magnitudes that lie about `step` apart, half of an entry a byte, and both halves as a word.
 template <typename Entry, size_t kCount>
-void number_magnitudes(const Entry (&entries)[kCount], int bits, int step, uint8_t (&numbers)[2][kCount]) {
+void number_magnitudes(const Entry (&entries)[kCount], int bits, int step, uint8_t (&numbers)[2][kCount],
+                       uint16_t (*words)[kCount] = nullptr) {
   constexpr int kColumns = sizeof(Entry) / 2;
-  for (size_t e = 0; e < kCount; ++e)
+  for (size_t e = 0; e < kCount; ++e) {
     for (int h = 0; h < 2; ++h) {
       int byte = 0;
       for (int i = 0; i < kColumns; ++i)
         byte |= static_cast<int>(entries[e] >> (8 * (kColumns * h + i)) & 255) / step << (bits * i);
       numbers[h][e] = static_cast<uint8_t>(byte);
     }
+    if (words != nullptr) (*words)[e] = static_cast<uint16_t>(numbers[0][e] | numbers[1][e] << 8);
+  }
 }
 
 IqTables unpack() {
@@ -48,11 +51,11 @@ IqTables unpack() {
     tables.iq3_s[e] = pack_bytes<uint32_t>([&](int i) { return reference::iq3_s_value(reference::kGridIq3S[e], i); });
   for (uint32_t e = 0; e < 128; ++e)
     tables.signs[e] = pack_bytes([&](int i) { return (reference::iq_signs(e) >> i & 1) != 0 ? -1 : 1; });
-  number_magnitudes(tables.iq2_xxs, 2, 16, tables.iq2_xxs_two_bits);
-  number_magnitudes(tables.iq2_xs, 2, 16, tables.iq2_xs_two_bits);
+  number_magnitudes(tables.iq2_xxs, 2, 16, tables.iq2_xxs_two_bits, &tables.iq2_xxs_words);
+  number_magnitudes(tables.iq2_xs, 2, 16, tables.iq2_xs_two_bits, &tables.iq2_xs_words);
   number_magnitudes(tables.iq2_s, 2, 16, tables.iq2_s_two_bits);
-  number_magnitudes(tables.iq3_xxs, 3, 8, tables.iq3_xxs_three_bits);
-  number_magnitudes(tables.iq3_s, 3, 2, tables.iq3_s_three_bits);
+  number_magnitudes(tables.iq3_xxs, 3, 8, tables.iq3_xxs_three_bits, &tables.iq3_xxs_words);
+  number_magnitudes(tables.iq3_s, 3, 2, tables.iq3_s_three_bits, &tables.iq3_s_words);
   for (uint32_t e = 0; e < 128; ++e) tables.sign_bits[e] = static_cast<uint8_t>(reference::iq_signs(e));
   return tables;
 }

@@ -21,6 +21,11 @@ struct IqTables {
   alignas(64) uint8_t iq2_s_two_bits[2][1024];
   alignas(64) uint8_t iq3_xxs_three_bits[2][256];
   alignas(64) uint8_t iq3_s_three_bits[2][512];
+  // Both bytes of an entry as a word, for permutations of words.
+  alignas(64) uint16_t iq2_xxs_words[256];
+  alignas(64) uint16_t iq2_xs_words[512];
+  alignas(64) uint16_t iq3_xxs_words[256];
+  alignas(64) uint16_t iq3_s_words[512];
   alignas(64) uint8_t sign_bits[128];  // bit i is set where value i is negative
 };
 

@@ -170,6 +170,8 @@ __m256i float_to_half(__m512 x) {
 #define _mm512_cmp_epi32_mask(a, b, how) static_cast<__mmask16>(SLUICE_SIMULATED(compare) < int32_t > ((a), (b), (how)))
 #undef _mm512_cmplt_epi32_mask
 #define _mm512_cmplt_epi32_mask(a, b) _mm512_cmp_epi32_mask(a, b, 1)
+#undef _mm512_testn_epi8_mask
+#define _mm512_testn_epi8_mask(a, b) static_cast<__mmask64>(~_mm512_test_epi8_mask(a, b))
 #undef _mm256_cmp_epi8_mask
 #define _mm256_cmp_epi8_mask(a, b, how) static_cast<__mmask32>(SLUICE_SIMULATED(compare) < int8_t > ((a), (b), (how)))
 
