@@ -16,9 +16,9 @@ namespace sluice::engine {
 struct GroupedQuerySpec {
   int64_t n_heads = 0;
   int64_t n_kv_heads = 0;
-  int64_t key_size = 0;    // of a head
-  int64_t value_size = 0;  // of a head
-  float scale = 1;         // of the scores, 1/sqrt(key_size) as a rule
+  int64_t key_size = 0;         // of a head
+  int64_t value_size = 0;       // of a head
+  float scale = 1;              // of the scores, 1/sqrt(key_size) as a rule
   bool has_head_norms = false;  // each head of a query and key is normed before it turns
 };
 

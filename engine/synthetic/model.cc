@@ -108,7 +108,9 @@ void add_metadata(const Shape& shape, const char* name, gguf::Metadata& metadata
   metadata.add("general.name", gguf::make_string(name));
   metadata.add("general.quantization_version", gguf::make_uint32(2));
   Keys keys(metadata, shape.architecture);
-  keys.count("vocab_size", shape.n_vocabulary);
+  // Published files of qwen3moe leave out two that follow from others.
+  const bool has_derived_keys = shape.architecture != Architecture::Qwen3Moe;
+  if (has_derived_keys) keys.count("vocab_size", shape.n_vocabulary);
   keys.count("context_length", shape.n_context);
   keys.count("embedding_length", shape.n_embedding);
   keys.count("block_count", shape.n_layers);
@@ -121,7 +123,7 @@ void add_metadata(const Shape& shape, const char* name, gguf::Metadata& metadata
     keys.count("attention.head_count_kv", shape.n_kv_heads);
     keys.count("attention.key_length", shape.head_size);
     keys.count("attention.value_length", shape.head_size);
-    keys.count("rope.dimension_count", shape.head_size);
+    if (has_derived_keys) keys.count("rope.dimension_count", shape.head_size);
   }
   keys.number("rope.freq_base", shape.rope_base);
   if (shape.yarn_factor > 0) {

@@ -157,7 +157,7 @@ TEST_CASE("a wrong weight in a thousand is seen") {
 }
 
 TEST_CASE("full logits are the same bits for 1, 2 and 3 threads, at every token") {
-  for (const char* name : {"llama-mixtral", "llama-q4_1", "deepseek2-v3-q8_0", "deepseek2-r1-ud"}) {
+  for (const char* name : {"llama-mixtral", "llama-q4_1", "qwen3", "deepseek2-v3-q8_0", "deepseek2-r1-ud"}) {
     const Opened model = open(tests::fixture_path(name), name);
     const std::vector<float> one = evaluate(model, cpu(1, true));
     for (const uint32_t n_threads : {2u, 3u}) CHECK_MESSAGE(evaluate(model, cpu(n_threads, true)) == one, name);

@@ -24,6 +24,8 @@ inline constexpr const char* kFixtures[] = {
     "llama-mixtral",
     "llama-q8_0",
     "llama-q4_1",
+    "qwen3",
+    "qwen3moe",
     "deepseek2-v2-lite",
     "deepseek2-v2-lite-split",
     "deepseek2-v2-lite-27",

@@ -94,6 +94,22 @@ TEST_CASE("a model that its metadata or tensors contradict is refused by name") 
     const std::string message = message_of(write_changed("deepseek2-v3", change));
     CHECK_MESSAGE(message.find(change.expected) != std::string::npos, message);
   }
+  const Change qwen[] = {
+      {"missing norm of heads", {}, "blk.1.attn_k_norm.weight", "", "", "'blk.1.attn_k_norm.weight' is missing"},
+      {"wrong type of it", {}, "", "", "blk.0.attn_q_norm.weight", "where F32 is needed"},
+      {"head size", set("qwen3moe.attention.key_length", make_uint32(8)), "", "", "", "blk.0.attn_q.weight"},
+      {"odd head", set("qwen3moe.attention.key_length", make_uint32(7)), "", "", "", "must be even"},
+      {"too large a turn", set("qwen3moe.rope.dimension_count", make_uint32(18)), "", "", "", "at most the size"},
+      {"key heads", set("qwen3moe.attention.head_count_kv", make_uint32(3)), "", "", "", "is not a multiple"},
+      {"too many used", set("qwen3moe.expert_used_count", make_uint32(9)), "", "", "", "expert_used_count"},
+      {"no experts", set("qwen3moe.expert_count", make_uint32(0)), "", "", "", "expert_count"},
+      {"dense name", set("general.architecture", make_string("qwen3")), "", "", "", "qwen3."},
+  };
+  for (const Change& change : qwen) {
+    CAPTURE(std::string(change.what));
+    const std::string message = message_of(write_changed("qwen3moe", change));
+    CHECK_MESSAGE(message.find(change.expected) != std::string::npos, message);
+  }
 }
 
 // Writes a copy of a fixture with the first float of a tensor of floats replaced.

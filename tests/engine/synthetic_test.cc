@@ -7,7 +7,10 @@
 #include <filesystem>
 #include <map>
 #include <numeric>
+#include <set>
+#include <variant>
 
+#include "engine/model/architecture.h"
 #include "engine/synthetic/model.h"
 #include "engine/synthetic/shape.h"
 #include "engine/synthetic/tensors.h"
@@ -227,6 +230,35 @@ TEST_CASE("presets that are named after published files have their types and siz
   }
 }
 
+TEST_CASE("a made-up Qwen has the keys of a published one, and is understood as one") {
+  const Shape shape = find_preset("qwen3-30b-a3b")->shape;
+  const auto path =
+      std::filesystem::temp_directory_path() / ("sluice-synthetic-qwen-" + std::to_string(::getpid()) + ".gguf");
+  write_sparse_model(shape, plan_tensors(shape, rules({"Q4_K_M"})), path);
+  const gguf::File file = gguf::File::open(path, gguf::Mapping::DirectoryOnly);
+  std::filesystem::remove(path);
+  std::set<std::string> keys;
+  for (const auto& entry : file.metadata().entries())
+    if (entry.key.starts_with("qwen3moe.")) keys.insert(entry.key.substr(9));
+  CHECK(keys == std::set<std::string>{"attention.head_count", "attention.head_count_kv", "attention.key_length",
+                                      "attention.layer_norm_rms_epsilon", "attention.value_length", "block_count",
+                                      "context_length", "embedding_length", "expert_count",
+                                      "expert_feed_forward_length", "expert_used_count", "feed_forward_length",
+                                      "rope.freq_base"});
+
+  const engine::ModelSpec spec = engine::describe_model(file);
+  CHECK(spec.rope.pairs == kernels::reference::RopePairs::Halves);
+  CHECK(spec.rope.n_dims == 128);
+  CHECK(spec.rope.freq_base == 1e6f);
+  CHECK(spec.n_vocabulary == 151936);
+  REQUIRE(spec.layers.size() == 48);
+  for (const engine::LayerSpec& layer : spec.layers) {
+    CHECK(std::get<engine::GroupedQuerySpec>(layer.attention).has_head_norms);
+    CHECK(std::get<engine::ExpertsSpec>(layer.ffn).n_hidden == 768);
+    CHECK(std::get<engine::ExpertsSpec>(layer.ffn).router.normalize);
+  }
+}
+
 TEST_CASE("models of every type give finite logits of a reasonable spread") {
   for (const gguf::TypeLayout& layout : gguf::all_type_layouts()) {
     if (!kernels::has_random_blocks(layout.type)) continue;
@@ -243,7 +275,7 @@ TEST_CASE("models of every type give finite logits of a reasonable spread") {
 }
 
 TEST_CASE("models of every shape give finite logits of a reasonable spread") {
-  for (const char* preset : {"v2-lite", "mixtral-8x7b", "llama-8b", "r1-slice"})
+  for (const char* preset : {"v2-lite", "mixtral-8x7b", "llama-8b", "r1-slice", "qwen3-30b-a3b"})
     for (const bool split : {false, true}) {
       CAPTURE(std::string(preset));
       Shape shape = tiny(preset);

@@ -1,4 +1,4 @@
-"""The forward pass of `llama` and `deepseek2` GGUF files in plain numpy and double precision: the slow, readable truth.
+"""The forward pass of `llama`, `qwen3`, `qwen3moe` and `deepseek2` GGUF files in plain numpy and double precision: the slow, readable truth.
 
     python numpy_forward.py MODEL.gguf TOKEN_ID ...      prints the five largest logits of each position
 
@@ -32,6 +32,7 @@ class Hyper:
     key_length: int
     value_length: int
     n_rope: int
+    rope_halves: bool  # the pair that turns together: entries i and i + n_rope / 2, or 2i and 2i + 1
     freq_base: float
     # Rotary scaling: "none", "linear" or "yarn".
     scaling: str
@@ -92,6 +93,7 @@ def read_hyper(metadata: dict, tensors: dict) -> Hyper:
         key_length=get("attention.key_length_mla", key_length),
         value_length=get("attention.value_length_mla", value_length),
         n_rope=get("rope.dimension_count", key_length),
+        rope_halves=architecture in ("qwen3", "qwen3moe"),
         freq_base=get("rope.freq_base", 10000.0),
         scaling=get("rope.scaling.type", "none"),
         factor=get("rope.scaling.factor", 1.0),
@@ -105,6 +107,8 @@ def read_hyper(metadata: dict, tensors: dict) -> Hyper:
     if architecture == "llama":
         # Mixtral's weights are the softmax over the chosen experts, which is the same as renormalising them.
         return replace(hyper, weights_norm=True)
+    if architecture in ("qwen3", "qwen3moe"):
+        return replace(hyper, weights_norm=True)  # no key says so; the published models all do
     if architecture == "deepseek2":
         return replace(
             hyper,
@@ -163,11 +167,11 @@ def rope_frequencies(hyper: Hyper, factors: np.ndarray | None) -> tuple[np.ndarr
 
 
 def rope(x: np.ndarray, hyper: Hyper, factors: np.ndarray | None = None) -> np.ndarray:
-    """x [n_tokens, n_heads, n_rope]: entries 2i and 2i+1 turn together by position * frequency i."""
+    """x [n_tokens, n_heads, n_rope]: pair i turns by position * frequency i."""
     frequencies, size = rope_frequencies(hyper, factors)
     angles = np.arange(x.shape[0])[:, None, None] * frequencies
     cos, sin = size * np.cos(angles), size * np.sin(angles)
-    if "rope pairs half a head apart" in hyper.mistakes:
+    if hyper.rope_halves:
         a, b = np.split(x, 2, axis=-1)
         return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
     turned = np.empty_like(x)
@@ -198,13 +202,35 @@ def attention_scale(hyper: Hyper) -> float:
 # --- Attention -------------------------------------------------------------------------------------------------------
 
 
+def norm_heads(
+    model: Model, hyper: Hyper, block: str, q: np.ndarray, k: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Queries and keys [n_tokens, heads, key], each head normed by itself with a weight that all heads share (qwen3)."""
+    if f"{block}.attn_q_norm.weight" not in model.tensors or "head norms left out" in hyper.mistakes:
+        return q, k
+    q_weight, k_weight = model[f"{block}.attn_q_norm.weight"], model[f"{block}.attn_k_norm.weight"]
+    if "head norms of queries and keys swapped" in hyper.mistakes:
+        q_weight, k_weight = k_weight, q_weight
+    if "one norm over all heads" in hyper.mistakes:
+        def norm_all(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+            return x / np.sqrt(np.mean(x * x, axis=(1, 2), keepdims=True) + hyper.epsilon) * weight
+
+        return norm_all(q, q_weight), norm_all(k, k_weight)
+    return rms_norm(q, q_weight, hyper.epsilon), rms_norm(k, k_weight, hyper.epsilon)
+
+
 def grouped_query_attention(model: Model, hyper: Hyper, block: str, h: np.ndarray) -> np.ndarray:
     n_tokens = h.shape[0]
     factors = model.tensors.get("rope_freqs.weight")
     q = (h @ model[f"{block}.attn_q.weight"].T).reshape(n_tokens, hyper.n_heads, hyper.key_length)
     k = (h @ model[f"{block}.attn_k.weight"].T).reshape(n_tokens, hyper.n_heads_kv, hyper.key_length)
     v = (h @ model[f"{block}.attn_v.weight"].T).reshape(n_tokens, hyper.n_heads_kv, hyper.value_length)
-    q, k = rope(q, hyper, factors), rope(k, hyper, factors)
+    if "head norms after rope" in hyper.mistakes:
+        q, k = rope(q, hyper, factors), rope(k, hyper, factors)
+        q, k = norm_heads(model, hyper, block, q, k)
+    else:
+        q, k = norm_heads(model, hyper, block, q, k)
+        q, k = rope(q, hyper, factors), rope(k, hyper, factors)
     group = hyper.n_heads // hyper.n_heads_kv  # consecutive query heads share a key head
     k, v = np.repeat(k, group, axis=1), np.repeat(v, group, axis=1)
     return attend(q, k, v, attention_scale(hyper)) @ model[f"{block}.attn_output.weight"].T

@@ -26,9 +26,14 @@ def mistaken(name: str):
 
 def changes_of(hyper: Hyper) -> dict:
     """The mistakes that could be made with such a model."""
-    changes = {"rope pairs half a head apart": mistaken("rope pairs half a head apart")}
+    wrong_pairs = "rope pairs adjacent" if hyper.rope_halves else "rope pairs half a head apart"
+    changes = {wrong_pairs: lambda h: replace(h, rope_halves=not h.rope_halves)}
     if hyper.architecture == "llama":
         changes["frequency factors left out"] = mistaken("frequency factors left out")
+    if hyper.architecture in ("qwen3", "qwen3moe"):
+        norms = ("left out", "after rope", "of queries and keys swapped")
+        for mistake in [*(f"head norms {which}" for which in norms), "one norm over all heads"]:
+            changes[mistake] = mistaken(mistake)
     if hyper.scaling != "none":
         changes["no rope scaling"] = lambda h: replace(h, scaling="none")
     if hyper.scaling == "yarn":

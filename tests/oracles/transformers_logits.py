@@ -17,6 +17,7 @@ def logits(path: str | Path, tokens: list[int]) -> np.ndarray:
     """[n_tokens, n_vocab]."""
     source = Model(path)
     build = {"llama": build_mixtral if source.hyper.n_experts else build_llama, "deepseek2": build_deepseek}
+    build |= {"qwen3": build_qwen3, "qwen3moe": build_qwen3}
     model, names = build[source.hyper.architecture](source)
     weights = {name: torch.tensor(values, dtype=torch.float32) for name, values in names.items()}
     model.load_state_dict(weights, strict=True)
@@ -74,11 +75,12 @@ def halves_apart(rows: np.ndarray, n_heads: int) -> np.ndarray:
 
 def grouped_query_names(source: Model, layer: int) -> dict:
     hyper, block, to = source.hyper, f"blk.{layer}", f"model.layers.{layer}"
+    in_order = halves_apart if hyper.architecture == "llama" else lambda rows, n_heads: rows
     return {
         f"{to}.input_layernorm.weight": source[f"{block}.attn_norm.weight"],
         f"{to}.post_attention_layernorm.weight": source[f"{block}.ffn_norm.weight"],
-        f"{to}.self_attn.q_proj.weight": halves_apart(source[f"{block}.attn_q.weight"], hyper.n_heads),
-        f"{to}.self_attn.k_proj.weight": halves_apart(source[f"{block}.attn_k.weight"], hyper.n_heads_kv),
+        f"{to}.self_attn.q_proj.weight": in_order(source[f"{block}.attn_q.weight"], hyper.n_heads),
+        f"{to}.self_attn.k_proj.weight": in_order(source[f"{block}.attn_k.weight"], hyper.n_heads_kv),
         f"{to}.self_attn.v_proj.weight": source[f"{block}.attn_v.weight"],
         f"{to}.self_attn.o_proj.weight": source[f"{block}.attn_output.weight"],
     }
@@ -120,6 +122,35 @@ def build_mixtral(source: Model):
         names |= grouped_query_names(source, layer)
         names |= expert_names(source, f"blk.{layer}", f"model.layers.{layer}.mlp")
     return transformers.MixtralForCausalLM(transformers.MixtralConfig(**settings)), names
+
+
+def build_qwen3(source: Model):
+    """Rows of queries and keys are in the order of the training, in the file as in transformers."""
+    hyper = source.hyper
+    settings = common_settings(source) | dict(head_dim=hyper.key_length, attention_bias=False)
+    if hyper.n_experts:
+        settings |= dict(
+            num_experts=hyper.n_experts,
+            num_experts_per_tok=hyper.n_experts_used,
+            moe_intermediate_size=source.metadata["qwen3moe.expert_feed_forward_length"],
+            norm_topk_prob=True,
+            decoder_sparse_step=1,
+            mlp_only_layers=[],
+        )
+        model = transformers.Qwen3MoeForCausalLM(transformers.Qwen3MoeConfig(**settings))
+    else:
+        model = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**settings))
+    names = outer_names(source)
+    for layer in range(hyper.n_layers):
+        block, to = f"blk.{layer}", f"model.layers.{layer}"
+        names |= grouped_query_names(source, layer)
+        names[f"{to}.self_attn.q_norm.weight"] = source[f"{block}.attn_q_norm.weight"]
+        names[f"{to}.self_attn.k_norm.weight"] = source[f"{block}.attn_k_norm.weight"]
+        if hyper.n_experts:
+            names |= expert_names(source, block, f"{to}.mlp")
+        else:
+            names |= feed_forward_names(source, block, "", f"{to}.mlp")
+    return model, names
 
 
 def build_deepseek(source: Model):

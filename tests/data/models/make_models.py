@@ -177,6 +177,62 @@ def llama(
     model.write()
 
 
+def qwen3(
+    name: str,
+    kinds: Kinds,
+    n_embd: int = 32,
+    n_layers: int = 2,
+    n_heads: int = 4,
+    n_heads_kv: int = 2,
+    head_length: int = 16,
+    n_ff: int = 64,
+    n_ff_expert: int = 24,
+    n_experts: int = 0,
+    n_experts_used: int = 0,
+    tied: bool = False,
+) -> None:
+    """`qwen3`, or with experts `qwen3moe`, which has them in every layer and names n_ff without using it.
+
+    Rows of attn_q and attn_k are as they were trained: the pair that turns together is half a head apart. As true files do,
+    it leaves out rope.dimension_count, and puts no token before a text.
+    """
+    model = Model(name, "qwen3moe" if n_experts else "qwen3")
+    model.key("block_count", n_layers)
+    model.key("context_length", 512)
+    model.key("embedding_length", n_embd)
+    model.key("feed_forward_length", n_ff)
+    model.key("attention.head_count", n_heads)
+    model.key("attention.head_count_kv", n_heads_kv)
+    model.key("attention.key_length", head_length)
+    model.key("attention.value_length", head_length)
+    model.key("attention.layer_norm_rms_epsilon", 1e-6)
+    model.key("rope.freq_base", 1000000.0)
+    if n_experts:
+        model.key("expert_count", n_experts)
+        model.key("expert_used_count", n_experts_used)
+        model.key("expert_feed_forward_length", n_ff_expert)
+    tiny_vocabulary.add_gpt2(model.writer, "qwen2", "<|endoftext|>", "<|im_end|>", add_bos=False)
+
+    model.embeddings(n_embd, kinds, tied)
+    for i in range(n_layers):
+        block = f"blk.{i}"
+        model.norm(f"{block}.attn_norm", n_embd)
+        model.matrix(f"{block}.attn_q", (n_heads * head_length, n_embd), kinds["attn_q"])
+        model.matrix(f"{block}.attn_k", (n_heads_kv * head_length, n_embd), kinds["attn_k"])
+        model.matrix(f"{block}.attn_v", (n_heads_kv * head_length, n_embd), kinds["attn_v"])
+        # These give the scores their size, and are unlike within a pair: a norm after the turn is another one.
+        model.vector(f"{block}.attn_q_norm.weight", head_length, 1.3, 0.4)
+        model.vector(f"{block}.attn_k_norm.weight", head_length, 1.3, 0.4)
+        model.matrix(f"{block}.attn_output", (n_embd, n_heads * head_length), kinds["attn_output"])
+        model.norm(f"{block}.ffn_norm", n_embd)
+        if n_experts:
+            model.matrix(f"{block}.ffn_gate_inp", (n_experts, n_embd), Type.F32, 2.0)
+            model.feed_forward(block, "_exps", n_embd, n_ff_expert, kinds, 1.0, (n_experts,))
+        else:
+            model.feed_forward(block, "", n_embd, n_ff, kinds, 1.0)
+    model.write()
+
+
 SOFTMAX, SIGMOID = 1, 2
 
 
@@ -315,6 +371,8 @@ FIXTURES = {
     "llama-mixtral": lambda name: llama(name, F16, n_experts=4, n_experts_used=2, n_ff=48, spm=True),
     "llama-q8_0": lambda name: llama(name, Q8_0),
     "llama-q4_1": lambda name: llama(name, Q4_1, n_embd=64, n_ff=96, tied=True),
+    "qwen3": lambda name: qwen3(name, Q8_0, tied=True),
+    "qwen3moe": lambda name: qwen3(name, F16, n_experts=8, n_experts_used=3),
     # The lite form with the number of layers by which some readers know it, and with two, fused and split.
     "deepseek2-v2-lite-27": lambda name: deepseek2(
         name, F16, n_layers=27, n_layers_dense=24, n_heads=2, kv_lora=14, nope=6, rope=8, value=10, n_ff=8,

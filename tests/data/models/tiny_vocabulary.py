@@ -43,7 +43,7 @@ def learn_distinct_merges(space: str, n_merges: int) -> list[tuple[str, str]]:
     return learn_merges([list(space + word) for word in TEXT.split()], n_merges)
 
 
-def add_gpt2(writer: gguf.GGUFWriter, pre: str, bos: str, eos: str) -> None:
+def add_gpt2(writer: gguf.GGUFWriter, pre: str, bos: str, eos: str, add_bos: bool = True) -> None:
     """Ids: 0 bos, 1 eos, 2 padding, 3 a marker of the user's turn, 4..259 the bytes in order, 260..319 merges."""
     special = [bos, eos, "<pad>", "<user>"]
     merges = learn_distinct_merges("\u0120", N_VOCAB - len(special) - 256)
@@ -58,7 +58,7 @@ def add_gpt2(writer: gguf.GGUFWriter, pre: str, bos: str, eos: str) -> None:
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
     writer.add_pad_token_id(2)
-    writer.add_add_bos_token(True)
+    writer.add_add_bos_token(add_bos)
     writer.add_add_eos_token(False)
 
 
