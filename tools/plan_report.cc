@@ -225,6 +225,7 @@ ordered_json plan_json(const PlanReport& report) {
           {"groups", groups},
           {"decode", prediction_json(plan.decode)},
           {"prefill", prediction_json(plan.prefill)},
+          {"hit_tier", engine::hit_tier(plan) == engine::HitTier::Vram ? "vram" : "memory"},
           {"by_hit_rate", rows},
           {"what_would_help", improvements}};
 }

@@ -33,10 +33,10 @@ void multiply_on_cpu(Sums& sums, const MatrixWork& matrix, const Machine& machin
   const KernelRates rates = rates_for(machine, matrix.type);
   const double one_rate =
       matrix.is_in_form && rates.form_weights_per_second > 0 ? rates.form_weights_per_second : rates.weights_per_second;
-  // A few inputs go through the rows one by one, many through tiles.
-  const double by_rows = matrix.weights * n_inputs / one_rate;
-  const double by_tiles = matrix.weights * std::max(n_inputs, 4 * n_reads) / rates.multiply_adds_per_second;
-  const double arithmetic = std::min(by_rows, by_tiles) / machine.n_cores;
+  // A few inputs go through the rows one by one, from four on through tiles.
+  const double per_core = n_inputs < 4 * n_reads ? matrix.weights * n_inputs / one_rate
+                                                 : matrix.weights * n_inputs / rates.multiply_adds_per_second;
+  const double arithmetic = per_core / machine.n_cores;
   const double memory = n_reads * static_cast<double>(matrix.bytes) / machine.ram_bytes_per_second;
   sums.add(arithmetic > memory ? Bound::CpuArithmetic : Bound::CpuMemory, std::max(arithmetic, memory));
 }

@@ -78,8 +78,9 @@ std::vector<Improvement> improvements(const PlannedModel& model, const Machine& 
 }
 
 HitTier hit_tier(const Plan& plan) {
-  const ExpertShares uniform = uniform_shares(plan.work, plan.places);
-  return uniform.vram + uniform.ram < 1 ? HitTier::Memory : HitTier::Vram;
+  for (size_t i = 0; i < plan.places.size(); ++i)
+    if (plan.work.groups[i].role == GroupRole::RoutedExperts && plan.places[i].n_disk > 0) return HitTier::Memory;
+  return HitTier::Vram;
 }
 
 std::vector<HitRate> decode_by_hit_rate(const Machine& given_machine, const Plan& plan) {

@@ -514,10 +514,10 @@ double best_hit_share(const TraceHeader& header, std::span<const Pass> passes, u
       if (found != held.end()) by_next.erase({found->second, expert});
       held[expert] = next_use[step][i];
       by_next.insert({next_use[step][i], expert});
-      if (held.size() <= n_slots) continue;
-      const ExpertNumber put_out = by_next.rbegin()->second;
+    }
+    while (held.size() > n_slots) {  // once the step is over: only then is it known when its experts are needed again
+      held.erase(by_next.rbegin()->second);
       by_next.erase(std::prev(by_next.end()));
-      held.erase(put_out);
     }
   }
   return n_asked > 0 ? static_cast<double>(n_hits) / static_cast<double>(n_asked) : 0;

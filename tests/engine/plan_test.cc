@@ -1,0 +1,202 @@
+// Plans of the fixtures: everything is somewhere, nothing is above its room, and a run does what its plan says.
+
+#include <doctest/doctest.h>
+
+#include <string>
+
+#include "engine/session/planning.h"
+#include "tests/engine/fixtures.h"
+
+using namespace sluice;
+using namespace sluice::engine;
+
+namespace {
+
+Machine small_machine() {
+  Machine machine;
+  machine.name = "small";
+  machine.ram_bytes = uint64_t{1} << 33;
+  machine.ram_bytes_per_second = 20e9;
+  machine.n_cores = 2;
+  machine.kernels[gguf::TensorType::Q8_0] = {10e9, 0, 50e9};
+  machine.attention_multiply_adds_per_second = 20e9;
+  machine.disk_bytes_per_second = 1e9;
+  machine.cpu_share_beside_disk = 0.8;
+  return machine;
+}
+
+Machine with_gpu(uint64_t vram_bytes) {
+  Machine machine = small_machine();
+  machine.gpus = {{"gpu", vram_bytes, 500e9, 10e9, 50e12}};
+  return machine;
+}
+
+PlanOptions small_options() {
+  PlanOptions options;
+  options.n_context = 64;
+  options.n_batch = 16;
+  return options;
+}
+
+void check_sums(const Plan& plan) {
+  uint64_t vram = 0, ram = plan.work.vector_bytes, disk = 0;
+  REQUIRE(plan.places.size() == plan.work.groups.size());
+  for (size_t i = 0; i < plan.places.size(); ++i) {
+    const GroupPlace& place = plan.places[i];
+    CHECK(place.n_vram + place.n_ram + place.n_disk == plan.work.groups[i].n_units);
+    const TierBytes bytes = bytes_by_tier(plan.work.groups[i], place);
+    vram += bytes.vram, ram += bytes.ram, disk += bytes.disk;
+  }
+  CHECK(plan.vram.weight_bytes == vram);
+  CHECK(plan.ram.weight_bytes == ram);
+  CHECK(plan.disk_weight_bytes == disk);
+  CHECK(plan.vram.used_bytes() + plan.vram.margin_bytes <= plan.vram.capacity_bytes);
+}
+
+uint64_t tensor_bytes(const gguf::File& file) {
+  uint64_t bytes = 0;
+  for (const gguf::Tensor& tensor : file.tensors()) bytes += tensor.bytes;
+  return bytes;
+}
+
+}  // namespace
+
+TEST_CASE("the groups of every fixture are its tensors") {
+  for (const char* name : tests::kFixtures) {
+    CAPTURE(std::string(name));
+    const PlannedModel model(tests::fixture_path(name));
+    const Plan plan = model.plan(small_machine(), small_options());
+    CHECK(plan.work.file_bytes() == tensor_bytes(model.file()));
+    CHECK(plan.storage == Storage::Mapped);
+    CHECK(plan.decode.tokens_per_second() > 0);
+    CHECK(plan.prefill.tokens_per_second() > 0);
+    check_sums(plan);
+  }
+}
+
+TEST_CASE("as VRAM grows it holds more, the context with its attention, and decode is never slower") {
+  for (const char* name : {"deepseek2-r1-ud", "deepseek2-v3-split", "llama-q8_0", "llama-mixtral"}) {
+    CAPTURE(std::string(name));
+    const PlannedModel model(tests::fixture_path(name));
+    uint64_t before = 0;
+    double rate = 0;
+    constexpr uint64_t kCuda = uint64_t{430} << 20;  // and the margin of as much
+    for (uint64_t more = 0; more < 4'000'000; more += 100'000) {
+      const Plan plan = model.plan(with_gpu(kCuda + more), small_options());
+      CAPTURE(more);
+      check_sums(plan);
+      CHECK(plan.vram.weight_bytes >= before);
+      CHECK(plan.decode.tokens_per_second() >= rate * 0.999);
+      CHECK(plan.vram.state_bytes + plan.ram.state_bytes > 0);
+      before = plan.vram.weight_bytes;
+      rate = plan.decode.tokens_per_second();
+    }
+    CHECK(before > 0);
+    CHECK(decode_by_hit_rate(with_gpu(kCuda + 4'000'000), model.plan(with_gpu(kCuda + 4'000'000), small_options()))
+              .empty());
+  }
+}
+
+TEST_CASE("no VRAM is asked for, or too little for a pass, and the plan is that of the CPU") {
+  const PlannedModel model(tests::fixture_path("deepseek2-r1-ud"));
+  const Plan cpu = model.plan(small_machine(), small_options());
+  PlanOptions none = small_options();
+  none.vram_bytes = 0;
+  CHECK(model.plan(with_gpu(uint64_t{1} << 33), none).decode.seconds == cpu.decode.seconds);
+  const Plan tiny = model.plan(with_gpu(1000), small_options());
+  CHECK(tiny.decode.seconds == cpu.decode.seconds);
+  CHECK(tiny.vram.used_bytes() == 0);
+  PlanOptions some = small_options();
+  some.vram_bytes = uint64_t{1} << 33;
+  CHECK_THROWS_AS(model.plan(small_machine(), some), Error);
+}
+
+TEST_CASE("a store is divided in the plan as a run divides it") {
+  const PlannedModel model(tests::fixture_path("deepseek2-v3-groups"));
+  for (const uint64_t more : {uint64_t{0}, uint64_t{40'000}, uint64_t{80'000}, uint64_t{120'000}}) {
+    PlanOptions options = small_options();
+    options.storage = Storage::Disk;
+    options.residency = Residency::File;
+    // The least that holds anything, and then some.
+    options.ram_bytes = uint64_t{48} << 20;
+    Plan plan = model.plan(small_machine(), options);
+    while (!plan.fits) {
+      options.ram_bytes += 100'000;
+      plan = model.plan(small_machine(), options);
+    }
+    options.ram_bytes += more;
+    plan = model.plan(small_machine(), options);
+    REQUIRE(plan.store);
+    check_sums(plan);
+    ModelOptions run;
+    run.residency = Residency::File;
+    run.store.storage = Storage::Disk;
+    run.session = {64, CacheType::F16, 16};
+    run.store.store_bytes = plan.ram.capacity_bytes - plan.ram.margin_bytes - plan.ram.program_bytes -
+                            plan.ram.state_bytes - plan.ram.workspace_bytes;
+    run.store.prompt_bytes = 1;
+    uint64_t slots = 0;
+    for (const SlotClass& slot_class : plan.store->classes) slots += slot_class.n_slots - slot_class.n_lent;
+    const auto opened = tests::open_fixture("deepseek2-v3-groups", run);
+    CAPTURE(more);
+    // What passes of prompts need is lent in the plan; here all of it is the store's.
+    CHECK(opened->store_statistics().n_expert_slots >= slots);
+    uint64_t in_ram = 0;
+    for (size_t i = 0; i < plan.places.size(); ++i)
+      if (plan.work.groups[i].role == GroupRole::RoutedExperts) in_ram += plan.places[i].n_ram;
+    CHECK(in_ram <= opened->store_statistics().n_experts);
+    CHECK(in_ram > 0);
+  }
+}
+
+TEST_CASE("a run knows where its weights lie, and is compared with what was predicted for it") {
+  for (const Storage storage : {Storage::Mapped, Storage::Disk}) {
+    ModelOptions options;
+    options.store.storage = storage;
+    options.session = {64, CacheType::F16, 16};
+    options.store.store_bytes = storage == Storage::Disk ? 600'000 : 0;
+    options.machine = small_machine();
+    const auto model = tests::open_fixture("deepseek2-v3-split", options);
+    CHECK(model->work().file_bytes() == tensor_bytes(model->file()));
+    CHECK(model->places().size() == model->work().groups.size());
+    CHECK(&model->machine() == &model->machine());
+    CHECK(model->machine().name == "small");
+    Session session(model, {64, CacheType::F16, 16});
+    const std::vector<int32_t> prompt = {1, 2, 3};
+    GenerateOptions generate_options;
+    generate_options.max_tokens = 8;
+    generate_options.ignore_end = true;
+    const Generation generation = generate(session, prompt, generate_options, {});
+    const RunComparison comparison = compare_with_prediction(*model, generation.statistics);
+    CHECK(comparison.decode.predicted.seconds > 0);
+    CHECK(comparison.decode.actual_over_predicted ==
+          doctest::Approx(generation.statistics.decode_tokens_per_second() * comparison.decode.predicted.seconds));
+    CHECK(comparison.prefill.predicted.n_tokens == 3);
+    CHECK((comparison.prefill.predicted.disk_bytes > 0) == (storage == Storage::Disk));
+  }
+}
+
+TEST_CASE("without a machine in the options the CPU is measured") {
+  const auto model = tests::open_fixture("llama-q8_0");
+  const Machine& machine = model->machine();
+  CHECK(machine.n_cores == 2);
+  CHECK(machine.ram_bytes_per_second > 1e8);
+  CHECK(machine.kernels.contains(gguf::TensorType::Q8_0));
+  CHECK(machine.attention_multiply_adds_per_second > 1e6);
+}
+
+TEST_CASE("what would help is what the plan is bound by") {
+  const PlannedModel model(tests::fixture_path("deepseek2-v3-q8_0"));
+  Machine machine = small_machine();
+  machine.ram_bytes_per_second = 1e7;
+  const Plan bound_by_memory = model.plan(machine, small_options());
+  const auto found = improvements(model, machine, bound_by_memory);
+  REQUIRE(!found.empty());
+  CHECK(found.front().change == "twice the memory bandwidth");
+  CHECK(found.front().decode_gain > 1.5);
+  machine.ram_bytes = uint64_t{40} << 20;
+  const Plan too_small = model.plan(machine, small_options());
+  CHECK(!too_small.fits);
+  REQUIRE(!improvements(model, machine, too_small).empty());
+  CHECK(improvements(model, machine, too_small).front().change == "twice the RAM");
+}

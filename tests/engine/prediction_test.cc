@@ -1,0 +1,198 @@
+// Predictions against arithmetic by hand, on machines of round numbers.
+
+#include <doctest/doctest.h>
+
+#include "engine/error.h"
+#include "engine/placement/comparison.h"
+#include "engine/placement/prediction.h"
+
+using namespace sluice;
+using namespace sluice::engine;
+using gguf::TensorType;
+
+namespace {
+
+// 10 GB/s of memory, two cores of 2 Gweights/s by one input and 8 Gmultiply-adds/s by many, a disk of 1 GB/s.
+Machine round_machine() {
+  Machine machine;
+  machine.name = "round";
+  machine.ram_bytes = uint64_t{1} << 40;
+  machine.ram_bytes_per_second = 10e9;
+  machine.n_cores = 2;
+  machine.kernels[TensorType::Q8_0] = {2e9, 0, 8e9};
+  machine.kernels[TensorType::IQ1_S] = {1e9, 3e9, 8e9};
+  machine.attention_multiply_adds_per_second = 1e9;
+  machine.disk_bytes_per_second = 1e9;
+  return machine;
+}
+
+Gpu round_gpu() {
+  return {"gpu", uint64_t{1} << 40, 100e9, 5e9, 1e12};
+}
+
+MatrixWork matrix(TensorType type, double weights, uint64_t bytes, bool in_form = false) {
+  return {type, weights, bytes, bytes, in_form};
+}
+
+// One layer: attention of 1 GB, a dense feed-forward of 2 GB.
+ModelWork dense_work() {
+  ModelWork work;
+  work.n_layers = 1;
+  work.groups = {{GroupRole::Attention, 0, 1, 1, {matrix(TensorType::Q8_0, 1e9, 1'000'000'000)}},
+                 {GroupRole::DenseFfn, 0, 1, 1, {matrix(TensorType::Q8_0, 2e9, 2'000'000'000)}}};
+  return work;
+}
+
+// One layer: attention of 1 GB, 10 experts of 0.1 GB of which a token uses 2, one shared expert of 0.1 GB.
+ModelWork moe_work() {
+  ModelWork work;
+  work.n_layers = 1;
+  work.groups = {{GroupRole::Attention, 0, 1, 1, {matrix(TensorType::Q8_0, 1e9, 1'000'000'000)}},
+                 {GroupRole::SharedExperts, 0, 1, 1, {matrix(TensorType::Q8_0, 1e8, 100'000'000)}},
+                 {GroupRole::RoutedExperts, 0, 10, 0.2, {matrix(TensorType::Q8_0, 1e8, 100'000'000)}}};
+  return work;
+}
+
+constexpr double kOverhead = 60e-6;     // of a layer on the CPU
+constexpr double kGpuOverhead = 25e-6;  // on a GPU
+constexpr double kVram = 0.85 * 100e9;  // bytes a second that kernels reach
+
+}  // namespace
+
+TEST_CASE("a dense model in RAM takes the longer of reading and multiplying, matrix by matrix") {
+  ModelWork work = dense_work();
+  const std::vector<GroupPlace> in_ram = {{0, 1, 0}, {0, 1, 0}};
+  // 3 GB at 10 GB/s against 3 Gweights at 4 Gweights/s: arithmetic, 0.75 s.
+  const Prediction slow = predict_decode(work, in_ram, round_machine(), 0, {});
+  CHECK(slow.seconds == doctest::Approx(0.75 + kOverhead));
+  CHECK(slow.bound == Bound::CpuArithmetic);
+  Machine machine = round_machine();
+  machine.n_cores = 16;  // 32 Gweights/s: memory, 0.3 s
+  const Prediction fast = predict_decode(work, in_ram, machine, 0, {});
+  CHECK(fast.seconds == doctest::Approx(0.3 + kOverhead));
+  CHECK(fast.bound == Bound::CpuMemory);
+  CHECK(fast.tokens_per_second() == doctest::Approx(1 / fast.seconds));
+}
+
+TEST_CASE("attention costs what its context costs") {
+  ModelWork work = dense_work();
+  work.attention_multiply_adds = 1000;
+  work.cache_bytes_a_position = 100'000;
+  Machine machine = round_machine();
+  machine.n_cores = 16;
+  const std::vector<GroupPlace> in_ram = {{0, 1, 0}, {0, 1, 0}};
+  // 1,000,000 positions: 1e9 multiply-adds at 16e9 are less than 1e11 bytes at 1e10.
+  CHECK(predict_decode(work, in_ram, machine, 1e6, {}).seconds == doctest::Approx(0.3 + 10 + kOverhead));
+  work.cache_bytes_a_position = 1;
+  CHECK(predict_decode(work, in_ram, machine, 1e6, {}).seconds == doctest::Approx(0.3 + 1e9 / 16e9 + kOverhead));
+}
+
+TEST_CASE("a form is multiplied at its own rate and read at its own size") {
+  ModelWork work = dense_work();
+  work.groups = {{GroupRole::DenseFfn, 0, 1, 1, {matrix(TensorType::IQ1_S, 6e9, 1'000'000'000)}}};
+  const std::vector<GroupPlace> in_ram = {{0, 1, 0}};
+  CHECK(predict_decode(work, in_ram, round_machine(), 0, {}).seconds == doctest::Approx(3 + kOverhead));
+  work.groups[0].matrices[0].is_in_form = true;
+  CHECK(predict_decode(work, in_ram, round_machine(), 0, {}).seconds == doctest::Approx(1 + kOverhead));
+  work.groups[0].matrices[0].bytes = 20'000'000'000;
+  CHECK(predict_decode(work, in_ram, round_machine(), 0, {}).seconds == doctest::Approx(2 + kOverhead));
+}
+
+TEST_CASE("what memory does not hold comes from the disk, beside the CPU, which it slows") {
+  const ModelWork work = moe_work();
+  const std::vector<GroupPlace> places = {{0, 1, 0}, {0, 1, 0}, {0, 5, 5}};
+  Machine machine = round_machine();
+  const ExpertShares half = uniform_shares(work, places);
+  CHECK(half.ram == doctest::Approx(0.5));
+  CHECK(half.vram == 0);
+  // The CPU: 1.3 Gweights at 4 Gweights/s, 0.325 s. The disk: one expert of 0.1 GB, 0.1 s.
+  const Prediction hidden = predict_decode(work, places, machine, 0, half);
+  CHECK(hidden.disk_bytes == doctest::Approx(1e8));
+  CHECK(hidden.seconds == doctest::Approx(0.325 + kOverhead));
+  machine.cpu_share_beside_disk = 0.6;
+  CHECK(predict_decode(work, places, machine, 0, half).seconds == doctest::Approx(0.325 + 0.4 * 0.1 + kOverhead));
+  machine.disk_bytes_per_second = 1e8;
+  const Prediction waiting = predict_decode(work, places, machine, 0, half);
+  CHECK(waiting.seconds == doctest::Approx(1));
+  CHECK(waiting.bound == Bound::Disk);
+  CHECK(predict_decode(work, places, machine, 0, {0, 1}).disk_bytes == 0);
+}
+
+TEST_CASE("CPU and GPU work on a layer's experts at a time, and the longer one counts") {
+  const ModelWork work = moe_work();
+  const std::vector<GroupPlace> places = {{1, 0, 0}, {1, 0, 0}, {5, 5, 0}};
+  Machine machine = round_machine();
+  machine.gpus = {round_gpu()};
+  // The GPU: attention 1 GB; then shared and one expert beside one expert on the CPU, 0.1 Gweights at 4 Gweights/s.
+  const Prediction half = predict_decode(work, places, machine, 0, {0.5, 0.5});
+  CHECK(half.seconds == doctest::Approx(1e9 / kVram + 0.025 + kGpuOverhead));
+  const Prediction all = predict_decode(work, places, machine, 0, {1, 0});
+  CHECK(all.seconds == doctest::Approx(1.3e9 / kVram + kGpuOverhead));
+  CHECK(all.bound == Bound::GpuMemory);
+}
+
+TEST_CASE("a batch reads each weight once and multiplies through tiles; on a GPU it may stream") {
+  const ModelWork work = dense_work();
+  Machine machine = round_machine();
+  const std::vector<GroupPlace> in_ram = {{0, 1, 0}, {0, 1, 0}};
+  // 100 tokens: 3e11 multiply-adds at 16e9.
+  const Prediction by_cpu = predict_prefill(work, in_ram, machine, 100, {});
+  CHECK(by_cpu.seconds == doctest::Approx(3e11 / 16e9 + kOverhead));
+  CHECK(by_cpu.tokens_per_second() == doctest::Approx(100 / by_cpu.seconds));
+  // 3 GB over PCIe at 5 GB/s, 0.6 s, and 3e11 multiply-adds at 0.6e12, 0.5 s beside it.
+  machine.gpus = {round_gpu()};
+  const Prediction streamed = predict_prefill(work, in_ram, machine, 100, {});
+  CHECK(streamed.seconds == doctest::Approx(0.6));
+  CHECK(streamed.bound == Bound::Pcie);
+  // A few tokens are not worth the link.
+  const Prediction few = predict_prefill(work, in_ram, machine, 1, {});
+  CHECK(few.pcie_seconds == doctest::Approx(0.6));
+  machine.gpus.front().pcie_bytes_per_second = 1e9;
+  CHECK(predict_prefill(work, in_ram, machine, 1, {}).pcie_seconds == 0);
+}
+
+TEST_CASE("a type without rates has those of the nearest size, and a machine without any is refused") {
+  Machine machine = round_machine();
+  CHECK(rates_for(machine, TensorType::IQ1_M).form_weights_per_second == 3e9);
+  CHECK(rates_for(machine, TensorType::F32).weights_per_second == 2e9);
+  machine.kernels.clear();
+  CHECK_THROWS_AS(rates_for(machine, TensorType::Q8_0), Error);
+}
+
+TEST_CASE("a run is near its prediction within a quarter, else the assumption that was off most is named") {
+  const ModelWork work = moe_work();
+  const std::vector<GroupPlace> places = {{0, 1, 0}, {0, 1, 0}, {0, 5, 5}};
+  Machine machine = round_machine();
+  machine.disk_bytes_per_second = 2e8;  // 0.5 s for an expert: bound by the disk, 2 tokens/s
+  RunFacts facts;
+  facts.has_experts_found = true;
+  facts.experts_in_memory = 0.5;
+  facts.disk_bytes_per_second = 2e8;
+  facts.cpu_busy = 0.9;
+  facts.tokens_per_second = 2.4;
+  CHECK(compare_decode(work, places, machine, facts).is_near());
+  CHECK(compare_decode(work, places, machine, facts).off == Assumption::None);
+  CHECK(compare_decode(work, places, machine, facts).actual_over_predicted == doctest::Approx(1.2));
+
+  facts.tokens_per_second = 1;
+  facts.experts_in_memory = 0;  // two experts are read: 1 s
+  const Comparison hits = compare_decode(work, places, machine, facts);
+  CHECK(hits.off == Assumption::ExpertHits);
+  CHECK(hits.assumed == doctest::Approx(0.5));
+  CHECK(hits.found == 0);
+
+  facts.experts_in_memory = 0.5;
+  facts.disk_bytes_per_second = 1e8;
+  const Comparison disk = compare_decode(work, places, machine, facts);
+  CHECK(disk.off == Assumption::DiskRate);
+  CHECK(disk.assumed == 2e8);
+  CHECK(disk.found == 1e8);
+
+  facts.disk_bytes_per_second = 2e8;
+  CHECK(compare_decode(work, places, machine, facts).off == Assumption::CpuRate);
+  CHECK(compare_decode(work, places, machine, facts).found == doctest::Approx(0.5));
+  facts.cpu_busy = 0.3;
+  CHECK(compare_decode(work, places, machine, facts).off == Assumption::OtherPrograms);
+  facts.tokens_per_second = 0;
+  CHECK(compare_decode(work, places, machine, facts).actual_over_predicted == 0);
+}

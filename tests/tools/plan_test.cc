@@ -1,0 +1,195 @@
+// sluice plan, simulate and the files that they read.
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/tools/program.h"
+#include "tests/tools/small_files.h"
+
+using namespace sluice::test;
+using nlohmann::json;
+
+static bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+static std::string scratch(const std::string& name) {
+  return (scratch_folder() / name).string();
+}
+
+static std::string machine_path(const std::string& name) {
+  return std::string(SLUICE_ROOT) + "/bench/machines/" + name + ".json";
+}
+
+// A sparse file of a published model; made once.
+static std::string sparse(const std::string& preset) {
+  const std::string path = scratch(preset + ".gguf");
+  if (!std::filesystem::exists(path))
+    REQUIRE(call({"synth", path, "--preset", preset, "--sparse", "-q"}).exit_code == 0);
+  return path;
+}
+
+static json plan_json(const std::string& path, const std::string& machine) {
+  const Outcome outcome = call({"plan", path, "-m", machine, "--json", "-c", "4096"});
+  CHECK_MESSAGE((outcome.exit_code == 0 || outcome.exit_code == 4), outcome.err);
+  return json::parse(outcome.out);
+}
+
+TEST_CASE("the plan of each published model on each machine is the golden one") {
+  std::ifstream file(std::string(SLUICE_ROOT) + "/tests/data/plans.json");
+  const json golden = json::parse(file);
+  CHECK(golden.size() == 6);
+  for (const auto& [model, of_machines] : golden.items()) {
+    CHECK(of_machines.size() == 5);
+    for (const auto& [machine, expected] : of_machines.items()) {
+      CAPTURE(model);
+      CAPTURE(machine);
+      const json plan = plan_json(sparse(model), machine_path(machine));
+      for (const char* key : {"fits", "vram_used_bytes", "ram_used_bytes", "disk_weight_bytes", "bound"})
+        CHECK(plan[key] == expected[key]);
+      for (const char* key : {"decode_tok_s", "prefill_tok_s", "disk_bytes_per_token"})
+        CHECK(plan[key].get<double>() == doctest::Approx(expected[key].get<double>()).epsilon(1e-3));
+    }
+    std::filesystem::remove(scratch(model + ".gguf"));
+  }
+}
+
+TEST_CASE("R1 in 1.58 bits fills the workstation's VRAM and reads no disk") {
+  const json plan = plan_json(sparse("r1-ud-iq1s"), machine_path("rtx4090-48g-124g"));
+  CHECK(plan["vram_used_bytes"].get<double>() >= 46.0 * (1 << 30));
+  CHECK(plan["vram_used_bytes"].get<double>() + plan["vram"]["margin_bytes"].get<double>() <= 48.0 * (1 << 30));
+  CHECK(plan["disk_bytes_per_token"] == 0);
+  CHECK(plan["disk_weight_bytes"] == 0);
+  CHECK(plan["hit_tier"] == "vram");
+  double before = 0;
+  for (const json& row : plan["by_hit_rate"]) {
+    CHECK(row["share"].get<double>() > before);
+    before = row["share"];
+  }
+  CHECK(plan["by_hit_rate"][0]["is_uniform"] == true);
+  double a_token = 0;
+  for (const json& group : plan["groups"]) a_token += group["bytes_per_token"].get<double>();
+  CHECK(a_token == doctest::Approx(14.6e9).epsilon(0.01));  // 4.04 GB of experts, 10.6 of the rest
+}
+
+TEST_CASE("a plan is told in words, with the bound and what would help") {
+  const Outcome outcome = call({"plan", sparse("r1-ud-iq1s"), "-m", machine_path("laptop-32g")});
+  REQUIRE(outcome.exit_code == 0);
+  for (const char* part : {"routed experts", "tokens/s, bound by disk", "what would help decode most: a disk of twice",
+                           "chosen experts found in memory", "(predicted"})
+    CHECK_MESSAGE(contains(outcome.out, part), part);
+  const Outcome too_small = call({"plan", sparse("r1-ud-iq1s"), "-m", machine_path("laptop-32g"), "--ram", "300M"});
+  CHECK(too_small.exit_code == 4);
+  CHECK(contains(too_small.out, "too little memory"));
+}
+
+TEST_CASE("a machine file that is none is refused with what is wrong") {
+  json machine = json::parse(read_file(machine_path("rtx4060-8g-64g")));
+  const auto refused = [&](const json& changed, const std::string& part) {
+    const Outcome outcome = call({"plan", sparse("r1-ud-iq1s"), "-m", write_file("machine.json", changed.dump())});
+    CHECK(outcome.exit_code == 2);
+    CHECK_MESSAGE(contains(outcome.err, part), outcome.err);
+  };
+  CHECK(call({"plan", sparse("r1-ud-iq1s"), "-m", write_file("machine.json", machine.dump())}).exit_code == 0);
+  for (const auto& [name, value] : machine.items()) {
+    if (name == "name" || name == "source" || name == "gpus") continue;
+    json changed = machine;
+    changed.erase(name);
+    refused(changed, "'" + name + "' is missing");
+    changed[name] = "much";
+    refused(changed, "'" + name + "'");
+    if (name == "kernels") continue;
+    for (const double bad : {-1.0, 0.0, 1e30}) {
+      changed[name] = bad;
+      refused(changed, "a number from");
+    }
+  }
+  json changed = machine;
+  changed["kernels"]["Q9_Z"] = machine["kernels"]["Q4_K"];
+  refused(changed, "'Q9_Z' is no tensor type");
+  changed = machine;
+  changed["kernels"]["Q4_K"] = 3;
+  refused(changed, "'Q4_K' is no object");
+  changed = machine;
+  changed["kernels"] = json::object();
+  refused(changed, "'kernels'");
+  changed = machine;
+  changed["gpus"] = {1};
+  refused(changed, "gpus");
+  changed["gpus"] = "one";
+  refused(changed, "gpus");
+  refused(json::array(), "JSON object");
+  CHECK(call({"plan", sparse("r1-ud-iq1s"), "-m", write_file("machine.json", "{\"name\"")}).exit_code == 2);
+  CHECK(call({"plan", sparse("r1-ud-iq1s"), "-m", scratch("no such file")}).exit_code == 2);
+  CHECK(call({"plan", scratch("no such model"), "-m", machine_path("laptop-32g")}).exit_code == 3);
+}
+
+TEST_CASE("run takes a saved plan for its model, and no other") {
+  const std::string path = scratch("small.gguf");
+  REQUIRE(call({"synth", path, "--preset", "v2-lite", "--layers", "2", "--embedding", "256", "--ff", "512",
+                "--expert-ff", "256", "--vocabulary", "400", "--heads", "2", "--experts", "6", "-q"})
+              .exit_code == 0);
+  const Outcome planned = call({"plan", path, "-m", machine_path("laptop-32g"), "--json", "-c", "300"});
+  REQUIRE_MESSAGE(planned.exit_code == 0, planned.err);
+  const std::string saved = write_file("plan.json", planned.out);
+  const Outcome obeyed = call({"run", path, "--plan", saved, "-p", "a", "--json"});
+  REQUIRE_MESSAGE(obeyed.exit_code == 0, obeyed.err);
+  CHECK(json::parse(obeyed.out)["n_context"] == 300);
+
+  const Outcome other = call({"run", base_model(), "--plan", saved, "-p", "a"});
+  CHECK(other.exit_code == 2);
+  CHECK(contains(other.err, "another model"));
+  CHECK(call({"run", path, "--plan", saved, "--ram", "1G", "-p", "a"}).exit_code == 2);
+  json plan = json::parse(planned.out);
+  plan["run"]["vram_bytes"] = 1000;
+  CHECK(call({"run", path, "--plan", write_file("plan.json", plan.dump()), "-p", "a"}).exit_code == 5);
+  plan = json::parse(planned.out);
+  plan["fits"] = false;
+  CHECK(call({"run", path, "--plan", write_file("plan.json", plan.dump()), "-p", "a"}).exit_code == 4);
+  for (const char* key : {"n_context", "n_batch", "cache", "resident", "store", "ram_bytes", "vram_bytes"}) {
+    CAPTURE(key);
+    json changed = json::parse(planned.out);
+    changed["run"].erase(key);
+    CHECK(call({"run", path, "--plan", write_file("plan.json", changed.dump()), "-p", "a"}).exit_code == 2);
+    changed["run"][key] = json::array();
+    CHECK(call({"run", path, "--plan", write_file("plan.json", changed.dump()), "-p", "a"}).exit_code == 2);
+  }
+}
+
+TEST_CASE("simulate prints a line for each size and policy, and its JSON adds up") {
+  const std::string trace = scratch("t.trace");
+  REQUIRE(call({"trace", trace, "--make", "--skew", "1", "--tokens", "40"}).exit_code == 0);
+  const std::vector<std::string> words = {"simulate", sparse("r1-ud-iq1s"),       "--trace", trace,
+                                          "-m",       machine_path("laptop-32g"), "--ram",   "20G,28G"};
+  const Outcome table = call(words);
+  REQUIRE_MESSAGE(table.exit_code == 0, table.err);
+  CHECK(std::count(table.out.begin(), table.out.end(), '\n') == 2 + 8);
+  auto with_json = words;
+  with_json.insert(with_json.end(), {"--json", "--policy", "lru", "--heat", trace});
+  const json report = json::parse(call(with_json).out);
+  REQUIRE(report["runs"].size() == 2);
+  for (const json& run : report["runs"]) {
+    CHECK(run["policy"] == "lru");
+    double shares = 0, seconds = 0;
+    for (const char* share : {"in_vram", "in_ram", "guessed", "missed"}) shares += run[share].get<double>();
+    CHECK(shares == doctest::Approx(1));
+    for (const auto& [part, of_path] : run["critical_path_seconds"].items()) seconds += of_path.get<double>();
+    CHECK(1 / seconds == doctest::Approx(run["tok_s"].get<double>()));
+  }
+  CHECK(report["runs"][1]["in_ram"] > report["runs"][0]["in_ram"]);
+  CHECK(call({"simulate", sparse("r1-ud-iq1s"), "-m", machine_path("laptop-32g")}).exit_code == 2);
+  const Outcome other = call({"simulate", sparse("qwen3-30b"), "--trace", trace, "-m", machine_path("laptop-32g")});
+  CHECK(other.exit_code == 2);
+  CHECK(contains(other.err, "another model"));
+}
+
+TEST_CASE("doctor writes a machine that plan reads") {
+  const std::string path = scratch("own/machine.json");
+  const Outcome outcome = call({"doctor", base_model(), "--machine", path});
+  REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
+  const json machine = json::parse(read_file(path));
+  CHECK(machine["kernels"].size() > 0);
+  CHECK(machine["ram_bytes_per_second"].get<double>() > 1e8);
+  CHECK(call({"plan", sparse("r1-ud-iq1s"), "-m", path, "--ram", "20G"}).exit_code == 0);
+}
