@@ -103,7 +103,7 @@ static std::string percent(double share) {
 static std::string table(const std::vector<SimulatedRun>& runs) {
   std::string text =
       "| RAM | VRAM | policy | in VRAM | in RAM | guessed | read | best | disk a token | PCIe a token | tokens/s | "
-      "bound |\n"
+      "waits for |\n"
       "|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---|\n";
   for (const SimulatedRun& run : runs) {
     const engine::SimulationResult& r = run.result;
@@ -113,7 +113,7 @@ static std::string table(const std::vector<SimulatedRun>& runs) {
                    percent(r.guessed).c_str(), percent(r.missed).c_str(), percent(run.best).c_str(),
                    format_bytes(static_cast<uint64_t>(r.disk_bytes)).c_str(),
                    format_bytes(static_cast<uint64_t>(r.pcie_bytes)).c_str(), r.tokens_per_second() < 10 ? 2 : 1,
-                   r.tokens_per_second(), std::string(bound_name(r.bound())).c_str());
+                   r.tokens_per_second(), std::string(waited_name(r.waited_most())).c_str());
   }
   return text;
 }
@@ -137,7 +137,7 @@ static nlohmann::ordered_json run_json(const SimulatedRun& run) {
       {"disk_busy", r.disk_busy},
       {"critical_path_seconds",
        {{"cpu", r.cpu_seconds}, {"gpu", r.gpu_seconds}, {"disk", r.disk_seconds}, {"overhead", r.overhead_seconds}}},
-      {"bound", bound_name(r.bound())}};
+      {"waits_for", waited_name(r.waited_most())}};
 }
 
 static int simulate(SimulateFlags& flags) {

@@ -47,31 +47,62 @@ void multiply_on_gpu(Sums& sums, const MatrixWork& matrix, const Gpu& gpu, doubl
   sums.add(arithmetic > memory ? Bound::GpuArithmetic : Bound::GpuMemory, std::max(arithmetic, memory));
 }
 
-template <typename Multiply>
-Sums of_group(const WeightGroup& group, const Multiply& multiply) {
-  Sums sums;
-  for (const MatrixWork& matrix : group.matrices) multiply(sums, matrix);
-  return sums;
+// The work of CPU and GPU on one thing.
+struct Sides {
+  Sums cpu, gpu;
+};
+
+// How many products a group's units have on a side, and how often one of them is read.
+struct Share {
+  double n_inputs = 0, n_reads = 0;
+};
+Sides multiply_group(const WeightGroup& group, const Machine& machine, const Share& on_cpu, const Share& on_gpu) {
+  Sides sides;
+  for (const MatrixWork& matrix : group.matrices) {
+    if (on_cpu.n_inputs > 0) multiply_on_cpu(sides.cpu, matrix, machine, on_cpu.n_inputs, on_cpu.n_reads);
+    if (on_gpu.n_inputs > 0) multiply_on_gpu(sides.gpu, matrix, machine.gpus.front(), on_gpu.n_inputs, on_gpu.n_reads);
+  }
+  return sides;
 }
 
-// Both sides of a layer's part run at a time: the longer one counts, with its reasons.
-void add_longer(Sums& total, const Sums& cpu, const Sums& gpu) {
-  total.add(cpu.cpu() > gpu.gpu() ? cpu : gpu);
-}
+// What a pass adds up to.
+struct Total {
+  Sums critical;  // what the next step waits for
+  Sums cpu, gpu;  // all of it
+  // Both sides run at a time: the longer one counts, with its reasons.
+  void add_beside(const Sides& sides) {
+    critical.add(sides.cpu.cpu() > sides.gpu.gpu() ? sides.cpu : sides.gpu);
+    count(sides);
+  }
+  // One after the other.
+  void add_in_turn(const Sides& sides) {
+    critical.add(sides.cpu);
+    critical.add(sides.gpu);
+    count(sides);
+  }
 
-void finish(Prediction& prediction, const Sums& critical, const Sums& cpu, const Sums& gpu, const Machine& machine) {
-  prediction.cpu_seconds = cpu.cpu();
-  prediction.gpu_seconds = gpu.gpu();
+ private:
+  void count(const Sides& sides) {
+    cpu.add(sides.cpu);
+    gpu.add(sides.gpu);
+  }
+};
+
+void finish(Prediction& prediction, const Total& total, const Machine& machine) {
+  const Sums& critical = total.critical;
+  prediction.cpu_seconds = total.cpu.cpu();
+  prediction.gpu_seconds = total.gpu.gpu();
   prediction.overhead_seconds = critical.of(Bound::Overhead);
+  prediction.disk_seconds = prediction.disk_bytes / machine.disk_bytes_per_second;
   double computing = 0;
   for (const double seconds : critical.seconds) computing += seconds;
   // While the disk reads, the CPU has a share of its rate.
-  const double cpu_share = prediction.disk_seconds > 0 ? machine.cpu_share_beside_disk : 1;
-  const double slowed = computing + (1 - cpu_share) * std::min(prediction.disk_seconds, critical.cpu());
+  const double slowed =
+      computing + (1 - machine.cpu_share_beside_disk) * std::min(prediction.disk_seconds, critical.cpu());
   prediction.seconds = std::max({slowed, prediction.disk_seconds, prediction.pcie_seconds});
-  if (prediction.seconds == prediction.disk_seconds && prediction.disk_seconds > 0)
+  if (prediction.seconds == prediction.disk_seconds)
     prediction.bound = Bound::Disk;
-  else if (prediction.seconds == prediction.pcie_seconds && prediction.pcie_seconds > 0)
+  else if (prediction.seconds == prediction.pcie_seconds)
     prediction.bound = Bound::Pcie;
   else
     prediction.bound = static_cast<Bound>(std::ranges::max_element(critical.seconds) - critical.seconds.begin());
@@ -106,11 +137,13 @@ Sums attend_on_gpu(const ModelWork& work, const Gpu& gpu, double n_pairs, double
 }
 
 // Each layer where its weights are.
-void attend(Sums& cpu, Sums& gpu, const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
-            double n_pairs, double cache_bytes) {
+Sides attend(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine, double n_pairs,
+             double cache_bytes) {
   const double in_vram = vram_share_of_attention(work, places);
-  if (in_vram < 1) cpu = attend_on_cpu(work, machine, (1 - in_vram) * n_pairs, (1 - in_vram) * cache_bytes);
-  if (in_vram > 0) gpu = attend_on_gpu(work, machine.gpus.front(), in_vram * n_pairs, in_vram * cache_bytes);
+  Sides sides;
+  if (in_vram < 1) sides.cpu = attend_on_cpu(work, machine, (1 - in_vram) * n_pairs, (1 - in_vram) * cache_bytes);
+  if (in_vram > 0) sides.gpu = attend_on_gpu(work, machine.gpus.front(), in_vram * n_pairs, in_vram * cache_bytes);
+  return sides;
 }
 
 double overhead(const ModelWork& work, std::span<const GroupPlace> places) {
@@ -162,8 +195,8 @@ ExpertShares uniform_shares(const ModelWork& work, std::span<const GroupPlace> p
 Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
                           double n_positions, const ExpertShares& shares) {
   Prediction prediction;
-  Sums critical, all_cpu, all_gpu;
-  Sums shared_cpu, shared_gpu;  // of the layer's shared experts, which run beside its routed ones
+  Total total;
+  Sides shared;  // the layer's shared experts, which run beside its routed ones
   for (size_t i = 0; i < work.groups.size(); ++i) {
     const WeightGroup& group = work.groups[i];
     if (group.role == GroupRole::Embedding) continue;
@@ -172,37 +205,23 @@ Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> pla
     const double on_gpu = n_used * (is_routed ? shares.vram : places[i].n_vram);
     const double on_cpu = n_used - on_gpu;
     const double from_disk = n_used * (is_routed ? 1 - shares.vram - shares.ram : places[i].n_disk);
-    prediction.disk_bytes += std::max(from_disk, 0.0) * static_cast<double>(group.unit_bytes());
-    Sums cpu, gpu;
-    if (on_cpu > 0)
-      cpu = of_group(
-          group, [&](Sums& sums, const MatrixWork& matrix) { multiply_on_cpu(sums, matrix, machine, on_cpu, on_cpu); });
-    if (on_gpu > 0)
-      gpu = of_group(group, [&](Sums& sums, const MatrixWork& matrix) {
-        multiply_on_gpu(sums, matrix, machine.gpus.front(), on_gpu, on_gpu);
-      });
-    all_cpu.add(cpu);
-    all_gpu.add(gpu);
+    prediction.disk_bytes += std::max(from_disk, 0.0) * static_cast<double>(group.unit_file_bytes());
+    Sides sides = multiply_group(group, machine, {on_cpu, on_cpu}, {on_gpu, on_gpu});
     if (group.role == GroupRole::SharedExperts) {
-      shared_cpu = cpu, shared_gpu = gpu;
+      shared = sides;
       continue;
     }
     if (is_routed) {
-      cpu.add(shared_cpu);
-      gpu.add(shared_gpu);
-      shared_cpu = shared_gpu = {};
+      sides.cpu.add(shared.cpu);
+      sides.gpu.add(shared.gpu);
+      shared = {};
     }
-    add_longer(critical, cpu, gpu);
+    total.add_beside(sides);
   }
-  Sums cpu, gpu;
-  attend(cpu, gpu, work, places, machine, n_positions, n_positions * static_cast<double>(work.cache_bytes_a_position));
-  all_cpu.add(cpu);
-  all_gpu.add(gpu);
-  critical.add(cpu);
-  critical.add(gpu);
-  critical.add(Bound::Overhead, overhead(work, places));
-  prediction.disk_seconds = prediction.disk_bytes > 0 ? prediction.disk_bytes / machine.disk_bytes_per_second : 0;
-  finish(prediction, critical, all_cpu, all_gpu, machine);
+  total.add_in_turn(
+      attend(work, places, machine, n_positions, n_positions * static_cast<double>(work.cache_bytes_a_position)));
+  total.critical.add(Bound::Overhead, overhead(work, places));
+  finish(prediction, total, machine);
   return prediction;
 }
 
@@ -213,44 +232,30 @@ Prediction predict_prefill(const ModelWork& work, std::span<const GroupPlace> pl
   const auto predict = [&](bool streams) {
     Prediction prediction;
     prediction.n_tokens = n;
-    Sums critical, all_cpu, all_gpu;
+    Total total;
     double pcie_bytes = 0;
     for (size_t i = 0; i < work.groups.size(); ++i) {
       const WeightGroup& group = work.groups[i];
       if (group.role == GroupRole::Embedding) continue;
       const bool is_routed = group.role == GroupRole::RoutedExperts;
-      const double n_inputs = n * group.uses * group.n_units;  // of all units together
-      const double n_read = is_routed ? touched_share(group, n) * group.n_units : group.n_units;
+      // Of all units together. The output is needed for the last token only.
+      const double n_inputs = group.role == GroupRole::Output ? 1 : n * group.uses * group.n_units;
+      const double n_reads = is_routed ? touched_share(group, n) * group.n_units : group.n_units;
       const double in_vram = is_routed ? shares.vram : places[i].n_vram;
       const double on_disk = is_routed ? 1 - shares.vram - shares.ram : places[i].n_disk;
-      prediction.disk_bytes += std::max(on_disk, 0.0) * n_read * static_cast<double>(group.unit_bytes());
-      // The output is needed for the last token only.
-      const double inputs = group.role == GroupRole::Output ? 1 : n_inputs;
+      // Tiers exchange the blocks of the file, whatever form they have in RAM.
+      const double bytes_read = n_reads * static_cast<double>(group.unit_file_bytes());
+      prediction.disk_bytes += std::max(on_disk, 0.0) * bytes_read;
+      if (streams) pcie_bytes += (1 - in_vram) * bytes_read;
       const double on_gpu = streams ? 1 : in_vram;
-      if (streams) pcie_bytes += (1 - in_vram) * n_read * static_cast<double>(group.unit_bytes());
-      Sums cpu, gpu;
-      if (on_gpu < 1)
-        cpu = of_group(group, [&](Sums& sums, const MatrixWork& matrix) {
-          multiply_on_cpu(sums, matrix, machine, (1 - on_gpu) * inputs, (1 - on_gpu) * n_read);
-        });
-      if (on_gpu > 0)
-        gpu = of_group(group, [&](Sums& sums, const MatrixWork& matrix) {
-          multiply_on_gpu(sums, matrix, machine.gpus.front(), on_gpu * inputs, on_gpu * n_read);
-        });
-      all_cpu.add(cpu);
-      all_gpu.add(gpu);
-      add_longer(critical, cpu, gpu);
+      total.add_beside(multiply_group(group, machine, {(1 - on_gpu) * n_inputs, (1 - on_gpu) * n_reads},
+                                      {on_gpu * n_inputs, on_gpu * n_reads}));
     }
-    Sums cpu, gpu;
-    attend(cpu, gpu, work, places, machine, n * (n + 1) / 2, n * static_cast<double>(work.cache_bytes_a_position));
-    all_cpu.add(cpu);
-    all_gpu.add(gpu);
-    critical.add(cpu);
-    critical.add(gpu);
-    critical.add(Bound::Overhead, overhead(work, places));
-    prediction.disk_seconds = prediction.disk_bytes > 0 ? prediction.disk_bytes / machine.disk_bytes_per_second : 0;
+    total.add_in_turn(
+        attend(work, places, machine, n * (n + 1) / 2, n * static_cast<double>(work.cache_bytes_a_position)));
+    total.critical.add(Bound::Overhead, overhead(work, places));
     if (pcie_bytes > 0) prediction.pcie_seconds = pcie_bytes / machine.gpus.front().pcie_bytes_per_second;
-    finish(prediction, critical, all_cpu, all_gpu, machine);
+    finish(prediction, total, machine);
     return prediction;
   };
   const Prediction by_cpu = predict(false);
@@ -260,14 +265,13 @@ Prediction predict_prefill(const ModelWork& work, std::span<const GroupPlace> pl
 }
 
 double cpu_seconds_of_unit(const WeightGroup& group, const Machine& machine, double n_inputs) {
-  return of_group(group,
-                  [&](Sums& sums, const MatrixWork& matrix) { multiply_on_cpu(sums, matrix, machine, n_inputs, 1); })
-      .cpu();
+  return multiply_group(group, machine, {n_inputs, 1}, {}).cpu.cpu();
 }
 
 double gpu_seconds_of_unit(const WeightGroup& group, const Gpu& gpu, double n_inputs) {
-  return of_group(group, [&](Sums& sums, const MatrixWork& matrix) { multiply_on_gpu(sums, matrix, gpu, n_inputs, 1); })
-      .gpu();
+  Sums sums;
+  for (const MatrixWork& matrix : group.matrices) multiply_on_gpu(sums, matrix, gpu, n_inputs, 1);
+  return sums.gpu();
 }
 
 double cpu_attention_seconds(const ModelWork& work, const Machine& machine, double n_positions) {

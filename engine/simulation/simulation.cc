@@ -467,10 +467,24 @@ class Simulation {
 
 }  // namespace
 
-Bound SimulationResult::bound() const {
-  const std::array parts = {std::pair{cpu_seconds, Bound::CpuMemory}, std::pair{gpu_seconds, Bound::GpuMemory},
-                            std::pair{disk_seconds, Bound::Disk}, std::pair{overhead_seconds, Bound::Overhead}};
+SimulationResult::Waited SimulationResult::waited_most() const {
+  const std::array parts = {std::pair{cpu_seconds, Waited::Cpu}, std::pair{gpu_seconds, Waited::Gpu},
+                            std::pair{disk_seconds, Waited::Disk}, std::pair{overhead_seconds, Waited::Overhead}};
   return std::ranges::max_element(parts)->second;
+}
+
+std::string_view waited_name(SimulationResult::Waited waited) {
+  switch (waited) {
+    case SimulationResult::Waited::Cpu:
+      return "CPU";
+    case SimulationResult::Waited::Gpu:
+      return "GPU";
+    case SimulationResult::Waited::Disk:
+      return "disk";
+    case SimulationResult::Waited::Overhead:
+      return "launches and barriers";
+  }
+  return "unknown";
 }
 
 SimulationResult simulate(const Plan& plan, const Machine& machine, const TraceHeader& header,

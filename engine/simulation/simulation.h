@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "engine/options.h"
@@ -38,8 +39,12 @@ struct SimulationResult {
   double disk_busy = 0;  // share of the time
 
   double tokens_per_second() const { return seconds > 0 ? static_cast<double>(n_tokens) / seconds : 0; }
-  Bound bound() const;  // the largest of the critical path
+  // Who kept the next step waiting longest.
+  enum class Waited { Cpu, Gpu, Disk, Overhead };
+  Waited waited_most() const;
 };
+
+std::string_view waited_name(SimulationResult::Waited waited);  // "CPU", "GPU", "disk", "launches and barriers"
 
 // Passes of several rows (prompts) teach the policy and fill memory, and are not counted. The plan says how many experts each tier
 // holds; the trace must be of a model of its shape. Throws Error(Usage).

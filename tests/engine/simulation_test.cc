@@ -130,7 +130,7 @@ TEST_CASE("with everything in RAM nothing is read, and a token takes what is pre
   CHECK(result.disk_bytes == 0);
   const Prediction predicted = predict_decode(plan.work, plan.places, cpu, 32, {0, 1});
   CHECK(result.seconds / 100 == doctest::Approx(predicted.seconds).epsilon(0.01));
-  CHECK(result.bound() == Bound::CpuMemory);
+  CHECK(result.waited_most() == SimulationResult::Waited::Cpu);
 }
 
 TEST_CASE("shares add up, are no better than is possible, and grow with memory") {
