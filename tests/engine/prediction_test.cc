@@ -193,6 +193,9 @@ TEST_CASE("a run is near its prediction within a quarter, else the assumption th
   CHECK(compare_decode(work, places, machine, facts).found == doctest::Approx(0.5));
   facts.cpu_busy = 0.3;
   CHECK(compare_decode(work, places, machine, facts).off == Assumption::OtherPrograms);
+  facts.tokens_per_second = 4;  // nobody who takes cores makes a run faster
+  CHECK(compare_decode(work, places, machine, facts).off == Assumption::CpuRate);
+  CHECK(compare_decode(work, places, machine, facts).found == doctest::Approx(2));
   facts.tokens_per_second = 0;
   CHECK(compare_decode(work, places, machine, facts).actual_over_predicted == 0);
 }

@@ -182,6 +182,39 @@ TEST_CASE("what is read is what was missed, and guesses hide some of the waiting
   CHECK(simulate(plan, cpu, header, passes, options()).missed == doctest::Approx(missed.missed));
 }
 
+TEST_CASE("a guess is read while the layer before it multiplies") {
+  // Three layers, the last two with 8 experts of which three are used.
+  const PlannedModel model(tests::fixture_path("deepseek2-v3-split"));
+  PlanOptions plan_options;
+  plan_options.n_context = 64;
+  plan_options.n_batch = 16;
+  plan_options.vram_bytes = 0;
+  Plan plan = model.plan(machine(), plan_options);
+  for (size_t i = 0; i < plan.places.size(); ++i)
+    if (plan.work.groups[i].role == GroupRole::RoutedExperts) plan.places[i] = {0, 5, 3};
+  RoutingRecipe two_layers = recipe(0.5);
+  two_layers.n_layers = 2;
+  two_layers.n_experts = 8;
+  const auto passes = tokens(two_layers, 400);
+  const auto header = MadeUpRouting(two_layers).header();
+  Machine cpu = machine();
+  cpu.gpus.clear();
+  SimulationOptions chosen = options();
+  chosen.guess_recall = chosen.guess_precision = 1;
+  const SimulationResult right = simulate(plan, cpu, header, passes, chosen);
+  chosen.guesses = false;
+  const SimulationResult without = simulate(plan, cpu, header, passes, chosen);
+  CHECK(right.guessed > 0);
+  CHECK(right.disk_seconds < without.disk_seconds);
+  CHECK(right.seconds < without.seconds);
+  // A guess that names nothing right reads for nothing, if anything.
+  chosen.guesses = true;
+  chosen.guess_recall = 0.5;
+  chosen.guess_precision = 0.2;
+  const SimulationResult wrong = simulate(plan, cpu, header, passes, chosen);
+  CHECK(wrong.disk_bytes > right.disk_bytes);
+}
+
 TEST_CASE("experts that are worth more move into VRAM, as many a token as may") {
   const auto passes = tokens(recipe(1.5), 600);
   const auto header = MadeUpRouting(recipe(1.5)).header();
