@@ -17,8 +17,6 @@ constexpr uint64_t kVramMargin = 40;  // one part in: 2.5%
 constexpr uint64_t kCudaBytes = uint64_t{400} << 20;
 // Direct reads are in blocks of this; what a slot is larger than its expert.
 constexpr uint64_t kBlockBytes = 4096;
-// Pieces of the output that pass through a ring one by one (engine/session/weight_storage.cc).
-constexpr uint64_t kOutputPiece = uint64_t{64} << 20;
 
 // Groups other than experts, what saves most time a byte first.
 std::vector<size_t> dense_by_value(const ModelWork& work, const Machine& machine, uint64_t state_of_a_layer) {
@@ -276,8 +274,8 @@ Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemor
   } else if (has_gpu) {
     fill_ram_beside_gpu(plan, budget.weight_bytes - std::min(budget.weight_bytes, plan.work.vector_bytes));
   } else {
-    StoreInventory inventory = take_inventory(weights, file, kOutputPiece);
     const uint64_t bytes = budget.weight_bytes;
+    StoreInventory inventory = take_inventory(weights, file, output_piece_bytes(bytes));
     plan.fits = bytes >= least_store_bytes(inventory, options.n_batch, kBlockBytes);
     if (plan.fits) {
       choose_store_forms(inventory, offers_of(machine), options.residency, options.n_batch, bytes, kBlockBytes);

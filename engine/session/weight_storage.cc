@@ -8,9 +8,6 @@
 
 namespace sluice::engine {
 
-// Pieces of the output that pass through the ring one by one. Large enough for the disk and all threads.
-static constexpr uint64_t kOutputPiece = uint64_t{64} << 20;
-
 static std::string mebibytes(uint64_t bytes) {
   return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB";
 }
@@ -24,11 +21,8 @@ std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, Device& dev
   storage.model_key = content_key(file, *storage.files);
   const uint64_t block_bytes = storage.files->block_bytes();
 
-  // Tightly fitting memory takes smaller pieces.
-  uint64_t piece_bytes = kOutputPiece;
-  uint64_t bytes = options.store.store_bytes > 0 ? options.store.store_bytes : budget.weight_bytes;
-  while (piece_bytes > (uint64_t{1} << 20) && piece_bytes > bytes / 16) piece_bytes /= 2;
-  StoreInventory inventory = take_inventory(weights, file, piece_bytes);
+  const uint64_t bytes = options.store.store_bytes > 0 ? options.store.store_bytes : budget.weight_bytes;
+  StoreInventory inventory = take_inventory(weights, file, output_piece_bytes(bytes));
   const int64_t n_batch = options.session.n_batch;
   const uint64_t least = least_store_bytes(inventory, n_batch, block_bytes);
   if (bytes < least)

@@ -102,6 +102,12 @@ StorePlan with_fixed_parts(const StoreInventory& inventory, int64_t n_batch, uin
 
 }  // namespace
 
+uint64_t output_piece_bytes(uint64_t store_bytes) {
+  uint64_t bytes = uint64_t{64} << 20;
+  while (bytes > (uint64_t{1} << 20) && bytes > store_bytes / 16) bytes /= 2;
+  return bytes;
+}
+
 uint64_t dense_bytes(const StoreInventory& inventory, uint64_t block_bytes) {
   uint64_t bytes = 0;
   for (const DensePart& part : inventory.dense) bytes += padded_bytes(part, block_bytes);

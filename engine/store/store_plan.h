@@ -32,6 +32,10 @@ struct StorePlan {
   uint64_t bytes() const { return small_bytes + embedding_bytes + kept_bytes + ring_bytes + slot_bytes; }
 };
 
+// Of a store of so many bytes: into pieces of how many bytes the output is cut, which pass through the ring one by one. Large enough
+// for the disk and all threads, smaller where memory is tight.
+uint64_t output_piece_bytes(uint64_t store_bytes);
+
 // Bytes that the parts of the inventory take in memory, rounded to blocks.
 uint64_t dense_bytes(const StoreInventory& inventory, uint64_t block_bytes);
 // The same when all stay, with the forms that they are to take.

@@ -118,7 +118,7 @@ TEST_CASE("a store is divided in the plan as a run divides it") {
     options.storage = Storage::Disk;
     options.residency = Residency::File;
     // The least that holds anything, and then some.
-    options.ram_bytes = uint64_t{48} << 20;
+    options.ram_bytes = uint64_t{16} << 20;
     Plan plan = model.plan(small_machine(), options);
     while (!plan.fits) {
       options.ram_bytes += 100'000;
@@ -194,7 +194,7 @@ TEST_CASE("what would help is what the plan is bound by") {
   REQUIRE(!found.empty());
   CHECK(found.front().change == "twice the memory bandwidth");
   CHECK(found.front().decode_gain > 1.5);
-  machine.ram_bytes = uint64_t{40} << 20;
+  machine.ram_bytes = uint64_t{16} << 20;  // the margin and the program
   const Plan too_small = model.plan(machine, small_options());
   CHECK(!too_small.fits);
   REQUIRE(!improvements(model, machine, too_small).empty());
