@@ -6,11 +6,14 @@
 # BOCHS is a folder made by fetch_bochs.sh, GUEST one with reset.bin and kernel.bin, MODEL a CPU model of Bochs. There is no BIOS and
 # no Linux: reset.bin starts the CPU and kernel.bin serves the few system calls that such a program makes.
 set -euo pipefail
-bochs=$1 guest=$2 model=$3 program=$4
-shift 4
-root=$bochs/root
+model=$3 program=$4
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+# Under names without spaces, which neither the emulator's settings nor its command line would take.
+ln -s "$(realpath "$1")/root" "$folder/bochs"
+ln -s "$(realpath "$2")" "$folder/guest"
+root=$folder/bochs guest=$folder/guest
+shift 4
 
 # The disk: a sector that says what follows, and the program, filled up to whole cylinders.
 bytes=$(stat -Lc %s "$program")
