@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tools/choices.h"
+
 namespace CLI {
 class App;
 class Option;
@@ -51,6 +53,12 @@ Flag add_switch(CLI::App& app, const std::string& names, std::function<void()> s
 // One of several words. Throws UsageError for another one, listing them.
 Flag add_choice(CLI::App& app, const std::string& names, std::vector<std::string> choices,
                 std::function<void(size_t index)> set, const std::string& help);
+template <typename Value, size_t n>
+Flag add_choice(CLI::App& app, const std::string& names, const Words<Value, n>& words, Value& value,
+                const std::string& help) {
+  return add_choice(
+      app, names, all_words(words), [&words, &value](size_t i) { value = words[i].second; }, help);
+}
 // May be given several times, one value each.
 Flag add_repeated(CLI::App& app, const std::string& names, const std::string& value_name,
                   std::function<void(const std::string&)> add, const std::string& help);

@@ -40,12 +40,7 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
   add_flag_with_value(app, "-b,--batch-size", "N", batch, "Prompt tokens in one forward pass at most")
       .group("Model")
       .default_text(std::to_string(flags.session.n_batch));
-  auto cache = [&flags](size_t i) {
-    static constexpr std::array kTypes = {engine::CacheType::F16, engine::CacheType::BF16, engine::CacheType::Q8_0,
-                                          engine::CacheType::F32};
-    flags.session.cache = kTypes[i];
-  };
-  add_choice(app, "--cache-type", {"f16", "bf16", "q8_0", "f32"}, cache,
+  add_choice(app, "--cache-type", kCacheWords, flags.session.cache,
              "Precision of the KV cache; q8_0 takes 53% of the memory of f16")
       .group("Model")
       .default_text("f16");
@@ -63,12 +58,7 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
   add_choice(app, "--mla", {"auto", "expanded", "absorbed"}, latent, "How multi-head latent attention reads its cache")
       .group("Model")
       .default_text("auto");
-  auto residency = [&flags](size_t i) {
-    static constexpr std::array kModes = {engine::Residency::Automatic, engine::Residency::File,
-                                          engine::Residency::Fast};
-    flags.model.residency = kModes[i];
-  };
-  add_choice(app, "--resident", {"auto", "file", "fast"}, residency,
+  add_choice(app, "--resident", kResidencyWords, flags.model.residency,
              "Form of the weights in memory: the file's, the fastest known that memory holds, or the better here")
       .group("Model")
       .default_text("auto");
@@ -77,11 +67,7 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
                       "Memory that the program may have, all told; what does not fit is read from the disk as it is "
                       "needed (G is GiB, M is MiB). Without it: what is free, less a margin")
       .group("Memory");
-  auto storage = [&flags](size_t i) {
-    static constexpr std::array kKinds = {engine::Storage::Automatic, engine::Storage::Mapped, engine::Storage::Disk};
-    flags.model.store.storage = kKinds[i];
-  };
-  add_choice(app, "--store", {"auto", "mapped", "disk"}, storage,
+  add_choice(app, "--store", kStorageWords, flags.model.store.storage,
              "Where weights are: mapped and in memory, or read from the disk as they are needed; auto maps what fits")
       .group("Memory")
       .default_text("auto");

@@ -1,5 +1,4 @@
 // sluice plan: what goes where and how fast it will be, before a byte of weights is read.
-#include <array>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -64,22 +63,8 @@ Action prepare_plan(CLI::App& app) {
         flags->options.n_batch = static_cast<uint32_t>(parse_integer("--batch-size", text, 1, 1 << 20));
       },
       "Prompt tokens in one forward pass at most (512)");
-  add_choice(
-      app, "--cache-type", {"f16", "bf16", "q8_0", "f32"},
-      [flags](size_t i) {
-        static constexpr std::array kTypes = {engine::CacheType::F16, engine::CacheType::BF16, engine::CacheType::Q8_0,
-                                              engine::CacheType::F32};
-        flags->options.cache = kTypes[i];
-      },
-      "Precision of the KV cache (f16)");
-  add_choice(
-      app, "--resident", {"auto", "file", "fast"},
-      [flags](size_t i) {
-        static constexpr std::array kModes = {engine::Residency::Automatic, engine::Residency::File,
-                                              engine::Residency::Fast};
-        flags->options.residency = kModes[i];
-      },
-      "Form of the weights in memory (auto)");
+  add_choice(app, "--cache-type", kCacheWords, flags->options.cache, "Precision of the KV cache (f16)");
+  add_choice(app, "--resident", kResidencyWords, flags->options.residency, "Form of the weights in memory (auto)");
   add_flag_with_value(
       app, "--ram", "BYTES",
       [flags](const std::string& text) { flags->options.ram_bytes = parse_bytes("--ram", text); },

@@ -1,9 +1,9 @@
 #include "tools/plan_file.h"
 
-#include <array>
 #include <string>
 
 #include "engine/error.h"
+#include "tools/choices.h"
 #include "tools/exit_codes.h"
 #include "tools/json_file.h"
 #include "tools/text_format.h"
@@ -14,14 +14,13 @@ using nlohmann::json;
 
 static constexpr const char* kHelp = "`sluice plan MODEL --json > FILE` writes one";
 
-// The index of the word at `name`.
-static size_t word(const JsonFile& file, const json& object, const std::string& name,
-                   std::span<const char* const> words) {
+template <typename Value, size_t n>
+static Value choice(const JsonFile& file, const json& object, const std::string& name, const Words<Value, n>& words) {
   const std::string text = file.text(object, name);
   std::string listed;
-  for (size_t i = 0; i < words.size(); ++i) {
-    if (text == words[i]) return i;
-    listed += (i > 0 ? ", " : "") + std::string(words[i]);
+  for (const auto& [word, value] : words) {
+    if (text == word) return value;
+    listed += (listed.empty() ? "" : ", ") + std::string(word);
   }
   file.refuse("'" + name + "' is '" + printable(text, 60) + "'", "one of " + listed);
 }
@@ -42,16 +41,11 @@ void obey_plan(const std::filesystem::path& path, ModelFlags& flags) {
                         "The plan " + printable(path.string()) +
                             " puts weights into the memory of a GPU, and this program runs on the CPU; plan without "
                             "one: sluice plan MODEL --vram 0.");
-  static constexpr std::array kCaches = {"f16", "bf16", "q8_0", "f32"};
-  static constexpr std::array kCacheTypes = {engine::CacheType::F16, engine::CacheType::BF16, engine::CacheType::Q8_0,
-                                             engine::CacheType::F32};
-  static constexpr std::array kForms = {"auto", "file", "fast"};
-  static constexpr std::array kStores = {"mapped", "disk"};
   flags.session.n_context = static_cast<uint32_t>(file.number(run, "n_context", 1, 1 << 28));
   flags.session.n_batch = static_cast<uint32_t>(file.number(run, "n_batch", 1, 1 << 20));
-  flags.session.cache = kCacheTypes[word(file, run, "cache", kCaches)];
-  flags.model.residency = static_cast<engine::Residency>(word(file, run, "resident", kForms));
-  flags.model.store.storage = word(file, run, "store", kStores) == 0 ? engine::Storage::Mapped : engine::Storage::Disk;
+  flags.session.cache = choice(file, run, "cache", kCacheWords);
+  flags.model.residency = choice(file, run, "resident", kResidencyWords);
+  flags.model.store.storage = choice(file, run, "store", kStorageWords);
   flags.model.store.ram_bytes = static_cast<uint64_t>(file.number(run, "ram_bytes", 1, 1e18));
   flags.planned_bytes =
       static_cast<uint64_t>(file.number(file.member(file.content(), "model"), "tensor_bytes", 1, 1e18));

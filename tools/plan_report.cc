@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "tools/choices.h"
 #include "tools/text_format.h"
 
 namespace sluice::tools {
@@ -126,18 +127,6 @@ ordered_json tier_json(const TierUse& tier) {
           {"used_bytes", tier.used_bytes()}};
 }
 
-constexpr std::array kCacheNames = {
-    std::pair{engine::CacheType::F16, "f16"}, std::pair{engine::CacheType::BF16, "bf16"},
-    std::pair{engine::CacheType::Q8_0, "q8_0"}, std::pair{engine::CacheType::F32, "f32"}};
-
-const char* cache_name(engine::CacheType type) {
-  return std::ranges::find(kCacheNames, type, &std::pair<engine::CacheType, const char*>::first)->second;
-}
-
-const char* residency_name(engine::Residency residency) {
-  return residency == engine::Residency::File ? "file" : residency == engine::Residency::Fast ? "fast" : "auto";
-}
-
 }  // namespace
 
 std::string prediction_text(const Prediction& prediction) {
@@ -157,7 +146,7 @@ std::string plan_text(const PlanReport& report) {
   std::string text = "model        " + printable(report.model) + ": " + plan.work.architecture + ", " +
                      format_bytes(plan.work.file_bytes()) + " of weights\n" + machine_text(report.machine) +
                      format("context      %u tokens, cache in %s, batches of %u\n\n", plan.options.n_context,
-                            cache_name(plan.options.cache), plan.options.n_batch) +
+                            word_of(kCacheWords, plan.options.cache), plan.options.n_batch) +
                      groups_text(plan);
   if (!plan.fits)
     return text + "\nThis machine has too little memory for it: not even a few experts at a time fit.\n" +
@@ -208,9 +197,9 @@ ordered_json plan_json(const PlanReport& report) {
           {"run",
            {{"n_context", plan.options.n_context},
             {"n_batch", plan.options.n_batch},
-            {"cache", cache_name(plan.options.cache)},
-            {"resident", residency_name(plan.options.residency)},
-            {"store", plan.storage == engine::Storage::Disk ? "disk" : "mapped"},
+            {"cache", word_of(kCacheWords, plan.options.cache)},
+            {"resident", word_of(kResidencyWords, plan.options.residency)},
+            {"store", word_of(kStorageWords, plan.storage)},
             {"ram_bytes", plan.ram.capacity_bytes},
             {"vram_bytes", plan.vram.used_bytes()}}},
           {"vram_used_bytes", plan.vram.used_bytes()},
