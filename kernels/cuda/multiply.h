@@ -1,0 +1,77 @@
+// Products of quantised matrices, as GGUF has their blocks, with few inputs (GEMV): the decode path.
+//
+// Bound by memory: what counts is that every byte of the weights is read once, in wide loads, with enough of them in flight. Formats
+// that are multiplied by 8-bit activations use dp4a; within a block of the activation's form all sums are whole numbers and exact,
+// as on the CPU; blocks are added in float32, lanes of a warp then by a fixed tree. So a result does not depend on how many rows or
+// inputs are asked for at a time, and differs from the CPU's by rounding only.
+#pragma once
+
+#include <cstdint>
+
+#include "gguf/tensor_type.h"
+#include "kernels/cuda/activations.h"
+#include "kernels/cuda/launch.h"
+
+namespace sluice::kernels::cuda {
+
+// y = W x in this format is known.
+bool can_multiply(gguf::TensorType type);
+
+// A matrix [n_outputs, n_inputs] in device memory, in blocks as GGUF has them, at any address that is a multiple of 2 (of the
+// element's size for F32, F16, BF16 and F64). Nothing past its last byte is read.
+struct Matrix {
+  gguf::TensorType type = gguf::TensorType::F32;
+  const std::byte* data = nullptr;
+  int64_t n_outputs = 0;
+  int64_t n_inputs = 0;
+  uint64_t row_bytes = 0;
+  const float* bias = nullptr;  // [n_outputs] or null
+};
+
+// n_matrices equal matrices, matrix m lying m * matrix_stride bytes further on, each times its n_inputs_each inputs:
+//
+//   output[m, i, o] = matrix m's row o . input row (m * input_matrix_step + i * input_row_step)      (+ bias[o], for one matrix)
+//
+// output[m, i, o] lies at output + m * output_matrix_stride + i * output_stride + o.
+struct MatrixProducts {
+  Matrix matrix;
+  int64_t n_matrices = 1;
+  int64_t matrix_stride = 0;  // bytes
+  Activations input;
+  int64_t n_inputs_each = 1;
+  int64_t input_matrix_step = 0;
+  int64_t input_row_step = 1;
+  float* output = nullptr;
+  int64_t output_matrix_stride = 0;  // floats
+  int64_t output_stride = 0;         // floats
+};
+void multiply(Launches& list, const MatrixProducts& products);
+
+// Products across the rows of the blocks as they lie, never requantised (MLA's key part absorbed into the query):
+//
+//   output[m, i, c] = sum over o of input[m, i, o] * W_m[o, c]       input[m, i, o] lies at input + m * input_matrix_stride + i * input_stride + o
+struct TransposedProducts {
+  Matrix matrix;
+  int64_t n_matrices = 1;
+  int64_t matrix_stride = 0;  // bytes
+  const float* input = nullptr;
+  int64_t n_inputs_each = 1;
+  int64_t input_matrix_stride = 0;
+  int64_t input_stride = 0;
+  float* output = nullptr;
+  int64_t output_matrix_stride = 0;
+  int64_t output_stride = 0;
+};
+void multiply_transposed(Launches& list, const TransposedProducts& products);
+
+// Row i of output = row ids[i] of the table, dequantised; ids in device memory. Exactly the reference's values.
+struct EmbeddingCall {
+  Matrix table;
+  const int32_t* ids = nullptr;
+  int64_t n_rows = 0;
+  float* output = nullptr;
+  int64_t output_stride = 0;
+};
+void embed(Launches& list, const EmbeddingCall& call);
+
+}  // namespace sluice::kernels::cuda
