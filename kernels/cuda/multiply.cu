@@ -1,0 +1,160 @@
+#include "kernels/cuda/multiply.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/experts.h"
+#include "kernels/cuda/gemv_arguments.h"
+#include "kernels/cuda/gemv_formats.h"
+#include "kernels/cuda/gemv_shape.h"
+#include "kernels/cuda/launches.h"
+#include "kernels/cuda/matrix_checks.h"
+
+namespace sluice::kernels::cuda {
+
+namespace {
+
+const GemvFormat& gemv_format(gguf::TensorType type) {
+  if (const GemvFormat* format = find_gemv_format(type)) return *format;
+  throw std::invalid_argument("Matrices of type " + std::string(format_of(type).layout->name) +
+                              " cannot be multiplied on the GPU.");
+}
+
+// What comes from the matrix and the input; the rest is zeros.
+GemvArguments arguments_of(const Matrix& matrix, const Activations& input, const GemvShape& shape) {
+  GemvArguments a{};
+  const ActivationFormat activation = format_of(matrix.type).activation;
+  if (activation != ActivationFormat::F32) {
+    const EightBitForm& form = activation == ActivationFormat::Per32 ? input.per32 : input.per256;
+    a.codes = form.codes;
+    a.scales = form.scales;
+    a.sums = form.sums;
+  } else {
+    a.values = input.values;
+    a.values_stride = input.stride;
+  }
+  a.row_bytes = static_cast<int64_t>(matrix.row_bytes);
+  a.n_outputs = static_cast<int32_t>(matrix.n_outputs);
+  a.n_columns = static_cast<int32_t>(matrix.n_inputs);
+  a.log2_lanes = shape.log2_lanes;
+  a.units_a_row = shape.units_a_row;
+  a.units_a_piece = shape.units_a_piece;
+  a.n_pieces = shape.n_pieces;
+  a.n_rounds = shape.n_rounds;
+  a.piece_bytes = shape.piece_bytes;
+  a.slot_bytes = shape.slot_bytes;
+  return a;
+}
+
+GemvShape shape_of(const Matrix& matrix, int64_t n_matrices, int64_t n_passes) {
+  const GemvFormat& format = gemv_format(matrix.type);
+  return gemv_shape({matrix.n_outputs, matrix.n_inputs, static_cast<int64_t>(matrix.row_bytes), n_matrices, n_passes,
+                     format.block_values, format.block_bytes, format.unit_values, format.table_bytes});
+}
+
+void append(Launches& list, const GemvFormat& format, const void* kernel, const GemvShape& shape, int64_t y, int64_t z,
+            const GemvArguments& arguments) {
+  append_launch(list, "A product", kernel, format.name, {shape.n_blocks, y, z}, shape.n_warps * 32, shape.shared_bytes,
+                arguments);
+}
+
+}  // namespace
+
+bool can_multiply(gguf::TensorType type) {
+  return find_gemv_format(type) != nullptr;
+}
+
+void multiply(Launches& list, const MatrixProducts& products) {
+  const Matrix& matrix = products.matrix;
+  check_matrix(matrix, true);
+  const GemvFormat& format = gemv_format(matrix.type);
+  if (products.n_matrices <= 0 || products.n_inputs_each <= 0) return;
+  check_input(
+      matrix, products.input,
+      (products.n_matrices - 1) * products.input_matrix_step + (products.n_inputs_each - 1) * products.input_row_step);
+  require(products.input_matrix_step >= 0 && products.input_row_step >= 0,
+          "The steps between a product's inputs are negative.");
+  require(products.n_matrices == 1 || products.matrix_stride % alignment_of(matrix.type) == 0,
+          "Matrices that are multiplied side by side must lie a multiple of 2 bytes (of the element's size for floats) "
+          "apart.");
+  require(products.n_matrices == 1 || matrix.bias == nullptr,
+          "Matrices that are multiplied side by side have no bias.");
+  require(products.output != nullptr, "A product has no place for its output.");
+
+  const bool is_single = products.n_inputs_each == 1;
+  const int64_t n_input_blocks = is_single ? 1 : divide_up(products.n_inputs_each, 4);
+  const GemvShape shape = shape_of(matrix, products.n_matrices * n_input_blocks, 1);
+  GemvArguments a = arguments_of(matrix, products.input, shape);
+  a.weights = matrix.data;
+  a.matrix_stride = products.matrix_stride;
+  a.bias = matrix.bias;
+  a.output = products.output;
+  a.output_matrix_stride = products.output_matrix_stride;
+  a.output_stride = products.output_stride;
+  a.input_matrix_step = products.input_matrix_step;
+  a.input_row_step = products.input_row_step;
+  a.n_inputs = static_cast<int32_t>(products.n_inputs_each);
+  a.mode = GemvMode::Products;
+  append(list, format, is_single ? format.one_input : format.four_inputs, shape, n_input_blocks, products.n_matrices,
+         a);
+}
+
+void multiply_experts(Launches& list, const ExpertsCall& call) {
+  for (const Matrix* matrix : {&call.gate, &call.up, &call.down}) {
+    check_matrix(*matrix, false);
+    gemv_format(matrix->type);
+  }
+  const int64_t n_rows = call.input.n_rows, n_slots = n_rows * call.n_used;
+  if (n_rows <= 0 || call.n_used <= 0) return;
+  require(call.n_used <= kMostExpertsUsed, "A token uses more than 64 experts.");
+  require(call.up.n_outputs == call.gate.n_outputs && call.up.n_inputs == call.gate.n_inputs,
+          "An expert's gate and up matrices differ in shape.");
+  require(call.down.n_inputs == call.gate.n_outputs,
+          "An expert's down matrix does not fit the rows of its gate matrix.");
+  require(call.places != nullptr && call.ids != nullptr && call.weights != nullptr,
+          "Experts need their places, ids and weights in device memory.");
+  require(call.hidden.values != nullptr && call.output != nullptr, "Experts have no place for their output.");
+  check_input(call.gate, call.input, n_rows - 1);
+  check_input(call.up, call.input, n_rows - 1);
+  check_input(call.down, call.hidden, n_slots - 1);
+
+  const bool is_fused = call.gate.type == call.up.type;
+  auto append_first = [&](const Matrix& matrix, GemvMode mode) {
+    const GemvFormat& format = gemv_format(matrix.type);
+    const GemvShape shape = shape_of(matrix, n_slots, is_fused ? 2 : 1);
+    GemvArguments a = arguments_of(matrix, call.input, shape);
+    a.places = call.places;
+    a.ids = call.ids;
+    a.output = call.hidden.values;
+    a.output_stride = call.hidden.stride;
+    a.n_inputs = 1;
+    a.n_used = static_cast<int32_t>(call.n_used);
+    a.mode = mode;
+    append(list, format, format.one_input, shape, n_slots, 1, a);
+  };
+  if (is_fused) {
+    append_first(call.gate, GemvMode::GateUp);
+  } else {
+    append_first(call.gate, GemvMode::Gate);
+    append_first(call.up, GemvMode::Up);
+  }
+  if (format_of(call.down.type).activation != ActivationFormat::F32) {
+    Activations hidden = call.hidden;
+    hidden.n_rows = n_slots;
+    quantize(list, hidden, call.not_finite);
+  }
+
+  const GemvFormat& format = gemv_format(call.down.type);
+  const GemvShape shape = shape_of(call.down, n_rows, call.n_used);
+  GemvArguments a = arguments_of(call.down, call.hidden, shape);
+  a.places = call.places;
+  a.ids = call.ids;
+  a.expert_weights = call.weights;
+  a.output = call.output;
+  a.output_stride = call.output_stride;
+  a.n_inputs = 1;
+  a.n_used = static_cast<int32_t>(call.n_used);
+  a.mode = GemvMode::Down;
+  append(list, format, format.one_input, shape, n_rows, 1, a);
+}
+
+}  // namespace sluice::kernels::cuda

@@ -1,0 +1,13 @@
+// Starting a launch on a stream.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "kernels/cuda/launch.h"
+
+namespace sluice::kernels::cuda {
+
+// As cudaLaunchKernel returns it; also while a stream is being captured.
+[[nodiscard]] cudaError_t start(const Launch& launch, cudaStream_t stream);
+
+}  // namespace sluice::kernels::cuda
