@@ -34,7 +34,13 @@ if(SLUICE_CUDA)
   if(CMAKE_CUDA_COMPILER)
     enable_language(CUDA)
     set(CMAKE_CUDA_STANDARD 20)
-    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)   # CMake 3.25 does not know that nvcc speaks it
+      set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+      set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+    endif()
+    # The same for the program and for the emulation, whose PTX must be of the same code (tests/simt). Products and sums are fused
+    # only where the source says so, because dequantised values and the 8-bit forms are held to the reference bit for bit.
+    set(SLUICE_CUDA_FLAGS -O3 -fmad=false -lineinfo)
     # The engine names the runtime itself (engine/CMakeLists.txt): the emulation links another.
     set(CMAKE_CUDA_RUNTIME_LIBRARY None)
     find_package(CUDAToolkit QUIET)

@@ -165,7 +165,7 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
     state->device_weights = move_to_device(*device, *device->make_stream(), state->file, state->weights,
                                            session.bytes(), [&](uint64_t done, uint64_t) { progress.done(done); });
     state->work = work_of(state->spec, state->weights, options.session.cache, nullptr);
-    for (const WeightGroup& group : state->work.groups) state->places.push_back({group.count, 0, 0});
+    for (const WeightGroup& group : state->work.groups) state->places.push_back({group.n_units, 0, 0});
   } else {
     store = state->open_on_cpu(*device, path, session, [&](uint64_t done) { progress.done(done); });
   }
