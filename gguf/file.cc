@@ -112,6 +112,16 @@ const std::vector<Tensor>& File::tensors() const {
 const std::vector<Shard>& File::shards() const {
   return state_->shards;
 }
+std::vector<std::filesystem::path> File::shard_paths() const {
+  std::vector<std::filesystem::path> paths;
+  for (const Shard& shard : shards()) paths.push_back(shard.path);
+  return paths;
+}
+uint64_t File::tensor_bytes() const {
+  uint64_t total = 0;
+  for (const Tensor& tensor : tensors()) total += tensor.bytes;
+  return total;
+}
 
 const Tensor* File::find_tensor(std::string_view name) const {
   auto found = state_->index.find(name);

@@ -64,6 +64,8 @@ class File {
   const std::vector<Tensor>& tensors() const;  // shard order, then file order
   const Tensor* find_tensor(std::string_view name) const;
   const std::vector<Shard>& shards() const;
+  std::vector<std::filesystem::path> shard_paths() const;
+  uint64_t tensor_bytes() const;  // of all tensors together
 
  private:
   struct State;

@@ -64,10 +64,7 @@ static void find_cpu(Findings& found) {
 }
 
 static std::vector<std::filesystem::path> shards_of(const std::string& model) {
-  const gguf::File file = gguf::File::open(model, gguf::Mapping::DirectoryOnly);
-  std::vector<std::filesystem::path> shards;
-  for (const gguf::Shard& shard : file.shards()) shards.push_back(shard.path);
-  return shards;
+  return gguf::File::open(model, gguf::Mapping::DirectoryOnly).shard_paths();
 }
 
 // A disk that cannot be measured is a finding, too.

@@ -103,8 +103,7 @@ engine::Machine this_machine(const gguf::File& model) {
   engine::Machine machine = engine::measure_cpu(kernels::usable_cores().default_threads(), engine::measured_types());
   machine.name = "this machine";
   machine.source = "measured just now";
-  std::vector<std::filesystem::path> shards;
-  for (const gguf::Shard& shard : model.shards()) shards.push_back(shard.path);
+  const std::vector<std::filesystem::path> shards = model.shard_paths();
   engine::measure_disk(machine, [&](const engine::ReadTest& test) { return engine::measure_reads(shards, test); });
   return machine;
 }

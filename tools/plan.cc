@@ -35,7 +35,7 @@ static int plan(const PlanFlags& flags) {
   const engine::PlannedModel model(flags.model);
   PlanReport report;
   report.model = flags.model;
-  report.tensor_bytes = tensor_bytes(model.file());
+  report.tensor_bytes = model.file().tensor_bytes();
   report.machine = flags.machine.empty() ? this_machine(model.file()) : read_machine(flags.machine);
   report.plan = model.plan(report.machine, flags.options);
   report.by_hit_rate = engine::decode_by_hit_rate(report.machine, report.plan);

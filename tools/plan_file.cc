@@ -51,15 +51,9 @@ void obey_plan(const std::filesystem::path& path, ModelFlags& flags) {
       static_cast<uint64_t>(file.number(file.member(file.content(), "model"), "tensor_bytes", 1, 1e18));
 }
 
-uint64_t tensor_bytes(const gguf::File& file) {
-  uint64_t bytes = 0;
-  for (const gguf::Tensor& tensor : file.tensors()) bytes += tensor.bytes;
-  return bytes;
-}
-
 void check_planned_model(const ModelFlags& flags) {
   if (flags.planned_bytes == 0) return;
-  const uint64_t bytes = tensor_bytes(gguf::File::open(flags.path, gguf::Mapping::DirectoryOnly));
+  const uint64_t bytes = gguf::File::open(flags.path, gguf::Mapping::DirectoryOnly).tensor_bytes();
   if (bytes == flags.planned_bytes) return;
   throw UsageError("the plan is for another model than " + printable(flags.path) +
                    format("; found %llu bytes of weights, expected %llu; plan this one",

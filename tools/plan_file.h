@@ -14,7 +14,4 @@ void obey_plan(const std::filesystem::path& path, ModelFlags& flags);
 // Throws UsageError when flags.path is not the model that the plan is for.
 void check_planned_model(const ModelFlags& flags);
 
-// Bytes of all tensors of a file: what tells models apart.
-uint64_t tensor_bytes(const gguf::File& file);
-
 }  // namespace sluice::tools

@@ -5,7 +5,7 @@
 
 #include "engine/engine.h"
 #include "engine/forward/forward.h"
-#include "engine/model/architecture.h"
+#include "engine/model/bound_model.h"
 #include "engine/placement/measure_machine.h"
 #include "engine/placement/memory.h"
 #include "engine/placement/residency.h"
@@ -59,12 +59,6 @@ class LoadProgress {
   uint64_t total_, reported_ = 0;
 };
 
-uint64_t tensor_bytes(const gguf::File& file) {
-  uint64_t total = 0;
-  for (const gguf::Tensor& tensor : file.tensors()) total += tensor.bytes;
-  return total;
-}
-
 // Bytes of a tensor that were brought into other memory.
 uint64_t moved_bytes(const ResidentWeights& resident, const gguf::Tensor& tensor) {
   uint64_t bytes = 0;
@@ -77,7 +71,7 @@ uint64_t moved_bytes(const ResidentWeights& resident, const gguf::Tensor& tensor
 // first token. Only for models that the machine can hold beside what else it runs; a larger one is left to the page
 // cache.
 void warm_pages(Device& device, const gguf::File& file, const ResidentWeights& resident, LoadProgress& progress) {
-  const uint64_t total = tensor_bytes(file);
+  const uint64_t total = file.tensor_bytes();
   uint64_t done = resident.file_bytes;
   if (total - done > available_memory_bytes() / 10 * 9) return;
   for (const gguf::Tensor& tensor : file.tensors()) {
@@ -90,23 +84,12 @@ void warm_pages(Device& device, const gguf::File& file, const ResidentWeights& r
   }
 }
 
-// What is wrong with a file is said with its path.
-std::pair<ModelSpec, ModelWeights> describe_and_bind(const std::filesystem::path& path, const gguf::File& file) {
-  try {
-    ModelSpec spec = describe_model(file);
-    ModelWeights weights = bind_weights(file, spec);
-    return {std::move(spec), std::move(weights)};
-  } catch (const Error& error) {
-    throw Error(error.kind(), path.string() + ": " + error.what());
-  }
-}
-
 }  // namespace
 
 std::unique_ptr<WeightStore> Model::State::open_on_cpu(Device& cpu, const std::filesystem::path& path,
                                                        const SessionMemory& session,
                                                        const std::function<void(uint64_t done)>& on_bytes) {
-  const uint64_t total = tensor_bytes(file);
+  const uint64_t total = file.tensor_bytes();
   const MemoryBudget budget =
       memory_budget(options.store.ram_bytes, available_memory_bytes(), engine::resident_bytes(), session);
   ram_budget_bytes = budget.ram_bytes;
@@ -154,7 +137,7 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
                                              {},
                                              {},
                                              options.machine});
-  const uint64_t total = tensor_bytes(state->file);
+  const uint64_t total = state->file.tensor_bytes();
   LoadProgress progress(state->options, total);
   const SessionMemory session = session_memory(state->spec, state->weights, options.latent_attention, options.session);
   state->device = choose_device(options, n_threads, total + session.bytes());

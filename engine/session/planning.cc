@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "engine/model/architecture.h"
+#include "engine/model/bound_model.h"
 #include "engine/session/session_memory.h"
 
 namespace sluice::engine {
@@ -21,13 +21,8 @@ struct PlannedModel::State {
 
 PlannedModel::PlannedModel(const std::filesystem::path& path) {
   gguf::File file = gguf::File::open(path);
-  try {
-    ModelSpec spec = describe_model(file);
-    ModelWeights weights = bind_weights(file, spec);
-    state_ = std::make_unique<State>(State{std::move(file), std::move(spec), std::move(weights)});
-  } catch (const Error& error) {
-    throw Error(error.kind(), path.string() + ": " + error.what());
-  }
+  auto [spec, weights] = describe_and_bind(path, file);
+  state_ = std::make_unique<State>(State{std::move(file), std::move(spec), std::move(weights)});
 }
 PlannedModel::~PlannedModel() = default;
 PlannedModel::PlannedModel(PlannedModel&&) noexcept = default;

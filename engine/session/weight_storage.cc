@@ -15,9 +15,7 @@ static std::string mebibytes(uint64_t bytes) {
 std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, Device& device, const std::filesystem::path& path,
                                                const gguf::File& file, const ModelSpec& spec, ModelWeights& weights,
                                                const ModelOptions& options, const MemoryBudget& budget) {
-  std::vector<std::filesystem::path> paths;
-  for (const gguf::Shard& shard : file.shards()) paths.push_back(shard.path);
-  storage.files = std::make_unique<DiskFiles>(paths);
+  storage.files = std::make_unique<DiskFiles>(file.shard_paths());
   storage.model_key = content_key(file, *storage.files);
   const uint64_t block_bytes = storage.files->block_bytes();
 
