@@ -1,0 +1,86 @@
+#include <algorithm>
+#include <functional>
+
+#include "tests/simt/cudart/machine.h"
+#include "tests/simt/runtime/findings.h"
+
+namespace sluice::simt {
+namespace {
+
+bool overlap(const MemoryRange& a, const MemoryRange& b) {
+  const std::less<const std::byte*> before;
+  return a.bytes > 0 && b.bytes > 0 && before(a.data, b.data + b.bytes) && before(b.data, a.data + a.bytes);
+}
+
+std::string who(const Access& access, bool writes) {
+  const std::string where = access.lane == 0 ? "the host" : "stream " + std::to_string(access.lane);
+  return access.name + " of " + where + (writes ? " (writes)" : " (reads)");
+}
+
+}  // namespace
+
+void join(VectorClock& clock, const VectorClock& other) {
+  if (clock.size() < other.size()) clock.resize(other.size());
+  for (size_t i = 0; i < other.size(); ++i) clock[i] = std::max(clock[i], other[i]);
+}
+
+bool is_ordered_before(int lane, uint32_t sequence, const VectorClock& clock) {
+  const auto i = static_cast<size_t>(lane);
+  return sequence <= (i < clock.size() ? clock[i] : 0);
+}
+
+void check_access(Machine& machine, Access access) {
+  if (!machine.options.check_races || access.ranges.empty()) return;
+  bool is_reported = false;
+  for (const Access& other : machine.accesses) {
+    if (is_reported) break;
+    if (is_ordered_before(other.lane, other.sequence, access.clock)) continue;
+    if (is_ordered_before(access.lane, access.sequence, other.clock)) continue;
+    for (const MemoryRange& a : other.ranges) {
+      for (const MemoryRange& b : access.ranges) {
+        if (is_reported || !(a.writes || b.writes) || !overlap(a, b)) continue;
+        report_finding("stream race: " + who(other, a.writes) + " and " + who(access, b.writes) +
+                       " touch the same memory with no event or synchronisation between them");
+        is_reported = true;  // one for each operation is enough
+      }
+    }
+  }
+  machine.accesses.push_back(std::move(access));
+}
+
+void forget_ordered_accesses(Machine& machine) {
+  // What is still to happen may be unordered with what the host knows of, if it was started before the host knew.
+  std::erase_if(machine.accesses, [&](const Access& access) {
+    if (!is_ordered_before(access.lane, access.sequence, machine.host_clock)) return false;
+    for (const Lane& lane : machine.lanes) {
+      for (const OperationPointer& operation : lane.pending) {
+        if (!is_ordered_before(access.lane, access.sequence, operation->clock)) return false;
+      }
+    }
+    return true;
+  });
+}
+
+void host_touches(const void* data, size_t bytes, bool writes) {
+  Machine& m = machine();
+  const Lock lock(m.mutex);
+  const uint32_t sequence = ++m.lanes[0].n_operations;
+  if (m.host_clock.empty()) m.host_clock.resize(1);
+  m.host_clock[0] = sequence;
+  check_access(m, {"an access", 0, sequence, m.host_clock, {{static_cast<const std::byte*>(data), bytes, writes}}});
+}
+
+void host_acquires(const void* data, size_t bytes) {
+  Machine& m = machine();
+  const Lock lock(m.mutex);
+  const MemoryRange range{static_cast<const std::byte*>(data), bytes, false};
+  VectorClock known;
+  for (const Access& access : m.accesses) {
+    for (const MemoryRange& written : access.ranges) {
+      if (written.writes && overlap(written, range)) join(known, access.clock);
+    }
+  }
+  join(m.host_clock, known);
+}
+
+}  // namespace sluice::simt
