@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/device/device_memory.h"
 #include "engine/error.h"
 #include "engine/options.h"
 #include "engine/placement/comparison.h"
@@ -43,6 +44,8 @@ struct ModelOptions {
   ActivationPrecision activations = ActivationPrecision::Int8;
   LatentAttention latent_attention = LatentAttention::Automatic;
   Residency residency = Residency::Automatic;
+  DeviceKind device = DeviceKind::Automatic;
+  uint64_t vram_bytes = 0;  // of the GPU, not to be exceeded; 0: what is free, less a margin
   StoreOptions store;
   // What sessions will be opened with: their memory is kept free of weights.
   SessionOptions session;
@@ -71,6 +74,11 @@ class Model {
   uint64_t resident_bytes() const;    // of weights kept in another form than the file's
   uint64_t ram_budget_bytes() const;  // what it was opened to stay within
   uint64_t session_bytes() const;     // kept free of weights for a session
+  // What multiplies, and why it is not the GPU when one was wished for or might have been: one sentence, or empty.
+  std::string_view device_name() const;
+  bool is_on_gpu() const;
+  std::string_view why_no_gpu() const;
+  DeviceMemory device_memory() const;  // all zero on the CPU
   StoreStatistics store_statistics() const;
   // What traces of it begin with. Throws Error(Usage) when no layer has experts, and Error(BadFile) when layers have different
   // numbers of them.
@@ -182,6 +190,7 @@ struct Usage {
   double seconds = 0;
   double cpu_seconds = 0;  // of all threads
   StoreStatistics store;   // of that part only
+  bool on_gpu = false;     // which multiplied, and for which the evaluating thread waited
 
   // Shares of the time: the CPU multiplied on all its threads, the disk read, the evaluating thread waited for it.
   double cpu_busy(uint32_t n_threads) const;
@@ -214,10 +223,11 @@ enum class Limit {
   None,  // nothing was measured
   Disk,
   Cpu,     // or the memory that it reads
+  Gpu,
   Others,  // neither was busy: other programs had the machine
 };
 Limit limit_of(const Usage& usage, uint32_t n_threads);
-std::string_view limit_name(Limit limit);  // "none", "disk", "cpu", "others"
+std::string_view limit_name(Limit limit);  // "none", "disk", "cpu", "gpu", "others"
 
 // What happened, with times of the monotonic clock.
 struct Statistics {

@@ -29,6 +29,9 @@ enum class Residency { Automatic, File, Fast };
 // from the disk as it is needed. Automatic maps what fits.
 enum class Storage { Automatic, Mapped, Disk };
 
+// What multiplies. Automatic: the GPU where there is one that holds the whole model, else the CPU.
+enum class DeviceKind { Automatic, Cpu, Cuda };
+
 // Which expert gives up its place in memory when another one comes.
 enum class PolicyKind {
   Lru,         // the one that was used longest ago

@@ -22,6 +22,9 @@ inline constexpr Words<engine::Residency, 3> kResidencyWords = {
 inline constexpr Words<engine::Storage, 3> kStorageWords = {
     {{"auto", engine::Storage::Automatic}, {"mapped", engine::Storage::Mapped}, {"disk", engine::Storage::Disk}}};
 
+inline constexpr Words<engine::DeviceKind, 3> kDeviceWords = {
+    {{"auto", engine::DeviceKind::Automatic}, {"cpu", engine::DeviceKind::Cpu}, {"cuda", engine::DeviceKind::Cuda}}};
+
 template <typename Value, size_t n>
 std::vector<std::string> all_words(const Words<Value, n>& words) {
   std::vector<std::string> all;

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdlib>
 
+#include "engine/device/cuda_device.h"
 #include "tools/cache_folder.h"
 #include "tools/exit_codes.h"
 #include "tools/flags.h"
@@ -25,6 +26,10 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
                       "Context length in tokens; 0: what the model was trained with, at most 4096")
       .group("Model")
       .default_text("0");
+  add_choice(app, "--device", kDeviceWords, flags.model.device,
+             "What multiplies: the CPU, an NVIDIA GPU, or the GPU where there is one that holds the model")
+      .group("Model")
+      .default_text("auto");
   auto threads = [&flags](const std::string& text) {
     flags.model.n_threads = static_cast<uint32_t>(parse_integer("--threads", text, 0, kMostThreads));
   };
@@ -66,6 +71,11 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
   add_flag_with_value(app, "--ram", "BYTES", ram,
                       "Memory that the program may have, all told; what does not fit is read from the disk as it is "
                       "needed (G is GiB, M is MiB). Without it: what is free, less a margin")
+      .group("Memory");
+  auto vram = [&flags](const std::string& text) { flags.model.vram_bytes = parse_bytes("--vram", text); };
+  add_flag_with_value(app, "--vram", "BYTES", vram,
+                      "VRAM that the program may have; what does not fit lies in RAM, which the GPU reads slowly. "
+                      "Without it: what is free, less a margin")
       .group("Memory");
   add_choice(app, "--store", kStorageWords, flags.model.store.storage,
              "Where weights are: mapped and in memory, or read from the disk as they are needed; auto maps what fits")
@@ -141,7 +151,10 @@ std::shared_ptr<const engine::Model> open_model(const ModelFlags& flags) {
     }
   }
   options.on_progress = [&](uint64_t done, uint64_t total) { progress.update(done, total); };
-  return engine::Model::open(flags.path, options);
+  std::shared_ptr<const engine::Model> model = engine::Model::open(flags.path, options);
+  if (engine::has_cuda() && !flags.quiet && !model->why_no_gpu().empty())
+    print_note("running on the CPU: " + std::string(model->why_no_gpu()));
+  return model;
 }
 
 void add_trace_flag(CLI::App& app, ModelFlags& flags) {

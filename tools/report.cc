@@ -44,6 +44,19 @@ static std::string stop_text(const Generation& generation, const engine::Session
   return {};
 }
 
+static std::string device_text(const engine::Model& model) {
+  if (!model.is_on_gpu()) {
+    const std::string why = model.why_no_gpu().empty() ? std::string() : "; no GPU: " + std::string(model.why_no_gpu());
+    return format("CPU, %u threads", model.n_threads()) + why;
+  }
+  const engine::DeviceMemory memory = model.device_memory();
+  std::string text = printable(std::string(model.device_name())) + "; " + format_bytes(memory.device_bytes) + " of " +
+                     format_bytes(memory.total_bytes) + " of VRAM, " + format_bytes(memory.free_bytes) + " left";
+  if (memory.host_bytes > 0)
+    text += "; " + format_bytes(memory.host_bytes) + " did not fit and lie in RAM, which the GPU reads slowly";
+  return text;
+}
+
 static std::string token_count(uint64_t n_tokens) {
   return format_count(n_tokens) + (n_tokens == 1 ? " token" : " tokens");
 }
@@ -76,7 +89,7 @@ std::string report_lines(const Generation& generation, const engine::Session& se
            format_bytes(model_file_bytes(session.model())) + ", sequence state " + format_bytes(session.state_bytes());
   if (const uint64_t budget = session.model().ram_budget_bytes(); budget > 0)
     lines += "; budget " + format_bytes(budget);
-  lines += format("\nthreads      %u", session.model().n_threads());
+  lines += "\ndevice       " + device_text(session.model());
   lines += usage_lines(s, session.model().n_threads());
   lines += comparison_lines(engine::compare_with_prediction(session.model(), s));
   bool drawn = options.sampling.temperature > 0;
@@ -127,6 +140,11 @@ nlohmann::ordered_json report_json(const Generation& generation, const engine::S
   report["decode"]["predicted"] = comparison_json(comparison.decode);
   report["n_context"] = session.n_context();
   report["n_threads"] = session.model().n_threads();
+  report["device"] = session.model().device_name();
+  report["why_no_gpu"] = session.model().why_no_gpu();
+  const engine::DeviceMemory device_memory = session.model().device_memory();
+  report["vram_bytes"] = device_memory.device_bytes;
+  report["vram_overflow_bytes"] = device_memory.host_bytes;
   report["seed"] = options.sampling.seed;
   report["stop"] = engine::stop_reason_name(generation.stop);
   return report;

@@ -85,6 +85,10 @@ void print_error(std::string_view sentence) {
   write_stderr(styled(Style::Red, "error:") + " " + std::string(sentence) + "\n");
 }
 
+void print_note(std::string_view sentence) {
+  write_stderr("note: " + std::string(sentence) + "\n");
+}
+
 void print_warning(std::string_view sentence) {
   write_stderr(styled(Style::Yellow, "warning:") + " " + std::string(sentence) + "\n");
 }

@@ -36,6 +36,7 @@ std::string styled(Style style, std::string_view text);
 // "error: SENTENCE" and "warning: SENTENCE" on stderr.
 void print_error(std::string_view sentence);
 void print_warning(std::string_view sentence);
+void print_note(std::string_view sentence);
 
 // How far a long step has come, on stderr: a bar on a terminal, a line every few seconds elsewhere, nothing for what is
 // over in a moment.

@@ -30,6 +30,8 @@ static std::string limit_text(const Usage& usage, uint32_t n_threads) {
     case Limit::Cpu:
       return format("CPU and memory; %u threads were busy for %s of the time", n_threads,
                     percent(usage.cpu_busy(n_threads)).c_str());
+    case Limit::Gpu:
+      return "the GPU, for which the CPU waited";
     case Limit::Others:
       return format("other programs: this one had %s of its %u threads' time",
                     percent(usage.cpu_busy(n_threads)).c_str(), n_threads);

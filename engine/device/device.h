@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/device/device_memory.h"
 #include "engine/device/linear.h"
 #include "kernels/cache_type.h"
 #include "kernels/reference/rope.h"
@@ -89,6 +90,21 @@ struct AttentionShape {
   float scale = 1;         // of the scores
 };
 
+// The experts of a layer for a device that holds them all: the choice and the products, without the host between them.
+struct RoutedExperts {
+  const kernels::reference::RouterRule* rule = nullptr;
+  Rows logits;                   // [rows, n_experts]
+  const Vector* bias = nullptr;  // of the router; null: none
+  const LinearStack* gate = nullptr;
+  const LinearStack* up = nullptr;
+  const LinearStack* down = nullptr;
+  const Input* input = nullptr;
+  Rows output;
+  // What was chosen, in host memory, [rows * n_used]; empty where nobody asks. Waits for the stream where somebody does.
+  std::span<int32_t> ids;
+  std::span<float> weights;
+};
+
 // A way to keep a stack of matrices in the device's own memory.
 struct ResidentOffer {
   const kernels::ResidentForm* form = nullptr;  // null: the blocks as they are
@@ -115,6 +131,9 @@ class Device {
 
   // Throws Error(OutOfMemory).
   virtual std::unique_ptr<Buffer> allocate(uint64_t bytes) = 0;
+  // For weights: leaves keep_free bytes of the device's own memory to others.
+  virtual std::unique_ptr<Buffer> allocate_weights(uint64_t bytes, uint64_t keep_free);
+  virtual DeviceMemory memory() const { return {}; }
   virtual std::unique_ptr<Stream> make_stream() = 0;
   virtual void synchronize(Stream& stream) = 0;
   virtual void copy_to_device(Stream& stream, void* to, const void* host, uint64_t bytes) = 0;
@@ -146,6 +165,13 @@ class Device {
 
   // The rows must stay unchanged while the Input lives.
   virtual std::unique_ptr<Input> prepare(Stream& stream, Rows x) = 0;
+
+  // What stands between two parts of a layer, for devices that do it in one go: x += change (nothing where change is null), out =
+  // rms_norm(x), and out prepared. `out` is x, or does not overlap it.
+  virtual std::unique_ptr<Input> norm_and_prepare(Stream& stream, Rows x, const Rows* change, const Vector& weight,
+                                                  float epsilon, Rows out);
+  // gate = silu(gate) * up, and gate prepared.
+  virtual std::unique_ptr<Input> swiglu_and_prepare(Stream& stream, Rows gate, Rows up);
 
   // All products of the group, in one pass of the device: y[i, o] = sum_c x[i, c] W[o, c] (and the bias and adapters of
   // W).
@@ -184,6 +210,11 @@ class Device {
   // synchronised).
   virtual void route(Stream& stream, const kernels::reference::RouterRule& rule, Rows logits, const Vector* bias,
                      std::span<int32_t> ids, std::span<float> weights) = 0;
+
+  // Does the device choose and multiply experts on its own? Then all weights of experts are in its memory.
+  virtual bool holds_experts() const { return false; }
+  // output row i = sum over k, in the router's order, of the router's weight times down(silu(gate x) * up x) of the chosen expert.
+  virtual void multiply_experts(Stream& stream, const RoutedExperts& experts);
 
   // out row i = sum over k, in order, of weights[i * n_used + k] * y row places[i * n_used + k]. weights and places in
   // host memory.

@@ -32,14 +32,14 @@ struct Batch {
 
 // Attention, in the form that the layer's specification names: out = W_o attention(x), x normed. Writes the rows'
 // state.
-void attention(ForwardContext& context, const Batch& batch, uint32_t layer, Rows x, Rows out);
-void grouped_query_attention(ForwardContext& context, const Batch& batch, uint32_t layer, Rows x, Rows out);
-void latent_attention(ForwardContext& context, const Batch& batch, uint32_t layer, Rows x, Rows out);
+void attention(ForwardContext& context, const Batch& batch, uint32_t layer, const Input& x, Rows out);
+void grouped_query_attention(ForwardContext& context, const Batch& batch, uint32_t layer, const Input& x, Rows out);
+void latent_attention(ForwardContext& context, const Batch& batch, uint32_t layer, const Input& x, Rows out);
 
 // The feed-forward part: out = ffn(x), x normed.
 void dense_ffn(ForwardContext& context, const DenseWeights& weights, const Input& x, Rows out);
 // residual: what the layer will add to, for guessing what the next layer chooses.
-void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, Rows x, Rows out,
+void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, const Input& x, Rows out,
                  const RoutingObserver& on_routing);
 
 // Writes the batch's rows [n_rows, cache columns] into the cache `cache_index` of the layer.

@@ -62,9 +62,7 @@ void multiply_experts(ForwardContext& context, const Grouping& grouping, std::sp
     done += count;
   }
   device.multiply(stream, products);
-  device.swiglu(stream, gate, up);
-
-  const auto hidden = device.prepare(stream, gate);
+  const auto hidden = device.swiglu_and_prepare(stream, gate, up);
   std::vector<int32_t> all_pairs(static_cast<size_t>(n_pairs));
   std::iota(all_pairs.begin(), all_pairs.end(), 0);
   products.clear();
@@ -127,7 +125,7 @@ std::vector<int32_t> guess_next(ForwardContext& context, uint32_t next_layer, Ro
 
 }  // namespace
 
-void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, Rows x, Rows out,
+void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, const Input& x, Rows out,
                  const RoutingObserver& on_routing) {
   Device& device = context.device;
   Stream& stream = *context.stream;
@@ -135,13 +133,36 @@ void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, Rows x,
   const auto& weights = std::get<ExpertsWeights>(context.weights.layers[layer].ffn);
   WorkspaceScope scope(context.workspace);
 
-  const auto input = device.prepare(stream, x);
-  const Rows router_logits = context.workspace.rows(x.n_rows, spec.router.n_experts);
-  const Product router[] = {{&weights.router, input.get(), nullptr, router_logits}};
+  const Rows router_logits = context.workspace.rows(out.n_rows, spec.router.n_experts);
+  const Product router[] = {{&weights.router, &x, nullptr, router_logits}};
   device.multiply(stream, router);
-  const size_t n_pairs = static_cast<size_t>(x.n_rows * spec.router.n_chosen);
+  const size_t n_pairs = static_cast<size_t>(out.n_rows * spec.router.n_chosen);
   std::vector<int32_t> ids(n_pairs);
   std::vector<float> expert_weights(n_pairs);
+  Rows shared;
+  if (spec.n_shared_hidden > 0) shared = context.workspace.rows(out.n_rows, out.n_cols);
+
+  if (device.holds_experts()) {
+    RoutedExperts experts{&spec.router,
+                          router_logits,
+                          weights.router_bias ? &weights.router_bias : nullptr,
+                          &weights.gate,
+                          &weights.up,
+                          &weights.down,
+                          &x,
+                          out,
+                          {},
+                          {}};
+    if (on_routing) experts.ids = ids, experts.weights = expert_weights;
+    device.multiply_experts(stream, experts);
+    if (on_routing) on_routing(layer, ids, expert_weights);
+    if (shared.data != nullptr) {
+      dense_ffn(context, weights.shared, x, shared);
+      device.add(stream, out, shared);
+    }
+    return;
+  }
+
   device.route(stream, spec.router, router_logits, weights.router_bias ? &weights.router_bias : nullptr, ids,
                expert_weights);
   if (on_routing) on_routing(layer, ids, expert_weights);
@@ -150,15 +171,11 @@ void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, Rows x,
   const auto request = context.store->begin(layer, grouping.expert_ids, grouping.n_rows);
   if (context.store->wants_guess(layer + 1)) context.store->guess(layer + 1, guess_next(context, layer + 1, residual));
 
-  Rows shared;
-  if (spec.n_shared_hidden > 0) {
-    shared = context.workspace.rows(x.n_rows, x.n_cols);
-    dense_ffn(context, weights.shared, *input, shared);
-  }
+  if (shared.data != nullptr) dense_ffn(context, weights.shared, x, shared);
 
-  const Rows y = context.workspace.rows(static_cast<int64_t>(n_pairs), x.n_cols);
+  const Rows y = context.workspace.rows(static_cast<int64_t>(n_pairs), out.n_cols);
   for (auto experts = request->next(); !experts.empty(); experts = request->next()) {
-    while (!experts.empty()) multiply_experts(context, grouping, take_some(grouping, experts), *input, y);
+    while (!experts.empty()) multiply_experts(context, grouping, take_some(grouping, experts), x, y);
     device.synchronize(stream);  // the next call lets go of these experts
   }
   device.weighted_sum(stream, y, grouping.places, expert_weights, spec.router.n_chosen, out);

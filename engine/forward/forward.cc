@@ -52,7 +52,7 @@ void store_rows(ForwardContext& context, const Batch& batch, uint32_t layer, siz
   }
 }
 
-void attention(ForwardContext& context, const Batch& batch, uint32_t layer, Rows x, Rows out) {
+void attention(ForwardContext& context, const Batch& batch, uint32_t layer, const Input& x, Rows out) {
   if (std::holds_alternative<GroupedQuerySpec>(context.spec.layers[layer].attention))
     grouped_query_attention(context, batch, layer, x, out);
   else
@@ -67,20 +67,18 @@ void dense_ffn(ForwardContext& context, const DenseWeights& weights, const Input
   const Rows up = context.workspace.rows(out.n_rows, weights.up.n_outputs);
   const Product gate_and_up[] = {{&weights.gate, &x, nullptr, gate}, {&weights.up, &x, nullptr, up}};
   device.multiply(stream, gate_and_up);
-  device.swiglu(stream, gate, up);
-  const auto hidden = device.prepare(stream, gate);
+  const auto hidden = device.swiglu_and_prepare(stream, gate, up);
   const Product down[] = {{&weights.down, hidden.get(), nullptr, out}};
   device.multiply(stream, down);
 }
 
 // x: normed; residual: what the layer adds to, for guessing what comes after it.
-static void feed_forward(ForwardContext& context, uint32_t layer, Rows residual, Rows x, Rows out,
+static void feed_forward(ForwardContext& context, uint32_t layer, Rows residual, const Input& x, Rows out,
                          const RoutingObserver& on_routing) {
   const LayerWeights& weights = context.weights.layers[layer];
   const PartLease lease(*context.store, feed_forward_part(layer));
   if (const auto* dense = std::get_if<DenseWeights>(&weights.ffn)) {
-    const auto input = context.device.prepare(*context.stream, x);
-    dense_ffn(context, *dense, *input, out);
+    dense_ffn(context, *dense, x, out);
   } else {
     experts_ffn(context, layer, residual, x, out, on_routing);
   }
@@ -94,19 +92,20 @@ static bool run_layers(ForwardContext& context, const Batch& batch, Rows x, cons
   const float epsilon = context.spec.norm_epsilon;
   const Rows normed = context.workspace.rows(x.n_rows, x.n_cols);
   const Rows change = context.workspace.rows(x.n_rows, x.n_cols);
+  const Rows* last_change = nullptr;
   for (uint32_t layer = 0; layer < context.spec.layers.size(); ++layer) {
     if (cancelled && cancelled()) return false;
     const LayerWeights& weights = context.weights.layers[layer];
-    device.rms_norm(stream, x, weights.attention_norm, epsilon, normed);
     {
+      const auto input = device.norm_and_prepare(stream, x, last_change, weights.attention_norm, epsilon, normed);
       const PartLease lease(*context.store, attention_part(layer));
-      attention(context, batch, layer, normed, change);
+      attention(context, batch, layer, *input, change);
     }
-    device.add(stream, x, change);
-    device.rms_norm(stream, x, weights.ffn_norm, epsilon, normed);
-    feed_forward(context, layer, x, normed, change, on_routing);
-    device.add(stream, x, change);
+    const auto input = device.norm_and_prepare(stream, x, &change, weights.ffn_norm, epsilon, normed);
+    feed_forward(context, layer, x, *input, change, on_routing);
+    last_change = &change;
   }
+  device.add(stream, x, change);
   return true;
 }
 
@@ -117,8 +116,8 @@ static void compute_logits(ForwardContext& context, const Batch& batch, Rows x, 
   WorkspaceScope scope(context.workspace);
   const auto n_rows = static_cast<int64_t>(batch.logits_rows.size());
   const Rows out = context.workspace.rows(n_rows, context.spec.n_vocabulary);
-  device.rms_norm(stream, x, context.weights.output_norm, context.spec.norm_epsilon, x);
-  const auto input = device.prepare(stream, x);
+  const auto input =
+      device.norm_and_prepare(stream, x, nullptr, context.weights.output_norm, context.spec.norm_epsilon, x);
   int64_t done = 0;
   for (size_t piece = 0; piece < context.weights.output.size(); ++piece) {
     const Linear& matrix = context.weights.output[piece];

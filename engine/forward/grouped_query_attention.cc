@@ -23,20 +23,18 @@ static std::vector<CacheView> make_views(const Batch& batch, uint32_t layer) {
   return views;
 }
 
-void grouped_query_attention(ForwardContext& context, const Batch& batch, uint32_t layer, Rows x, Rows out) {
+void grouped_query_attention(ForwardContext& context, const Batch& batch, uint32_t layer, const Input& x, Rows out) {
   Device& device = context.device;
   Stream& stream = *context.stream;
   const auto& spec = std::get<GroupedQuerySpec>(context.spec.layers[layer].attention);
   const auto& weights = std::get<GroupedQueryWeights>(context.weights.layers[layer].attention);
   WorkspaceScope scope(context.workspace);
 
-  const Rows query = context.workspace.rows(x.n_rows, spec.n_heads * spec.key_size);
-  const Rows key = context.workspace.rows(x.n_rows, spec.n_kv_heads * spec.key_size);
-  const Rows value = context.workspace.rows(x.n_rows, spec.n_kv_heads * spec.value_size);
-  const auto input = device.prepare(stream, x);
-  const Product projections[] = {{&weights.query, input.get(), nullptr, query},
-                                 {&weights.key, input.get(), nullptr, key},
-                                 {&weights.value, input.get(), nullptr, value}};
+  const Rows query = context.workspace.rows(out.n_rows, spec.n_heads * spec.key_size);
+  const Rows key = context.workspace.rows(out.n_rows, spec.n_kv_heads * spec.key_size);
+  const Rows value = context.workspace.rows(out.n_rows, spec.n_kv_heads * spec.value_size);
+  const Product projections[] = {
+      {&weights.query, &x, nullptr, query}, {&weights.key, &x, nullptr, key}, {&weights.value, &x, nullptr, value}};
   device.multiply(stream, projections);
 
   if (spec.has_head_norms) {
@@ -52,7 +50,7 @@ void grouped_query_attention(ForwardContext& context, const Batch& batch, uint32
   std::vector<const CacheView*> row_views;
   for (size_t s = 0; s < views.size(); ++s)
     row_views.insert(row_views.end(), static_cast<size_t>(batch.sequences[s].n_rows), &views[s]);
-  const Rows heads = context.workspace.rows(x.n_rows, spec.n_heads * spec.value_size);
+  const Rows heads = context.workspace.rows(out.n_rows, spec.n_heads * spec.value_size);
   device.attention(stream, {spec.n_heads, spec.n_kv_heads, spec.key_size, spec.value_size, spec.scale}, query,
                    row_views, batch.n_visible, heads);
 

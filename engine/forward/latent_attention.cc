@@ -243,16 +243,15 @@ bool wants_expanded(const LatentCall& call) {
 
 }  // namespace
 
-void latent_attention(ForwardContext& context, const Batch& batch, uint32_t layer, Rows x, Rows out) {
+void latent_attention(ForwardContext& context, const Batch& batch, uint32_t layer, const Input& x, Rows out) {
   const LatentCall call{context, batch, layer, std::get<LatentSpec>(context.spec.layers[layer].attention),
                         std::get<LatentWeights>(context.weights.layers[layer].attention)};
   WorkspaceScope scope(context.workspace);
-  const auto input = context.device.prepare(*context.stream, x);
   const Rows query =
-      make_query(call, *input, gapless_rows(context.workspace, x.n_rows, call.spec.n_heads * call.query_size()));
-  append_latents(call, *input, x.n_rows);
+      make_query(call, x, gapless_rows(context.workspace, out.n_rows, call.spec.n_heads * call.query_size()));
+  append_latents(call, x, out.n_rows);
 
-  const Rows heads = context.workspace.rows(x.n_rows, call.spec.n_heads * call.spec.value_size);
+  const Rows heads = context.workspace.rows(out.n_rows, call.spec.n_heads * call.spec.value_size);
   if (wants_expanded(call)) {
     for (const BatchSequence& sequence : batch.sequences) attend_expanded(call, sequence, query, heads);
   } else {

@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <utility>
 
-#include "engine/device/cpu_device.h"
 #include "engine/engine.h"
 #include "engine/forward/forward.h"
 #include "engine/model/architecture.h"
 #include "engine/placement/measure_machine.h"
 #include "engine/placement/memory.h"
 #include "engine/placement/residency.h"
+#include "engine/session/device_choice.h"
+#include "engine/session/device_weights.h"
 #include "engine/session/routing_record.h"
 #include "engine/session/session_memory.h"
 #include "engine/session/weight_storage.h"
@@ -32,6 +33,12 @@ struct Model::State {
   ModelWork work;
   std::vector<GroupPlace> places;
   std::optional<Machine> machine;
+  ChosenDevice device{};  // its Device is the context's
+  DeviceWeights device_weights{};
+
+  // Weights in a mapped file, with copies in memory (then the result is null), or in a store on the disk.
+  std::unique_ptr<WeightStore> open_on_cpu(Device& cpu, const std::filesystem::path& path, const SessionMemory& session,
+                                           const std::function<void(uint64_t done)>& on_bytes);
 };
 
 namespace {
@@ -96,6 +103,28 @@ std::pair<ModelSpec, ModelWeights> describe_and_bind(const std::filesystem::path
 
 }  // namespace
 
+std::unique_ptr<WeightStore> Model::State::open_on_cpu(Device& cpu, const std::filesystem::path& path,
+                                                       const SessionMemory& session,
+                                                       const std::function<void(uint64_t done)>& on_bytes) {
+  const uint64_t total = tensor_bytes(file);
+  const MemoryBudget budget =
+      memory_budget(options.store.ram_bytes, available_memory_bytes(), engine::resident_bytes(), session);
+  ram_budget_bytes = budget.ram_bytes;
+  if (wants_disk(options.store, budget, total)) {
+    auto store = open_disk_storage(disk, cpu, path, file, spec, weights, options, budget);
+    work = std::move(disk.work);
+    places = std::move(disk.places);
+    return store;
+  }
+
+  const std::vector<ChosenForm> forms = choose_forms(weights, offers_of(cpu), options.residency,
+                                                     budget.weight_bytes - std::min(total, budget.weight_bytes));
+  resident = engine::make_resident(cpu, *cpu.make_stream(), forms, [&](uint64_t done, uint64_t) { on_bytes(done); });
+  work = work_of(spec, weights, options.session.cache, nullptr);
+  places = places_in_ram(work);
+  return nullptr;
+}
+
 Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Model::~Model() {
   if (state_) save_heat(state_->disk, *state_->context->store, state_->options.store);
@@ -125,29 +154,22 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
                                              {},
                                              {},
                                              options.machine});
-  std::unique_ptr<Device> device =
-      make_cpu_device(n_threads, options.pin_threads, options.activations == ActivationPrecision::Int8);
   const uint64_t total = tensor_bytes(state->file);
   LoadProgress progress(state->options, total);
   const SessionMemory session = session_memory(state->spec, state->weights, options.latent_attention, options.session);
-  const MemoryBudget budget =
-      memory_budget(options.store.ram_bytes, available_memory_bytes(), engine::resident_bytes(), session);
+  state->device = choose_device(options, n_threads, total + session.bytes());
+  std::unique_ptr<Device> device = std::move(state->device.device);
   state->session_bytes = session.bytes();
-  state->ram_budget_bytes = budget.ram_bytes;
   std::unique_ptr<WeightStore> store;
-  if (wants_disk(options.store, budget, total)) {
-    store = open_disk_storage(state->disk, *device, path, state->file, state->spec, state->weights, options, budget);
-    state->work = std::move(state->disk.work);
-    state->places = std::move(state->disk.places);
-  } else {
-    const std::vector<ChosenForm> forms = choose_forms(state->weights, offers_of(*device), options.residency,
-                                                       budget.weight_bytes - std::min(total, budget.weight_bytes));
-    state->resident =
-        make_resident(*device, *device->make_stream(), forms, [&](uint64_t done, uint64_t) { progress.done(done); });
+  if (state->device.is_gpu) {
+    state->device_weights = move_to_device(*device, *device->make_stream(), state->file, state->weights,
+                                           session.bytes(), [&](uint64_t done, uint64_t) { progress.done(done); });
     state->work = work_of(state->spec, state->weights, options.session.cache, nullptr);
-    state->places = places_in_ram(state->work);
+    for (const WeightGroup& group : state->work.groups) state->places.push_back({group.n_units, 0, 0});
+  } else {
+    store = state->open_on_cpu(*device, path, session, [&](uint64_t done) { progress.done(done); });
   }
-  const bool is_mapped = store == nullptr;
+  const bool is_mapped = store == nullptr && !state->device.is_gpu;
   state->context = std::make_unique<ForwardContext>(std::move(device), state->spec, state->weights,
                                                     options.latent_attention, std::move(store));
   if (is_mapped) warm_pages(state->context->device, state->file, state->resident, progress);
@@ -190,6 +212,18 @@ uint64_t Model::session_bytes() const {
 traces::TraceHeader Model::trace_header() const {
   const std::string_view name = file().metadata().get_string("general.name").value_or("");
   return engine::trace_header(spec(), name, architecture());
+}
+std::string_view Model::device_name() const {
+  return state_->device.name;
+}
+std::string_view Model::why_no_gpu() const {
+  return state_->device.why_no_gpu;
+}
+bool Model::is_on_gpu() const {
+  return state_->device.is_gpu;
+}
+DeviceMemory Model::device_memory() const {
+  return state_->context->device.memory();
 }
 StoreStatistics Model::store_statistics() const {
   return state_->context->store->statistics();

@@ -36,6 +36,7 @@ static std::vector<GroupPlace> all_on_disk(std::span<const GroupPlace> places) {
 }
 
 RunComparison compare_with_prediction(const Model& model, const Statistics& statistics) {
+  if (model.is_on_gpu()) return {};  // the machine that is measured is the CPU
   const auto n_prompt = static_cast<double>(statistics.prompt_tokens);
   const auto n_generated = static_cast<double>(statistics.generated_tokens);
   const uint64_t n_evaluated = statistics.prompt_tokens - statistics.cached_tokens;
@@ -51,7 +52,8 @@ RunComparison compare_with_prediction(const Model& model, const Statistics& stat
       facts_of(statistics.prefill, model.n_threads(), statistics.prefill_tokens_per_second(), 0, n_evaluated);
   const RunFacts decode = facts_of(statistics.decode, model.n_threads(), statistics.decode_tokens_per_second(),
                                    n_prompt + n_generated / 2, std::max<uint64_t>(1, statistics.generated_tokens) - 1);
-  return {compare_prefill(model.work(), is_cold ? std::span<const GroupPlace>(cold) : model.places(), machine, n_batch, prefill),
+  return {compare_prefill(model.work(), is_cold ? std::span<const GroupPlace>(cold) : model.places(), machine, n_batch,
+                          prefill),
           compare_decode(model.work(), model.places(), machine, decode)};
 }
 

@@ -20,7 +20,7 @@ UsageWatch::UsageWatch(const Model& model)
 
 Usage UsageWatch::usage() const {
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin_;
-  return {seconds.count(), cpu_seconds_now() - cpu_begin_, since(store_begin_, model_.store_statistics())};
+  return {seconds.count(), cpu_seconds_now() - cpu_begin_, since(store_begin_, model_.store_statistics()), model_.is_on_gpu()};
 }
 
 static double share(double part, double whole) {
@@ -43,6 +43,7 @@ Limit limit_of(const Usage& usage, uint32_t n_threads) {
   // A part as short as this says nothing.
   constexpr double kShortest = 0.01;
   if (usage.seconds < kShortest) return Limit::None;
+  if (usage.on_gpu) return Limit::Gpu;
   // Whoever waits for the disk is limited by it, even where it has pauses while the CPU multiplies.
   const double cpu = usage.cpu_busy(n_threads), disk = usage.disk_busy();
   if (disk > kBusy && disk > cpu) return Limit::Disk;
@@ -59,6 +60,8 @@ std::string_view limit_name(Limit limit) {
       return "disk";
     case Limit::Cpu:
       return "cpu";
+    case Limit::Gpu:
+      return "gpu";
     case Limit::Others:
       return "others";
   }

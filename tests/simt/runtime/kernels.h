@@ -35,6 +35,7 @@ struct Kernel {
 
 // Each translated file has one table; `architecture` is 75 or 80. What launches look up is the table of the chosen architecture.
 void register_kernels(int architecture, std::span<const Kernel> kernels);
+// At first that of SIMT_ARCHITECTURE in the environment, else the newest.
 void choose_architecture(int architecture);
 // Null when no translated file has it.
 const Kernel* find_kernel(std::string_view name);

@@ -1,0 +1,73 @@
+// Is there a GPU to use, and if not, why. The runtime is linked statically and asks the driver's library, which may not be there.
+
+#include <dlfcn.h>
+
+#include "engine/device/cuda/runtime.h"
+#include "engine/device/cuda_device.h"
+
+namespace sluice::engine {
+
+static std::string version_text(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+// The newest CUDA that the driver's library speaks; 0 without one. The runtime itself answers 0 for an old one, too.
+static int driver_cuda_version() {
+  void* library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) return 0;
+  int version = 0;
+  auto* ask = reinterpret_cast<int (*)(int*)>(dlsym(library, "cuDriverGetVersion"));
+  if (ask == nullptr || ask(&version) != 0) version = 0;
+  dlclose(library);
+  return version;
+}
+
+static std::string why_not(cudaError_t status) {
+  const std::string wanted = version_text(CUDART_VERSION / 1000 * 1000);
+  if (status == cudaErrorInsufficientDriver) {
+    int version = 0;
+    if (cudaDriverGetVersion(&version) != cudaSuccess || version == 0) version = driver_cuda_version();
+    if (version == 0) return "there is no NVIDIA driver";
+    return "the NVIDIA driver is too old: it knows CUDA " + version_text(version) + ", " + wanted + " is needed";
+  }
+  if (status == cudaErrorNoDevice) return "the NVIDIA driver sees no GPU";
+  return std::string("the NVIDIA driver answers: ") + cudaGetErrorString(status);
+}
+
+bool has_cuda() {
+  return true;
+}
+
+CudaGpu find_cuda_gpu() {
+  CudaGpu gpu;
+  int n_gpus = 0;
+  const cudaError_t status = cudaGetDeviceCount(&n_gpus);
+  if (status != cudaSuccess || n_gpus == 0) {
+    cudaGetLastError();
+    gpu.why_not = why_not(status == cudaSuccess ? cudaErrorNoDevice : status);
+    return gpu;
+  }
+  cudaDeviceProp properties{};
+  size_t free = 0, total = 0;
+  cudaError_t failure = cudaGetDeviceProperties(&properties, 0);
+  if (failure == cudaSuccess) failure = cudaSetDevice(0);
+  if (failure == cudaSuccess) failure = cudaMemGetInfo(&free, &total);
+  if (failure != cudaSuccess) {
+    cudaGetLastError();
+    gpu.why_not = why_not(failure);
+    return gpu;
+  }
+  gpu.name = properties.name;
+  gpu.compute_capability = properties.major * 10 + properties.minor;
+  gpu.vram_bytes = total;
+  gpu.free_vram_bytes = free;
+  constexpr int kOldest = 75;
+  if (gpu.compute_capability < kOldest)
+    gpu.why_not = gpu.name + " has compute capability " + std::to_string(properties.major) + "." +
+                  std::to_string(properties.minor) + ", 7.5 is needed";
+  else
+    gpu.is_usable = true;
+  return gpu;
+}
+
+}  // namespace sluice::engine

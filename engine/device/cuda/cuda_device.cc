@@ -1,0 +1,401 @@
+#include "engine/device/cuda_device.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "engine/device/cuda/input.h"
+#include "engine/device/cuda/pass.h"
+#include "engine/device/cuda/products.h"
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/experts.h"
+#include "kernels/cuda/rows.h"
+#include "kernels/format.h"
+
+namespace sluice::engine {
+namespace {
+
+using namespace cuda;
+namespace gpu = kernels::cuda;
+
+// Of the GPU's memory: for the driver's own needs, graphs, and what a desktop takes meanwhile.
+constexpr uint64_t kVramMargin = uint64_t{256} << 20;
+
+// What the buffers of a device take. They may outlive it.
+struct BufferBytes {
+  uint64_t vram = 0, pinned = 0;
+  uint64_t& of(Memory::Kind kind) { return kind == Memory::Kind::Vram ? vram : pinned; }
+};
+
+class CudaBuffer : public Buffer {
+ public:
+  CudaBuffer(Memory memory, std::shared_ptr<BufferBytes> counted) : memory_(std::move(memory)), counted_(std::move(counted)) {
+    counted_->of(memory_.kind()) += memory_.bytes();
+  }
+  ~CudaBuffer() override { counted_->of(memory_.kind()) -= memory_.bytes(); }
+  void* data() const override { return memory_.device(); }
+  uint64_t bytes() const override { return memory_.bytes(); }
+
+ private:
+  Memory memory_;
+  std::shared_ptr<BufferBytes> counted_;
+};
+
+class CudaStream : public Stream {
+ public:
+  explicit CudaStream(bool graphs) : pass(graphs) {}
+  Scratch scratch;  // outlives what the pass has in flight
+  Pass pass;
+};
+
+class CudaActivations : public ActivationsOf {
+ public:
+  const gpu::Activations& operator()(const Input& input) const override {
+    return static_cast<const CudaInput&>(input).activations;
+  }
+};
+
+gpu::FloatRows float_rows(Rows x) {
+  return {x.data, x.n_rows, x.n_cols, x.stride};
+}
+
+class CudaDevice : public Device {
+ public:
+  CudaDevice(const CudaDeviceOptions& options, CudaGpu found)
+      : graphs_(options.graphs), vram_limit_(options.vram_bytes), gpu_(std::move(found)) {}
+
+  std::string_view name() const override { return gpu_.name; }
+
+  std::unique_ptr<Buffer> allocate(uint64_t bytes) override { return allocate_beside(bytes, 0); }
+  std::unique_ptr<Buffer> allocate_weights(uint64_t bytes, uint64_t keep_free) override {
+    return allocate_beside(bytes, keep_free + kVramMargin);
+  }
+  DeviceMemory memory() const override {
+    size_t free = 0, total = 0;
+    if (cudaMemGetInfo(&free, &total) != cudaSuccess) cudaGetLastError();
+    return {buffers_->vram, buffers_->pinned, free, total};
+  }
+
+  std::unique_ptr<Stream> make_stream() override { return std::make_unique<CudaStream>(graphs_); }
+  void synchronize(Stream& stream) override { pass(stream).wait(); }
+  void copy_to_device(Stream& stream, void* to, const void* host, uint64_t bytes) override {
+    pass(stream).copy_to_device(to, host, bytes);
+  }
+  void copy_to_host(Stream& stream, void* host, const void* from, uint64_t bytes) override {
+    pass(stream).copy_to_host(host, from, bytes);
+  }
+  void copy(Stream& stream, void* to, const void* from, uint64_t bytes) override { pass(stream).copy(to, from, bytes); }
+
+  std::vector<ResidentOffer> resident_offers(const LinearStack& stack, bool) override {
+    return {{nullptr, stack.first.bytes() * static_cast<uint64_t>(stack.count), 0}};
+  }
+  // Nothing plans by a GPU's measured rates: see the cost model (engine/placement).
+  MeasuredRates measured_rates(gguf::TensorType) override { return {}; }
+  void make_resident(Stream& stream, LinearStack& stack, const ResidentOffer& offer, std::byte* to,
+                     const std::function<void(uint64_t done)>& on_bytes) override {
+    if (offer.form != nullptr) throw std::logic_error("A GPU keeps blocks as the file has them.");
+    const uint64_t matrix_bytes = stack.first.bytes();
+    for (int64_t i = 0; i < stack.count; ++i) {
+      const uint64_t at = matrix_bytes * static_cast<uint64_t>(i);
+      pass(stream).copy_to_device(to + at, stack.at(i).data, matrix_bytes);
+      on_bytes(at + matrix_bytes);
+    }
+    stack.first.place = Place::Buffer;
+    stack.first.data = to;
+    stack.stride_bytes = matrix_bytes;
+  }
+  void make_resident_in_place(Stream&, Linear&, const ResidentOffer&, std::byte*) override {
+    throw std::logic_error("A GPU keeps blocks as the file has them.");
+  }
+  void touch_weights(const std::byte*, int64_t, uint64_t) override {}
+
+  // From a table that stayed in the file the host takes the few rows that are needed.
+  void embed(Stream& stream, const Linear& table, std::span<const int32_t> ids, Rows out) override {
+    Pass& pass = this->pass(stream);
+    if (table.place == Place::Buffer) {
+      gpu::embed(pass.launches(), {matrix_of(table), pass.cells(ids), out.n_rows, out.data, out.stride});
+      return;
+    }
+    std::vector<float> rows(static_cast<size_t>(out.n_rows * out.n_cols));
+    const kernels::Format& format = kernels::format_of(table.type);
+    for (size_t i = 0; i < ids.size(); ++i)
+      format.dequantize(table.data + table.row_bytes * static_cast<uint64_t>(ids[i]), out.n_cols,
+                        rows.data() + i * static_cast<size_t>(out.n_cols));
+    copy_in(pass, rows, out);
+  }
+
+  void rms_norm(Stream& stream, Rows x, const Vector& weight, float epsilon, Rows out) override {
+    gpu::rms_norm(pass(stream).launches(), float_rows(x), weight.data, weight.size, epsilon, float_rows(out));
+  }
+
+  std::unique_ptr<Input> prepare(Stream& stream, Rows x) override {
+    auto input = make_input(stream, x);
+    gpu::quantize(pass(stream).launches(), input->activations, pass(stream).not_finite());
+    return input;
+  }
+  std::unique_ptr<Input> norm_and_prepare(Stream& stream, Rows x, const Rows* change, const Vector& weight,
+                                          float epsilon, Rows out) override {
+    if (weight.size != x.n_cols) return Device::norm_and_prepare(stream, x, change, weight, epsilon, out);
+    auto input = make_input(stream, out);
+    gpu::ResidualNorm norm;
+    norm.x = x.data;
+    norm.x_stride = x.stride;
+    if (change != nullptr) {
+      norm.change = change->data;
+      norm.change_stride = change->stride;
+    }
+    norm.weight = weight.data;
+    norm.epsilon = epsilon;
+    gpu::residual_norm_quantize(pass(stream).launches(), norm, input->activations, pass(stream).not_finite());
+    return input;
+  }
+  std::unique_ptr<Input> swiglu_and_prepare(Stream& stream, Rows gate, Rows up) override {
+    auto input = make_input(stream, gate);
+    gpu::swiglu_quantize(pass(stream).launches(), gate.data, gate.stride, up.data, up.stride, input->activations,
+                         pass(stream).not_finite());
+    return input;
+  }
+
+  void multiply(Stream& stream, std::span<const Product> products) override {
+    append_products(pass(stream).launches(), products, CudaActivations());
+  }
+  void multiply_transposed(Stream& stream, std::span<const TransposedProduct> products) override {
+    append_products(pass(stream).launches(), products);
+  }
+
+  // In double on the host, as on the CPU: a few values a row.
+  void rope_angles(Stream& stream, const kernels::reference::Rope& rope, std::span<const int32_t> positions,
+                   Rows cosines, Rows sines) override {
+    const auto n = static_cast<size_t>(cosines.n_cols);
+    std::vector<float> turned_cosines(positions.size() * n), turned_sines(positions.size() * n);
+    for (size_t i = 0; i < positions.size(); ++i)
+      kernels::reference::rope_angles(rope, positions[i], turned_cosines.data() + i * n, turned_sines.data() + i * n);
+    copy_in(pass(stream), turned_cosines, cosines);
+    copy_in(pass(stream), turned_sines, sines);
+  }
+  void rope(Stream& stream, Rows x, int64_t n_heads, int64_t head_stride, kernels::reference::RopePairs pairs,
+            Rows cosines, Rows sines) override {
+    gpu::rope(pass(stream).launches(), float_rows(x), n_heads, head_stride, pairs, float_rows(cosines),
+              float_rows(sines));
+  }
+
+  void swiglu(Stream& stream, Rows gate, Rows up) override {
+    gpu::swiglu(pass(stream).launches(), float_rows(gate), float_rows(up));
+  }
+  void copy_rows(Stream& stream, Rows from, Rows to) override {
+    gpu::copy_rows(pass(stream).launches(), float_rows(from), float_rows(to));
+  }
+  void add(Stream& stream, Rows x, Rows y) override {
+    gpu::add_rows(pass(stream).launches(), float_rows(x), float_rows(y));
+  }
+  void store(Stream& stream, Rows x, int64_t n_heads, kernels::CacheType type, void* to, int64_t row_bytes,
+             int64_t head_bytes) override {
+    void* const address[] = {to};
+    gpu::store_cache_rows(pass(stream).launches(), float_rows(x), n_heads, type,
+                          pass(stream).cells(std::span<void* const>(address)), row_bytes, head_bytes);
+  }
+  void load(Stream& stream, kernels::CacheType type, const void* from, int64_t row_bytes, Rows x) override {
+    const void* const address[] = {from};
+    gpu::load_cache_rows(pass(stream).launches(), type, pass(stream).cells(std::span<const void* const>(address)),
+                         row_bytes, float_rows(x));
+  }
+
+  void attention(Stream& stream, const AttentionShape& shape, Rows q, std::span<const CacheView* const> caches,
+                 std::span<const int32_t> n_visible, Rows out) override {
+    if (q.n_rows == 0) return;
+    Pass& pass = this->pass(stream);
+    const CacheView& view = *caches[0];
+    const auto pages_of = [&](int32_t n) { return (int64_t{n} + view.page_positions - 1) / view.page_positions; };
+    // A launch has room for twice as many pages as are there, or a few: then it stays the same while the context grows.
+    int64_t most_pieces = 4;
+    for (const int32_t n : n_visible)
+      while (most_pieces < pages_of(n)) most_pieces *= 2;
+    std::vector<gpu::AttentionRow> rows;
+    const CacheView* last = nullptr;
+    std::span<const void*const> keys, values;
+    for (size_t i = 0; i < caches.size(); ++i) {
+      if (caches[i] != last) {
+        last = caches[i];
+        int64_t n_pages = 0;
+        for (size_t j = i; j < caches.size() && caches[j] == last; ++j)
+          n_pages = std::max(n_pages, pages_of(n_visible[j]));
+        // As many words as there may be pages, so that what comes behind them stays where it is.
+        std::vector<const void*> pages(static_cast<size_t>(most_pieces));
+        std::copy_n(last->key_pages, n_pages, pages.begin());
+        const void* const* key_pages = pass.tables(std::span<const void* const>(pages));
+        const void* const* value_pages = key_pages;
+        if (last->value_pages != last->key_pages) {
+          std::copy_n(last->value_pages, n_pages, pages.begin());
+          value_pages = pass.tables(std::span<const void* const>(pages));
+        }
+        keys = {key_pages, static_cast<size_t>(n_pages)};
+        values = {value_pages, static_cast<size_t>(n_pages)};
+      }
+      rows.push_back({keys.data(), values.data(), n_visible[i]});
+    }
+    gpu::AttentionCall call;
+    call.n_heads = shape.n_heads;
+    call.n_kv_heads = shape.n_kv_heads;
+    call.key_size = shape.key_size;
+    call.value_size = shape.value_size;
+    call.scale = shape.scale;
+    call.type = view.type;
+    call.page_positions = view.page_positions;
+    call.key_row_bytes = view.key_row_bytes;
+    call.value_row_bytes = view.value_row_bytes;
+    call.key_head_bytes = view.key_head_bytes;
+    call.value_head_bytes = view.value_head_bytes;
+    call.rows = pass.cells(std::span<const gpu::AttentionRow>(rows));
+    call.n_rows = q.n_rows;
+    call.most_pieces = most_pieces;
+    call.q = q.data;
+    call.q_stride = q.stride;
+    call.out = out.data;
+    call.out_stride = out.stride;
+    const int64_t floats = gpu::attention_scratch_floats(q.n_rows, shape.n_heads, shape.value_size, most_pieces);
+    const ScratchLease lease(scratch(stream), static_cast<uint64_t>(floats) * sizeof(float));
+    call.scratch = reinterpret_cast<float*>(lease.data());
+    gpu::attend(pass.launches(), call);
+  }
+
+  void route(Stream& stream, const kernels::reference::RouterRule& rule, Rows logits, const Vector* bias,
+             std::span<int32_t> ids, std::span<float> weights) override {
+    const ScratchLease chosen(scratch(stream), ids.size_bytes()), shares(scratch(stream), weights.size_bytes());
+    append_route(stream, rule, logits, bias, chosen, shares);
+    read_choice(stream, chosen, shares, ids, weights);
+  }
+
+  bool holds_experts() const override { return true; }
+  void multiply_experts(Stream& stream, const RoutedExperts& experts) override {
+    Pass& pass = this->pass(stream);
+    const int64_t n_rows = experts.logits.n_rows, n_used = experts.rule->n_chosen;
+    const auto n_pairs = static_cast<uint64_t>(n_rows * n_used);
+    const ScratchLease ids(scratch(stream), n_pairs * sizeof(int32_t)),
+        weights(scratch(stream), n_pairs * sizeof(float));
+    append_route(stream, *experts.rule, experts.logits, experts.bias, ids, weights);
+
+    const int64_t n_hidden = experts.gate->first.n_outputs;
+    const ScratchLease hidden_values(scratch(stream), n_pairs * static_cast<uint64_t>(n_hidden) * sizeof(float));
+    const CudaInput hidden(scratch(stream), {reinterpret_cast<float*>(hidden_values.data()),
+                                             static_cast<int64_t>(n_pairs), n_hidden, n_hidden});
+    gpu::ExpertsCall call;
+    call.gate = matrix_of(experts.gate->first);
+    call.up = matrix_of(experts.up->first);
+    call.down = matrix_of(experts.down->first);
+    call.places = places_of(stream, experts);
+    call.ids = reinterpret_cast<const int32_t*>(ids.data());
+    call.weights = reinterpret_cast<const float*>(weights.data());
+    call.n_used = n_used;
+    call.input = static_cast<const CudaInput&>(*experts.input).activations;
+    call.hidden = hidden.activations;
+    call.output = experts.output.data;
+    call.output_stride = experts.output.stride;
+    call.not_finite = pass.not_finite();
+    gpu::multiply_experts(pass.launches(), call);
+    if (!experts.ids.empty()) read_choice(stream, ids, weights, experts.ids, experts.weights);
+  }
+
+  void weighted_sum(Stream& stream, Rows y, std::span<const int32_t> places, std::span<const float> weights,
+                    int64_t n_used, Rows out) override {
+    Pass& pass = this->pass(stream);
+    const int32_t* rows = pass.cells(places);
+    gpu::weighted_sum(pass.launches(), float_rows(y), rows, pass.cells(weights), n_used, float_rows(out));
+  }
+
+ private:
+  static Pass& pass(Stream& stream) { return static_cast<CudaStream&>(stream).pass; }
+  static Scratch& scratch(Stream& stream) { return static_cast<CudaStream&>(stream).scratch; }
+
+  // Scratch memory for a scope; what was appended in it may still use it, and is done before what is appended later.
+  class ScratchLease {
+   public:
+    ScratchLease(Scratch& scratch, uint64_t bytes) : scratch_(scratch), memory_(scratch.take(bytes)) {}
+    ~ScratchLease() { scratch_.give_back(std::move(memory_)); }
+    ScratchLease(const ScratchLease&) = delete;
+    ScratchLease& operator=(const ScratchLease&) = delete;
+    std::byte* data() const { return memory_.device(); }
+
+   private:
+    Scratch& scratch_;
+    Memory memory_;
+  };
+
+  static std::unique_ptr<CudaInput> make_input(Stream& stream, Rows x) {
+    return std::make_unique<CudaInput>(scratch(stream), x);
+  }
+
+  std::unique_ptr<Buffer> allocate_beside(uint64_t bytes, uint64_t keep_free) {
+    const uint64_t wanted = std::max<uint64_t>(bytes, 1);
+    size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "asking for its free memory");
+    const bool is_within = vram_limit_ == 0 || buffers_->vram + wanted + std::min(keep_free, vram_limit_) <= vram_limit_;
+    if (is_within && free >= wanted && free - wanted >= (vram_limit_ == 0 ? keep_free : 0))
+      if (Memory memory = Memory::allocate(Memory::Kind::Vram, wanted))
+        return std::make_unique<CudaBuffer>(std::move(memory), buffers_);
+    return std::make_unique<CudaBuffer>(pinned_memory(wanted), buffers_);
+  }
+
+  // to = values that the host has just made, [n_rows, n_cols] without gaps.
+  static void copy_in(Pass& pass, const std::vector<float>& values, Rows to) {
+    const float* from = pass.cells(std::span<const float>(values));
+    gpu::copy_rows(pass.launches(), {const_cast<float*>(from), to.n_rows, to.n_cols, to.n_cols}, float_rows(to));
+  }
+
+  static void append_route(Stream& stream, const kernels::reference::RouterRule& rule, Rows logits, const Vector* bias,
+                           const ScratchLease& ids, const ScratchLease& weights) {
+    gpu::RouterCall call;
+    call.rule = rule;
+    call.logits = logits.data;
+    call.logits_stride = logits.stride;
+    call.n_rows = logits.n_rows;
+    call.bias = bias != nullptr ? bias->data : nullptr;
+    call.ids = reinterpret_cast<int32_t*>(ids.data());
+    call.weights = reinterpret_cast<float*>(weights.data());
+    gpu::route(pass(stream).launches(), call);
+  }
+  static void read_choice(Stream& stream, const ScratchLease& chosen, const ScratchLease& shares,
+                          std::span<int32_t> ids, std::span<float> weights) {
+    pass(stream).copy_to_host(ids.data(), chosen.data(), ids.size_bytes());
+    pass(stream).copy_to_host(weights.data(), shares.data(), weights.size_bytes());
+    pass(stream).wait();
+  }
+
+  // Where the layer's experts lie, for the kernels; made once a layer.
+  const gpu::ExpertPlace* places_of(Stream& stream, const RoutedExperts& experts) {
+    const auto found = expert_places_.find(experts.gate->first.data);
+    if (found != expert_places_.end()) return reinterpret_cast<const gpu::ExpertPlace*>(found->second.device());
+    std::vector<gpu::ExpertPlace> places;
+    for (int64_t e = 0; e < experts.gate->count; ++e)
+      places.push_back({experts.gate->at(e).data, experts.up->at(e).data, experts.down->at(e).data});
+    const uint64_t bytes = places.size() * sizeof(gpu::ExpertPlace);
+    Memory table = Memory::allocate(Memory::Kind::Vram, bytes);
+    if (!table) table = pinned_memory(bytes);
+    // Nothing that was asked for reads it yet.
+    check(cudaMemcpyAsync(table.device(), places.data(), bytes, cudaMemcpyDefault, pass(stream).stream()),
+          "copying a table of experts");
+    check(cudaStreamSynchronize(pass(stream).stream()), "copying a table of experts");
+    const std::byte* key = experts.gate->first.data;
+    return reinterpret_cast<const gpu::ExpertPlace*>(
+        expert_places_.emplace(key, std::move(table)).first->second.device());
+  }
+
+  bool graphs_;
+  uint64_t vram_limit_;
+  CudaGpu gpu_;
+  std::shared_ptr<BufferBytes> buffers_ = std::make_shared<BufferBytes>();
+  std::map<const std::byte*, Memory> expert_places_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> make_cuda_device(const CudaDeviceOptions& options) {
+  CudaGpu found = find_cuda_gpu();
+  if (!found.is_usable) throw Error(Error::Kind::Device, "There is no GPU to use: " + found.why_not + ".");
+  check(cudaSetDevice(0), "being chosen");
+  return std::make_unique<CudaDevice>(options, std::move(found));
+}
+
+}  // namespace sluice::engine

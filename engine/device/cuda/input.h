@@ -1,0 +1,41 @@
+// Rows together with their 8-bit forms in device memory, and where that memory comes from.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "engine/device/cuda/runtime.h"
+#include "engine/device/device.h"
+#include "kernels/cuda/activations.h"
+
+namespace sluice::engine::cuda {
+
+// Device memory for the short lives within a pass. What is given back is handed out again in the same order, so a pass that asks
+// for the same gets the same addresses, and the same graph. Everything on one stream may share it: reuse comes after use.
+class Scratch {
+ public:
+  Memory take(uint64_t bytes);
+  void give_back(Memory memory) noexcept;
+  // Frees what nobody holds; nothing may be in flight.
+  void clear() { free_.clear(); }
+
+ private:
+  std::map<uint64_t, std::vector<Memory>> free_;  // by size
+};
+
+class CudaInput : public Input {
+ public:
+  CudaInput(Scratch& scratch, Rows x);
+  ~CudaInput() override { scratch_.give_back(std::move(memory_)); }
+  CudaInput(const CudaInput&) = delete;
+  CudaInput& operator=(const CudaInput&) = delete;
+
+  kernels::cuda::Activations activations;
+
+ private:
+  Scratch& scratch_;
+  Memory memory_;
+};
+
+}  // namespace sluice::engine::cuda

@@ -1,0 +1,92 @@
+#include "engine/device/cuda/pass.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace sluice::engine::cuda {
+
+static constexpr uint64_t kValueBytes = uint64_t{256} << 10;
+static constexpr uint64_t kTableBytes = uint64_t{256} << 10;
+static constexpr uint64_t kStagingBytes = uint64_t{1} << 20;
+
+Pass::Pass(bool graphs)
+    : values_(kValueBytes, false),
+      tables_(kTableBytes, true),
+      graphs_(graphs),
+      flag_(pinned_memory(sizeof(int32_t))),
+      staging_(pinned_memory(kStagingBytes)) {
+  std::memset(flag_.host(), 0, sizeof(int32_t));
+}
+
+Pass::~Pass() {
+  cudaStreamSynchronize(stream_.get());
+}
+
+Cells& Pass::room(Cells& cells, uint64_t bytes) {
+  if (!cells.has_room(bytes)) {
+    wait();
+    if (!cells.has_room(bytes)) cells.grow(bytes);
+  }
+  return cells;
+}
+
+void Pass::submit() {
+  values_.upload(stream_.get());
+  tables_.upload(stream_.get());
+  // What fails to start is not tried again.
+  const kernels::cuda::Launches launches = std::exchange(launches_, {});
+  graphs_.start(launches, stream_.get());
+  launches_.reserve(launches.size());
+}
+
+void Pass::copy_to_host(void* host, const void* from, uint64_t bytes) {
+  if (bytes == 0) return;
+  submit();
+  if (staged_ + bytes > staging_.bytes()) {
+    wait();
+    if (bytes > staging_.bytes()) staging_ = pinned_memory(std::max(bytes, 2 * staging_.bytes()));
+  }
+  std::byte* staged = staging_.host() + staged_;
+  check(cudaMemcpyAsync(staged, from, bytes, cudaMemcpyDefault, stream_.get()), "copying a result");
+  host_copies_.push_back({host, staged, bytes});
+  staged_ += (bytes + 63) / 64 * 64;
+}
+
+void Pass::copy_to_device(void* to, const void* host, uint64_t bytes) {
+  if (bytes == 0) return;
+  submit();
+  wait();
+  for (uint64_t done = 0; done < bytes;) {
+    const uint64_t now = std::min(bytes - done, staging_.bytes());
+    std::memcpy(staging_.host(), static_cast<const std::byte*>(host) + done, now);
+    check(cudaMemcpyAsync(static_cast<std::byte*>(to) + done, staging_.host(), now, cudaMemcpyDefault, stream_.get()),
+          "copying to it");
+    check(cudaStreamSynchronize(stream_.get()), "copying to it");
+    done += now;
+  }
+}
+
+void Pass::copy(void* to, const void* from, uint64_t bytes) {
+  if (bytes == 0) return;
+  submit();
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_.get()), "copying within it");
+}
+
+void Pass::wait() {
+  submit();
+  check(cudaStreamSynchronize(stream_.get()), "computing");
+  values_.reset();
+  tables_.reset();
+  for (const HostCopy& copy : host_copies_) std::memcpy(copy.to, copy.from, copy.bytes);
+  host_copies_.clear();
+  staged_ = 0;
+  int32_t not_finite = 0;
+  std::memcpy(&not_finite, flag_.host(), sizeof not_finite);
+  std::memset(flag_.host(), 0, sizeof not_finite);
+  if (not_finite != 0)
+    throw Error(Error::Kind::BadFile,
+                "The model computed an activation that is not a finite number; its weights are damaged, or too large "
+                "for float32.");
+}
+
+}  // namespace sluice::engine::cuda

@@ -1,0 +1,67 @@
+// The work of a stream between two waits: launches that were asked for and not yet started, the cells that they read, and the copies
+// to the host that a wait completes.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/device/cuda/cells.h"
+#include "engine/device/cuda/graphs.h"
+#include "engine/device/cuda/runtime.h"
+#include "kernels/cuda/launch.h"
+
+namespace sluice::engine::cuda {
+
+class Pass {
+ public:
+  explicit Pass(bool graphs);
+  // Waits, and drops what was not started.
+  ~Pass();
+
+  // Where operations append theirs.
+  kernels::cuda::Launches& launches() { return launches_; }
+  // Values for the launches appended next; `tables` are those that seldom change. Starts and waits for what is there when
+  // it must make room.
+  template <class T>
+  const T* cells(std::span<const T> values) {
+    return room(values_, values.size_bytes()).place(values);
+  }
+  template <class T>
+  const T* tables(std::span<const T> values) {
+    return room(tables_, values.size_bytes()).place(values);
+  }
+
+  // Starts all launches so far.
+  void submit();
+  // Starts them, then copies. `host` has the bytes after the next wait().
+  void copy_to_host(void* host, const void* from, uint64_t bytes);
+  // Copies host memory of any kind before the launches that are appended from now on; it may change when this returns.
+  void copy_to_device(void* to, const void* host, uint64_t bytes);
+  void copy(void* to, const void* from, uint64_t bytes);
+  // Until all is done. Throws Error(BadFile) when a kernel met a value that is not finite.
+  void wait();
+
+  cudaStream_t stream() const { return stream_.get(); }
+  int32_t* not_finite() const { return reinterpret_cast<int32_t*>(flag_.device()); }
+  const Graphs::Counts& counts() const { return graphs_.counts(); }
+
+ private:
+  struct HostCopy {
+    void* to;
+    const std::byte* from;
+    uint64_t bytes;
+  };
+  Cells& room(Cells& cells, uint64_t bytes);
+
+  StreamHandle stream_;
+  kernels::cuda::Launches launches_;
+  Cells values_, tables_;
+  Graphs graphs_;
+  Memory flag_;     // one word for kernels to set, in pinned memory: read without a copy
+  Memory staging_;  // what goes to the host
+  uint64_t staged_ = 0;
+  std::vector<HostCopy> host_copies_;
+};
+
+}  // namespace sluice::engine::cuda

@@ -1,0 +1,134 @@
+#include "engine/device/cuda/products.h"
+
+#include <optional>
+#include <string>
+
+#include "engine/error.h"
+#include "gguf/tensor_type.h"
+
+namespace sluice::engine::cuda {
+
+using kernels::cuda::Activations;
+
+kernels::cuda::Matrix matrix_of(const Linear& weights) {
+  if (!weights.adapters.empty()) throw Error(Error::Kind::Usage, "Adapters run on the CPU only; take --device cpu.");
+  return {weights.type, weights.data, weights.n_outputs, weights.n_inputs, weights.row_bytes, weights.bias.data};
+}
+
+namespace {
+
+// The rows of a product's input, if they are evenly spaced: first, first + step, ...
+struct EvenRows {
+  int64_t first = 0;
+  int64_t step = 1;
+};
+
+std::optional<EvenRows> even_rows(const int32_t* rows, int64_t n_rows) {
+  if (rows == nullptr) return EvenRows{};
+  EvenRows even{rows[0], n_rows > 1 ? int64_t{rows[1]} - rows[0] : 1};
+  for (int64_t i = 1; i < n_rows; ++i)
+    if (rows[i] != even.first + i * even.step) return std::nullopt;
+  return even;
+}
+
+// The activations from row `first` on.
+Activations rows_from(Activations x, int64_t first) {
+  x.values += first * x.stride;
+  x.n_rows -= first;
+  if (x.per32.codes != nullptr) {
+    x.per32.codes += first * x.n_columns;
+    x.per32.scales += first * (x.n_columns / 32);
+    x.per32.sums += first * (x.n_columns / 32);
+  }
+  if (x.per256.codes != nullptr) {
+    x.per256.codes += first * x.n_columns;
+    x.per256.scales += first * (x.n_columns / 256);
+    x.per256.sums += first * (x.n_columns / 16);
+  }
+  return x;
+}
+
+bool same_shape(const Linear& a, const Linear& b) {
+  return a.type == b.type && a.n_outputs == b.n_outputs && a.n_inputs == b.n_inputs && !a.bias && !b.bias;
+}
+
+void append_row_by_row(kernels::cuda::Launches& launches, const Product& product, const Activations& x) {
+  for (int64_t i = 0; i < product.output.n_rows; ++i)
+    kernels::cuda::multiply(launches, {matrix_of(*product.weights), 1, 0, rows_from(x, product.input_rows[i]), 1, 0, 1,
+                                       product.output.row(i), 0, 0});
+}
+
+}  // namespace
+
+void append_products(kernels::cuda::Launches& launches, std::span<const Product> products,
+                     const ActivationsOf& activations_of) {
+  for (size_t begin = 0, end; begin < products.size(); begin = end) {
+    const Product& first = products[begin];
+    const Activations& x = activations_of(*first.input);
+    const int64_t n_rows = first.output.n_rows;
+    end = begin + 1;
+    if (n_rows == 0) continue;
+    const auto rows = even_rows(first.input_rows, n_rows);
+    if (!rows) {
+      append_row_by_row(launches, first, x);
+      continue;
+    }
+    int64_t matrix_stride = 0, output_stride = 0, row_step = 0;
+    for (; end < products.size(); ++end) {
+      const Product& next = products[end];
+      if (next.input != first.input || next.output.n_rows != n_rows || next.output.stride != first.output.stride ||
+          !same_shape(*first.weights, *next.weights))
+        break;
+      const auto next_rows = even_rows(next.input_rows, n_rows);
+      if (!next_rows || next_rows->step != rows->step) break;
+      const auto n = static_cast<int64_t>(end - begin);
+      const int64_t matrix_distance = next.weights->data - first.weights->data;
+      const int64_t output_distance = next.output.data - first.output.data;
+      const int64_t row_distance = next_rows->first - rows->first;
+      if (n == 1) {
+        matrix_stride = matrix_distance;
+        output_stride = output_distance;
+        row_step = row_distance;
+      }
+      // Steps backwards would leave the activations that are handed over.
+      if (matrix_distance != n * matrix_stride || output_distance != n * output_stride ||
+          row_distance != n * row_step || row_step < 0)
+        break;
+    }
+    kernels::cuda::multiply(launches, {matrix_of(*first.weights), static_cast<int64_t>(end - begin), matrix_stride,
+                                       rows_from(x, rows->first), n_rows, row_step, rows->step, first.output.data,
+                                       output_stride, first.output.stride});
+  }
+}
+
+void append_products(kernels::cuda::Launches& launches, std::span<const TransposedProduct> products) {
+  for (size_t begin = 0, end; begin < products.size(); begin = end) {
+    const TransposedProduct& first = products[begin];
+    int64_t matrix_stride = 0, input_stride = 0, output_stride = 0;
+    for (end = begin + 1; end < products.size(); ++end) {
+      const TransposedProduct& next = products[end];
+      if (!same_shape(*first.weights, *next.weights) || next.input.n_rows != first.input.n_rows ||
+          next.input.stride != first.input.stride || next.output.stride != first.output.stride)
+        break;
+      const auto n = static_cast<int64_t>(end - begin);
+      const int64_t matrix_distance = next.weights->data - first.weights->data;
+      const int64_t input_distance = next.input.data - first.input.data;
+      const int64_t output_distance = next.output.data - first.output.data;
+      if (n == 1) {
+        matrix_stride = matrix_distance;
+        input_stride = input_distance;
+        output_stride = output_distance;
+      }
+      if (matrix_distance != n * matrix_stride || input_distance != n * input_stride ||
+          output_distance != n * output_stride)
+        break;
+    }
+    if (first.input.n_rows == 0) continue;
+    kernels::cuda::multiply_transposed(
+        launches,
+        {matrix_of(*first.weights), static_cast<int64_t>(end - begin), matrix_stride, first.input.data,
+         first.input.n_rows, input_stride, first.input.stride, first.output.data, output_stride, first.output.stride});
+  }
+}
+
+}  // namespace sluice::engine::cuda

@@ -1,0 +1,40 @@
+// An NVIDIA GPU as a device: the kernels of kernels/cuda on one stream.
+//
+// A pass is a list of launches (kernels/cuda/launch.h). Nothing starts while the executors speak; when somebody wants a result, the
+// values that change from pass to pass go to the GPU in one copy, and the list is started: as a CUDA graph when it is byte for byte
+// one that was seen before, which in decode it is from the third token on. Which experts were chosen, positions, and where the cache's
+// pages lie are such values, so one graph serves every token.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "engine/device/device.h"
+
+namespace sluice::engine {
+
+struct CudaGpu {
+  bool is_usable = false;
+  std::string why_not;  // one sentence, when it is not: no driver, one too old, no GPU, or a program built without CUDA
+  std::string name;     // "NVIDIA GeForce RTX 4090"
+  int compute_capability = 0;  // 89 for 8.9
+  uint64_t vram_bytes = 0;
+  uint64_t free_vram_bytes = 0;
+};
+
+// Was this program built with nvcc?
+bool has_cuda();
+// Asks the system for its first GPU. Never throws for want of one.
+CudaGpu find_cuda_gpu();
+
+struct CudaDeviceOptions {
+  uint64_t vram_bytes = 0;  // not to be exceeded; 0: what is free, less a margin
+  bool graphs = true;       // off: every launch by itself
+};
+
+// The first GPU. Where VRAM is full its memory is pinned RAM, which kernels read over PCIe: slower, but nothing fails. Throws Error(Device)
+// when there is no GPU to use.
+std::unique_ptr<Device> make_cuda_device(const CudaDeviceOptions& options);
+
+}  // namespace sluice::engine
