@@ -36,21 +36,22 @@ struct GemvPass {
 };
 
 // The passes of this thread block, absent experts left out. Called by the first warp.
-__device__ inline int list_passes(const GemvArguments& a, int lane, GemvPass* passes) {
-  if (a.mode == GemvMode::Products) {
+__device__ inline int list_passes(const GemvArguments& a, GemvMode mode, int lane, GemvPass* passes) {
+  if (mode == GemvMode::Products) {
     if (lane == 0) passes[0] = {a.weights + blockIdx.z * a.matrix_stride, blockIdx.z * a.input_matrix_step, 1.0f};
     return 1;
   }
-  if (a.mode != GemvMode::Down) {
+  if (mode != GemvMode::Down) {
     const ExpertPlace place = a.places[a.ids[blockIdx.y]];
     if (place.gate == nullptr) return 0;
     if (lane == 0) {
-      passes[0] = {a.mode == GemvMode::Up ? place.up : place.gate, blockIdx.y / a.n_used, 1.0f};
+      passes[0] = {mode == GemvMode::Up ? place.up : place.gate, blockIdx.y / a.n_used, 1.0f};
       passes[1] = {place.up, blockIdx.y / a.n_used, 1.0f};
     }
-    return a.mode == GemvMode::GateUp ? 2 : 1;
+    return mode == GemvMode::GateUp ? 2 : 1;
   }
   int n_passes = 0;
+#pragma unroll 1
   for (int first = 0; first < a.n_used; first += 32) {
     const int64_t slot = static_cast<int64_t>(blockIdx.y) * a.n_used + first + lane;
     const std::byte* matrix = first + lane < a.n_used ? a.places[a.ids[slot]].down : nullptr;
@@ -90,6 +91,7 @@ __device__ inline void wait_for_copies() {
 // 16 bytes of which only those from `begin` to `end` may be touched; the others become zeros.
 __device__ inline void copy_part_of_16(std::byte* shared, const std::byte* from, const std::byte* begin,
                                        const std::byte* end) {
+#pragma unroll 1
   for (int i = 0; i < 16; ++i) shared[i] = from + i >= begin && from + i < end ? from[i] : std::byte{0};
 }
 
@@ -104,7 +106,7 @@ __global__ void __launch_bounds__(kMostGemvThreads, 3) multiply_rows(const GemvA
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, n_warps = blockDim.x / 32;
   if constexpr (Format::kTableBytes > 0) Format::fill_table(reinterpret_cast<uint32_t*>(shared));
   if (warp == 0) {
-    const int n = list_passes(a, lane, passes);
+    const int n = list_passes(a, kInputs > 1 ? GemvMode::Products : a.mode, lane, passes);
     if (lane == 0) n_passes_shared = n;
   }
   __syncthreads();
@@ -121,9 +123,11 @@ __global__ void __launch_bounds__(kMostGemvThreads, 3) multiply_rows(const GemvA
   const int ring = Format::kTableBytes + warp * kGemvSlots * n_groups * a.slot_bytes + group * a.slot_bytes;
 
   const int first_input = blockIdx.y * kInputs;
-  const int n_inputs = a.mode == GemvMode::Products ? min(kInputs, a.n_inputs - first_input) : 1;
+  const GemvMode mode = kInputs > 1 ? GemvMode::Products : a.mode;  // experts have one input each
+  const int n_inputs = mode == GemvMode::Products ? min(kInputs, a.n_inputs - first_input) : 1;
   float* const output = a.output + blockIdx.z * a.output_matrix_stride + blockIdx.y * kInputs * a.output_stride;
   if (n_passes == 0) {  // experts that are not here
+#pragma unroll 1
     for (int round = 0; round < n_rounds; ++round)
       if (const int row = first_row + round * n_groups; member == 0 && row < a.n_outputs) output[row] = 0;
     return;
@@ -153,6 +157,7 @@ __global__ void __launch_bounds__(kMostGemvThreads, 3) multiply_rows(const GemvA
     const int head = static_cast<int>(reinterpret_cast<uintptr_t>(begin) & 15);
     const int n_bytes = head + static_cast<int>(bytes);
     std::byte* const to = shared + ring + slot * n_groups * a.slot_bytes;
+#pragma unroll 1
     for (int at = member * 16; at < n_bytes; at += lanes * 16) {
       const std::byte* const from = begin - head + at;
       if (from >= matrix && from + 16 <= matrix_end)
@@ -162,27 +167,23 @@ __global__ void __launch_bounds__(kMostGemvThreads, 3) multiply_rows(const GemvA
     }
   };
 
-  Stage next;
-  for (int ahead = 0; ahead < kGemvSlots - 1; ++ahead) {
-    if (ahead < n_stages) {
-      copy(next, ahead);
-      advance(next);
-    }
-    close_copies();
-  }
-
-  Stage current;
+  Stage next, current;
   Input input{};
   float sums[kInputs] = {};
   float kept = 0;
-  for (int i = 0; i < n_stages; ++i, advance(current)) {
-    wait_for_copies<kGemvSlots - 2>();
-    __syncwarp();  // the copies of all lanes are there, and all have done with the slot that is filled next
+  // The copies of stage `i + kGemvSlots - 1` are started before stage i is decoded; before the first there is nothing to decode.
+#pragma unroll 1
+  for (int i = 1 - kGemvSlots; i < n_stages; ++i) {
+    if (i >= 0) {
+      wait_for_copies<kGemvSlots - 2>();
+      __syncwarp();  // the copies of all lanes are there, and all have done with the slot that is filled next
+    }
     if (i + kGemvSlots - 1 < n_stages) {
       copy(next, (i + kGemvSlots - 1) % kGemvSlots);
       advance(next);
     }
     close_copies();
+    if (i < 0) continue;
 
     const int row = first_row + current.round * n_groups;
     if (current.piece == 0) {
@@ -194,6 +195,7 @@ __global__ void __launch_bounds__(kMostGemvThreads, 3) multiply_rows(const GemvA
       const int n_units = min(a.units_a_piece, a.units_a_row - first_unit);
       const int at = ring + (i % kGemvSlots) * n_groups * a.slot_bytes +
                      static_cast<int>(reinterpret_cast<uintptr_t>(begin_of(current)) & 15);
+#pragma unroll Format::kUnroll
       for (int unit = member; unit < n_units; unit += lanes) {
         const int part = unit % Format::kUnitsABlock, block = unit / Format::kUnitsABlock;
         const auto weights = Format::take(shared, at + block * Format::kBlockBytes, part, table);
@@ -206,27 +208,32 @@ __global__ void __launch_bounds__(kMostGemvThreads, 3) multiply_rows(const GemvA
                 Format::add(weights, Format::further(a, input, j * a.input_row_step), block_of_row, part, sums[j]);
       }
     }
-    if (current.piece + 1 < a.n_pieces) continue;
+    if (current.piece + 1 < a.n_pieces) {
+      advance(current);
+      continue;
+    }
 
 #pragma unroll
     for (int j = 0; j < kInputs; ++j) {
       float product = sums[j];
       sums[j] = 0;
+#pragma unroll 1
       for (int distance = lanes / 2; distance > 0; distance /= 2)
         product += __shfl_xor_sync(0xFFFFFFFFu, product, distance);
       if (member != 0 || row >= a.n_outputs || j >= n_inputs) continue;
       float& out = output[j * a.output_stride + row];
-      if (a.mode == GemvMode::Down) {
+      if (mode == GemvMode::Down) {
         kept = fmaf(passes[current.pass].weight, product, current.pass == 0 ? 0.0f : kept);
         if (current.pass + 1 == n_passes) out = kept;
-      } else if (a.mode == GemvMode::GateUp && current.pass == 0) {
+      } else if (mode == GemvMode::GateUp && current.pass == 0) {
         kept = product;
-      } else if (a.mode == GemvMode::GateUp || a.mode == GemvMode::Up) {
-        out = silu(a.mode == GemvMode::Up ? out : kept) * product;
+      } else if (mode == GemvMode::GateUp || mode == GemvMode::Up) {
+        out = silu(mode == GemvMode::Up ? out : kept) * product;
       } else {
         out = a.bias != nullptr ? product + a.bias[row] : product;
       }
     }
+    advance(current);
   }
 }
 

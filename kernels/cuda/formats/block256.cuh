@@ -9,7 +9,7 @@ namespace sluice::kernels::cuda {
 template <int kBytes>
 struct FormatBlock256 : ReadsPer256 {
   static constexpr int kBlockValues = 256, kBlockBytes = kBytes, kUnitValues = 32, kUnitsABlock = 8;
-  static constexpr int kTableBytes = 0;
+  static constexpr int kTableBytes = 0, kUnroll = 1;
 };
 
 // A lane that takes values 32 * part to 32 * part + 31 of a block: where their codes and sums lie.

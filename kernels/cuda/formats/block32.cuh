@@ -9,7 +9,7 @@ namespace sluice::kernels::cuda {
 template <int kBytes>
 struct FormatBlock32 : ReadsPer32 {
   static constexpr int kBlockValues = 32, kBlockBytes = kBytes, kUnitValues = 32, kUnitsABlock = 1;
-  static constexpr int kTableBytes = 0;
+  static constexpr int kTableBytes = 0, kUnroll = 1;
 };
 
 // 16 bytes whose low nibbles are values 0 to 15 and whose high ones are 16 to 31.

@@ -36,7 +36,7 @@ struct FormatMXFP4 : FormatBlock32<17> {
 
 struct FormatNVFP4 : ReadsPer32 {
   static constexpr int kBlockValues = 64, kBlockBytes = 36, kUnitValues = 32, kUnitsABlock = 2;
-  static constexpr int kTableBytes = 0;
+  static constexpr int kTableBytes = 0, kUnroll = 1;
 
   struct Weights {
     uint32_t codes[8];

@@ -10,7 +10,7 @@ namespace sluice::kernels::cuda {
 template <class Number>
 struct FormatPlain : ReadsFloats {
   static constexpr int kBlockValues = 1, kBlockBytes = sizeof(Number), kUnitValues = 1, kUnitsABlock = 1;
-  static constexpr int kTableBytes = 0;
+  static constexpr int kTableBytes = 0, kUnroll = 4;
   __device__ static float add(float weight, const Input& x, int column, int, float sum) {
     return fmaf(weight, x.values[column], sum);
   }

@@ -10,7 +10,7 @@ namespace sluice::kernels::cuda {
 
 struct FormatQ1_0 : ReadsPer32 {
   static constexpr int kBlockValues = 128, kBlockBytes = 18, kUnitValues = 32, kUnitsABlock = 4;
-  static constexpr int kTableBytes = 0;
+  static constexpr int kTableBytes = 0, kUnroll = 1;
 
   struct Weights {
     uint32_t codes[8];

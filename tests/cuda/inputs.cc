@@ -1,0 +1,63 @@
+#include "tests/cuda/inputs.h"
+
+#include <cmath>
+
+#include "kernels/format.h"
+#include "kernels/reference/dequantize.h"
+
+namespace sluice::test {
+
+using namespace sluice::kernels;
+
+Inputs::Inputs(std::vector<float> values, int64_t n_columns)
+    : values_(std::move(values)),
+      on_device_(values_),
+      forms_(cuda::form_bytes(static_cast<int64_t>(values_.size()) / n_columns, n_columns)) {
+  activations_.values = on_device_.data();
+  activations_.stride = n_columns;
+  activations_.n_columns = n_columns;
+  activations_.n_rows = static_cast<int64_t>(values_.size()) / n_columns;
+  cuda::place_forms(activations_, forms_.data());
+  OnDevice<int32_t> not_finite(std::vector<int32_t>{0});
+  cuda::Launches list;
+  cuda::quantize(list, activations_, not_finite.data());
+  run(list);
+}
+
+Product reference_product(gguf::TensorType type, const std::vector<float>& weights, const float* input) {
+  const ActivationFormat activation = format_of(type).activation;
+  std::vector<double> x(weights.size());
+  const auto n = static_cast<int64_t>(weights.size());
+  if (activation == ActivationFormat::Per32) {
+    std::vector<reference::Activation32> blocks(weights.size() / 32);
+    reference::quantize_per32(input, n, blocks.data());
+    for (size_t i = 0; i < x.size(); ++i) x[i] = double{blocks[i / 32].scale} * blocks[i / 32].q[i % 32];
+  } else if (activation == ActivationFormat::Per256) {
+    std::vector<reference::Activation256> blocks(weights.size() / 256);
+    reference::quantize_per256(input, n, blocks.data());
+    for (size_t i = 0; i < x.size(); ++i) x[i] = double{blocks[i / 256].scale} * blocks[i / 256].q[i % 256];
+  } else {
+    for (size_t i = 0; i < x.size(); ++i) x[i] = input[i];
+  }
+  Product product;
+  for (size_t i = 0; i < x.size(); ++i) {
+    product.value += weights[i] * x[i];
+    product.magnitude += std::abs(weights[i] * x[i]);
+  }
+  return product;
+}
+
+std::vector<std::vector<float>> dequantised_rows(gguf::TensorType type, const std::byte* blocks, int64_t n_rows,
+                                                 int64_t n_columns) {
+  const gguf::TypeLayout& layout = gguf::type_layout(type);
+  const int64_t row_bytes = n_columns / layout.block_values * layout.block_bytes;
+  std::vector<std::vector<float>> rows(static_cast<size_t>(n_rows));
+  for (auto& row : rows) {
+    row.resize(static_cast<size_t>(n_columns));
+    reference::dequantize(type, blocks, n_columns, row.data());
+    blocks += row_bytes;
+  }
+  return rows;
+}
+
+}  // namespace sluice::test
