@@ -562,7 +562,7 @@ def move(t):
 
 SPACES = ("global", "shared", "local", "param", "const", "shared__cta")
 CACHE_HINTS = ("ca", "cg", "cs", "lu", "cv", "wb", "wt", "nc", "L1__evict_last", "L1__evict_first", "L1__evict_normal",
-               "L1__no_allocate", "L1__evict_unchanged", "L2__64B", "L2__128B", "L2__256B", "weak")
+               "L2__evict_last", "L2__evict_first", "L2__evict_normal", "L1__no_allocate", "L1__evict_unchanged", "L2__64B", "L2__128B", "L2__256B", "weak")
 STRONG = ("volatile", "relaxed", "acquire", "release", "mmio")
 SCOPES = ("cta", "gpu", "sys", "cluster")
 
