@@ -98,6 +98,26 @@ CORRECT(global_write_after_read) {
   if (t >= 64) a.out[t] = a.in[t];
 }
 
+// Three lanes read a word, and one writes it after it has met only one of the other two.
+MISTAKE(write_before_all_have_read) {
+  __shared__ float word;
+  const int t = threadIdx.x;
+  if (t == 0) word = a.in[0];
+  __syncthreads();
+  if (t < 3) a.out[t] = word;
+  if (t == 1 || t == 2) __syncwarp(6);
+  if (t == 2) word = 0;
+}
+CORRECT(write_before_all_have_read) {
+  __shared__ float word;
+  const int t = threadIdx.x;
+  if (t == 0) word = a.in[0];
+  __syncthreads();
+  if (t < 3) a.out[t] = word;
+  if (t < 3) __syncwarp(7);
+  if (t == 2) word = 0;
+}
+
 MISTAKE(global_read_out_of_bounds) { a.out[threadIdx.x] = a.in[threadIdx.x + a.n - 64]; }
 CORRECT(global_read_out_of_bounds) { a.out[threadIdx.x] = a.in[threadIdx.x + a.n - 128]; }
 
