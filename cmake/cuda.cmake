@@ -41,7 +41,7 @@ if(SLUICE_CUDA)
     # The same for the program and for the emulation, whose PTX must be of the same code (tests/simt). Products and sums are fused
     # only where the source says so, because dequantised values and the 8-bit forms are held to the reference bit for bit.
     set(SLUICE_CUDA_FLAGS -O3 -fmad=false -lineinfo)
-    # The engine names the runtime itself (engine/CMakeLists.txt): the emulation links another.
+    # The kernels name the runtime themselves (kernels/cuda/CMakeLists.txt): the emulation links another.
     set(CMAKE_CUDA_RUNTIME_LIBRARY None)
     find_package(CUDAToolkit QUIET)
     if(TARGET CUDA::cudart_static)

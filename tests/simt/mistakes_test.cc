@@ -24,6 +24,9 @@ struct Planted {
 constexpr Planted kPlanted[] = {
     {"missing_barrier", "shared memory race", "uninitialised shared memory", false, 75},
     {"missing_second_barrier", "shared memory race", nullptr, false, 75},
+    {"write_after_read", "shared memory race", nullptr, false, 75},
+    {"global_write_after_read", "global memory race", nullptr, false, 75},
+    {"write_before_all_have_read", "shared memory race", nullptr, false, 75},
     {"global_read_out_of_bounds", "global memory out of bounds", nullptr, true, 75},
     {"two_barriers", "divergent barrier", nullptr, false, 75},
     {"uninitialised_shared", "uninitialised shared memory", nullptr, false, 75},

@@ -68,6 +68,56 @@ CORRECT(missing_second_barrier) {
   a.out[t] = sum;
 }
 
+// Half of the threads read what the others write: in order, all reads come first.
+MISTAKE(write_after_read) {
+  __shared__ float tile[128];
+  const int t = threadIdx.x;
+  tile[t] = a.in[t];
+  __syncthreads();
+  if (t < 64) a.out[t] = tile[t + 64];
+  else tile[t] = 0;
+}
+CORRECT(write_after_read) {
+  __shared__ float tile[128];
+  const int t = threadIdx.x;
+  tile[t] = a.in[t];
+  __syncthreads();
+  if (t < 64) a.out[t] = tile[t + 64];
+  __syncthreads();
+  if (t >= 64) tile[t] = 0;
+}
+MISTAKE(global_write_after_read) {
+  const int t = threadIdx.x;
+  if (t < 64) a.out[t] = a.out[t + 64];
+  else a.out[t] = a.in[t];
+}
+CORRECT(global_write_after_read) {
+  const int t = threadIdx.x;
+  if (t < 64) a.out[t] = a.out[t + 64];
+  __syncthreads();
+  if (t >= 64) a.out[t] = a.in[t];
+}
+
+// Three lanes read a word, and one writes it after it has met only one of the other two.
+MISTAKE(write_before_all_have_read) {
+  __shared__ float word;
+  const int t = threadIdx.x;
+  if (t == 0) word = a.in[0];
+  __syncthreads();
+  if (t < 3) a.out[t] = word;
+  if (t == 1 || t == 2) __syncwarp(6);
+  if (t == 2) word = 0;
+}
+CORRECT(write_before_all_have_read) {
+  __shared__ float word;
+  const int t = threadIdx.x;
+  if (t == 0) word = a.in[0];
+  __syncthreads();
+  if (t < 3) a.out[t] = word;
+  if (t < 3) __syncwarp(7);
+  if (t == 2) word = 0;
+}
+
 MISTAKE(global_read_out_of_bounds) { a.out[threadIdx.x] = a.in[threadIdx.x + a.n - 64]; }
 CORRECT(global_read_out_of_bounds) { a.out[threadIdx.x] = a.in[threadIdx.x + a.n - 128]; }
 

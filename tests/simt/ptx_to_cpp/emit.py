@@ -67,7 +67,7 @@ class ModuleWriter:
             cpp = CPP_TYPES[variable.type]
             values = []
             for i, text in enumerate(variable.initial):
-                if re.match(r"^-?(\d|0[fFdDxX])", text):
+                if re.fullmatch(r"-?(0[xX][0-9A-Fa-f]+|\d+|0[fFdD][0-9A-Fa-f]+)U?", text):
                     literal = float_literal if variable.type in ("f32", "f64") else integer_literal
                     values.append(literal(text, variable.type))
                 else:
@@ -166,7 +166,9 @@ class ModuleWriter:
         used = self.used_registers(function)
         by_type = {}
         for name, type_name in function.registers.items():
-            if name in used:
+            if name in used and type_name not in CPP_TYPES:
+                self.errors.append(f"{self.module.path}: registers of the type .{type_name} are not known to the translator")
+            elif name in used:
                 by_type.setdefault(CPP_TYPES[type_name], []).append(identifier(name))
         for cpp, names in by_type.items():
             for i in range(0, len(names), 16):
@@ -193,6 +195,10 @@ class ModuleWriter:
                 text = self.write_instruction(statement, scope, targets)
             except TranslationError as error:
                 self.add_error(statement, str(error))
+                continue
+            except (KeyError, IndexError, ValueError, AttributeError):
+                self.add_error(statement, f"the operands or types of '{'.'.join(statement.opcode)} "
+                                          f"{', '.join(statement.operands)}' are not known to the translator")
                 continue
             if statement.guard:
                 text = f"if ({scope.value(statement.guard, 'pred')}) {text if text.startswith('{') else '{ ' + text + ' }'}"

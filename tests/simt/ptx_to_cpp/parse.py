@@ -55,6 +55,8 @@ def parse_variable(text, fail):
     if ".ptr" in words and ".align" in words[words.index(".ptr"):]:   # of what a pointer points to
         alignment = 0
     values = split_operands(re.sub(r"[{}]", "", initial)) if initial.strip() else []
+    if n_elements == 0 and values:
+        n_elements = len(values)
     variable = Variable(match.group(2), space, type_name, n_elements, alignment, values, ".extern" in words)
     if not variable.alignment:
         variable.alignment = max(1, variable.bytes // max(1, n_elements))

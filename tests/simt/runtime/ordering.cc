@@ -140,7 +140,7 @@ void order_warp(const Warp& warp, uint32_t lanes) {
         known[other] = std::max(known[other], known_of(thread, other));
     }
     for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) learn(first + uint32_t(__builtin_ctz(rest)), known);
-  } else if (lanes == (warp.exist & ~warp.exited)) {
+  } else if (lanes == warp.exist) {  // a lane that has ended was not ordered
     warp_floors[warp.index] = now;
   } else {
     uint64_t known[32] = {};

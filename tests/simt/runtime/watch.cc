@@ -22,11 +22,18 @@ std::string verb(SiteKind kind, uint32_t bytes) {
   return word + std::to_string(bytes) + " bytes ";
 }
 
-// The allocation or variable of the last access that lay in one, because the next often lies in the same.
+// The stretches of memory of the last accesses, because the next one often lies in one of them.
 struct Stretch {
   uint64_t begin = 0, end = 0;
 };
-Stretch last_stretch;
+constexpr size_t kStretches = 8;
+Stretch stretches[kStretches];
+size_t next_stretch = 0;
+
+bool remember(const Stretch& stretch) {
+  stretches[next_stretch++ % kStretches] = stretch;
+  return true;
+}
 
 const ModuleVariable* variable_at(uint64_t address) {
   for (const ModuleVariable& variable : block.kernel->module->variables) {
@@ -49,7 +56,9 @@ const SharedVariable* shared_variable_at(uint32_t offset) {
 
 // Returns when the device of the launch may touch all bytes. True: other threads may touch them too.
 bool check_global(uint64_t address, uint32_t bytes, SiteKind kind, uint32_t site) {
-  if (address >= last_stretch.begin && address + bytes <= last_stretch.end) return true;
+  for (const Stretch& stretch : stretches) {
+    if (address >= stretch.begin && address + bytes <= stretch.end) return true;
+  }
   const std::string who = name_of(*this_thread()) + " " + verb(kind, bytes);
   if (const auto found = find_memory(reinterpret_cast<const void*>(address))) {
     const uint64_t begin = reinterpret_cast<uint64_t>(found->data);
@@ -62,15 +71,15 @@ bool check_global(uint64_t address, uint32_t bytes, SiteKind kind, uint32_t site
           who + "at " + describe_address(address) + ", which is that of device " + std::to_string(found->device) +
               "; the kernel runs on device " + std::to_string(block.device));
     }
-    last_stretch = {begin, begin + found->bytes};
-    return true;
+    return remember({begin, begin + found->bytes});
   }
   if (const ModuleVariable* variable = variable_at(address)) {
     const uint64_t begin = reinterpret_cast<uint64_t>(variable->data);
     if (address + bytes > begin + variable->bytes)
       die("global memory out of bounds", site, who + "at " + describe_address(address));
     if (variable->is_constant && is_write(kind)) die("write to constant memory", site, who + "of " + variable->name);
-    return !variable->is_constant;
+    // Writes to constants must be seen, so only what may be written is remembered.
+    return variable->is_constant ? false : remember({begin, begin + variable->bytes});
   }
   if (is_on_a_stack(address)) return false;  // a local variable by a generic address
   const uint64_t parameters = reinterpret_cast<uint64_t>(block.parameters);
@@ -142,7 +151,7 @@ std::string describe_address(uint64_t address) {
 }
 
 void begin_watching_launch() {
-  last_stretch = {};
+  for (Stretch& stretch : stretches) stretch = {};
 }
 
 void check_access(uint64_t address, uint32_t bytes, SiteKind kind, uint32_t site) {
