@@ -278,6 +278,7 @@ GridResult run_grid(const Kernel& kernel, Extent grid, Extent extent, uint32_t d
                                                                            : permuted(i, n_blocks, options.seed);
     const Extent index{uint32_t(linear % grid.x), uint32_t(linear / grid.x % grid.y),
                        uint32_t(linear / (uint64_t(grid.x) * grid.y))};
+    running.index = index;
     std::memset(reinterpret_cast<void*>(shared_base), 0xff, shared_end);  // no number, also where nothing is checked
     counting = wants_counts();
     watching = options.check || options.preempt != 0 || counting;

@@ -47,9 +47,9 @@ const SharedVariable* shared_variable_at(uint32_t offset) {
   abort_grid();
 }
 
-// Returns when the device of the launch may touch all bytes.
-void check_global(uint64_t address, uint32_t bytes, SiteKind kind, uint32_t site) {
-  if (address >= last_stretch.begin && address + bytes <= last_stretch.end) return;
+// Returns when the device of the launch may touch all bytes. True: other threads may touch them too.
+bool check_global(uint64_t address, uint32_t bytes, SiteKind kind, uint32_t site) {
+  if (address >= last_stretch.begin && address + bytes <= last_stretch.end) return true;
   const std::string who = name_of(*this_thread()) + " " + verb(kind, bytes);
   if (const auto found = find_memory(reinterpret_cast<const void*>(address))) {
     const uint64_t begin = reinterpret_cast<uint64_t>(found->data);
@@ -63,18 +63,18 @@ void check_global(uint64_t address, uint32_t bytes, SiteKind kind, uint32_t site
               "; the kernel runs on device " + std::to_string(block.device));
     }
     last_stretch = {begin, begin + found->bytes};
-    return;
+    return true;
   }
   if (const ModuleVariable* variable = variable_at(address)) {
     const uint64_t begin = reinterpret_cast<uint64_t>(variable->data);
     if (address + bytes > begin + variable->bytes)
       die("global memory out of bounds", site, who + "at " + describe_address(address));
     if (variable->is_constant && is_write(kind)) die("write to constant memory", site, who + "of " + variable->name);
-    return;
+    return !variable->is_constant;
   }
-  if (is_on_a_stack(address)) return;  // a local variable by a generic address
+  if (is_on_a_stack(address)) return false;  // a local variable by a generic address
   const uint64_t parameters = reinterpret_cast<uint64_t>(block.parameters);
-  if (address - parameters < block.kernel->parameter_bytes) return;
+  if (address - parameters < block.kernel->parameter_bytes) return false;
   // Behind a module's variable there may be another one, or nothing.
   for (const ModuleVariable& variable : block.kernel->module->variables) {
     const uint64_t end = reinterpret_cast<uint64_t>(variable.data) + variable.bytes;
@@ -151,8 +151,7 @@ void check_access(uint64_t address, uint32_t bytes, SiteKind kind, uint32_t site
     check_shared(address, bytes, kind, site);
     order_shared_access(address, bytes, kind, site);
   } else {
-    check_global(address, bytes, kind, site);
-    order_global_access(address, bytes, kind, site);
+    if (check_global(address, bytes, kind, site)) order_global_access(address, bytes, kind, site);
   }
 }
 
