@@ -12,6 +12,13 @@ bool overlap(const MemoryRange& a, const MemoryRange& b) {
   return a.bytes > 0 && b.bytes > 0 && before(a.data, b.data + b.bytes) && before(b.data, a.data + a.bytes);
 }
 
+// Range for range, as much written as in the other ones.
+bool covers(const std::vector<MemoryRange>& ranges, const std::vector<MemoryRange>& others) {
+  return std::equal(ranges.begin(), ranges.end(), others.begin(), others.end(), [](const auto& a, const auto& b) {
+    return a.data == b.data && a.bytes == b.bytes && (a.writes || !b.writes);
+  });
+}
+
 std::string who(const Access& access, bool writes) {
   const std::string where = access.lane == 0 ? "the host" : "stream " + std::to_string(access.lane);
   return access.name + " of " + where + (writes ? " (writes)" : " (reads)");
@@ -32,10 +39,10 @@ bool is_ordered_before(int lane, uint32_t sequence, const VectorClock& clock) {
 void check_access(Machine& machine, Access access) {
   if (!machine.options.check_races || access.ranges.empty()) return;
   bool is_reported = false;
-  for (const Access& other : machine.accesses) {
-    if (is_reported) break;
-    if (is_ordered_before(other.lane, other.sequence, access.clock)) continue;
-    if (is_ordered_before(access.lane, access.sequence, other.clock)) continue;
+  std::erase_if(machine.accesses, [&](const Access& other) {
+    // What happens later and is not ordered with the other one is not ordered with this one either: it would find them both.
+    if (is_ordered_before(other.lane, other.sequence, access.clock)) return covers(access.ranges, other.ranges);
+    if (is_ordered_before(access.lane, access.sequence, other.clock) || is_reported) return false;
     for (const MemoryRange& a : other.ranges) {
       for (const MemoryRange& b : access.ranges) {
         if (is_reported || !(a.writes || b.writes) || !overlap(a, b)) continue;
@@ -44,7 +51,8 @@ void check_access(Machine& machine, Access access) {
         is_reported = true;  // one for each operation is enough
       }
     }
-  }
+    return false;
+  });
   machine.accesses.push_back(std::move(access));
 }
 
