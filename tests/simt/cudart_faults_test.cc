@@ -65,6 +65,19 @@ TEST_CASE("a kernel that is told to kills its device, from there on") {
   CHECK(launch(Increment{}, nullptr) == cudaErrorECCUncorrectable);
 }
 
+TEST_CASE("a device that died does no more of what it was given") {
+  GpuOptions options;
+  options.effects = Effects::Lazy;
+  const FreshMachine machine(options);
+  auto* mapped = pinned_memory<int32_t>(1);
+  *mapped = 5;
+  inject_fault({.point = FaultPoint::KernelExecution, .error = cudaErrorLaunchFailure});
+  OK(launch(Increment{}, nullptr));
+  OK(launch(Increment{mapped, 1, 1}, nullptr));
+  CHECK(cudaDeviceSynchronize() == cudaErrorLaunchFailure);
+  CHECK(*mapped == 5);
+}
+
 TEST_CASE("an error that was answered stays the thread's last one until it is asked for") {
   const FreshMachine machine;
   void* memory = nullptr;

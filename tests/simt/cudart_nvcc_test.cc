@@ -110,5 +110,31 @@ TEST_CASE("a kernel that died leaves its error on the device, for every call aft
   OK(cudaDeviceSynchronize());
 }
 
+TEST_CASE("what kernels were seen to touch finds streams that race, and lets neighbours be") {
+  const FreshMachine machine;
+  auto* values = device_memory<float>(64);
+  OK(cudaMemset(values, 0, 256));
+  OK(cudaDeviceSynchronize());
+  const cudaStream_t one = new_stream(), two = new_stream();
+  OK(scale_with_chevrons(values, 32, 2.0f, one));
+  OK(add_three(values + 32, 32, two));  // begins where the other ends
+  OK(cudaDeviceSynchronize());
+  CHECK(take_findings().empty());
+  OK(scale_with_chevrons(values, 33, 2.0f, one));
+  OK(add_three(values + 32, 32, two));
+  OK(cudaDeviceSynchronize());
+  expect_finding("stream race: ");
+  const cudaEvent_t event = new_event();
+  OK(scale_with_chevrons(values, 33, 2.0f, one));
+  OK(cudaEventRecord(event, one));
+  OK(cudaStreamWaitEvent(two, event, 0));
+  OK(add_three(values + 32, 32, two));
+
+  OK(cudaDeviceSynchronize());
+  OK(count_values(values + 32, 8, reinterpret_cast<unsigned*>(values), one));
+  OK(count_values(values + 48, 8, reinterpret_cast<unsigned*>(values), two));  // atomic accesses do not race
+  OK(cudaDeviceSynchronize());
+}
+
 }  // namespace
 }  // namespace sluice::simt

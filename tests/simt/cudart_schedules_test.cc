@@ -114,6 +114,24 @@ TEST_CASE("the search for races finds either mistake in every schedule, also whe
   }
 }
 
+TEST_CASE("some streams do at once what they are given, some nothing until they must, some a part") {
+  constexpr int kLaunches = 20;
+  bool is_greedy = false, is_starved = false, is_fickle = false;
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    const FreshMachine machine(schedule(Effects::Seeded, seed, true));
+    auto* mapped = pinned_memory<int32_t>(1);
+    *mapped = 0;
+    const cudaStream_t stream = new_stream();
+    for (int i = 0; i < kLaunches; ++i) OK(launch(Increment{mapped, 1, 1}, stream));
+    (*mapped == kLaunches ? is_greedy : *mapped == 0 ? is_starved : is_fickle) = true;
+    OK(cudaStreamSynchronize(stream));
+    CHECK(*mapped == kLaunches);
+  }
+  CHECK(is_greedy);
+  CHECK(is_starved);
+  CHECK(is_fickle);
+}
+
 TEST_CASE("schedules of one seed are the same each time") {
   const Ring broken{.keeps_used_slots = false};
   for (uint64_t seed = 1; seed <= 10; ++seed) {

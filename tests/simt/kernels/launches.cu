@@ -29,6 +29,12 @@ __global__ void reverse_blocks(Arguments arguments) {
   arguments.values[i] = of_block[blockDim.x - 1 - threadIdx.x];
 }
 
+// Adds to *counter how many values are above zero.
+__global__ void count(Arguments arguments, unsigned* counter) {
+  const int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x;
+  if (i < arguments.n && arguments.values[i] > 0) atomicAdd(counter, 1u);
+}
+
 // Writes one value behind the end.
 __global__ void overrun(Arguments arguments) {
   arguments.values[arguments.n] = 1;
@@ -62,6 +68,11 @@ cudaError_t allow_shared_bytes(int bytes) {
 
 cudaError_t count_reversing_blocks(int* n, int block_threads, size_t shared_bytes) {
   return cudaOccupancyMaxActiveBlocksPerMultiprocessor(n, reverse_blocks, block_threads, shared_bytes);
+}
+
+cudaError_t count_values(const float* values, int64_t n, unsigned* counter, cudaStream_t stream) {
+  count<<<n_blocks(n), 32, 0, stream>>>({const_cast<float*>(values), n}, counter);
+  return cudaGetLastError();
 }
 
 cudaError_t overrun_by_one(float* values, int64_t n, cudaStream_t stream) {
