@@ -22,3 +22,25 @@ extern "C" __global__ void sum_rows(SumArguments arguments) {
     arguments.sums[blockIdx.x] = total;
   }
 }
+
+// What is counted: each line of the kernel is one way to use memory. One warp a block.
+struct PatternArguments {
+  const float* x;
+  float* y;
+  int n_rounds;
+};
+extern "C" __global__ void access_patterns(PatternArguments a) {
+  __shared__ float tile[32 * 33];
+  const int t = threadIdx.x;
+  float sum = a.x[t];
+  sum += a.x[t * 8];
+  sum += a.x[t + 1];
+  sum += a.x[5];
+  const float4 four = reinterpret_cast<const float4*>(a.x)[t];
+  tile[t] = sum;
+  tile[32 + t * 32] = four.x;
+  tile[33 * t] = four.y;
+  __syncwarp();
+  for (int i = 0; i < a.n_rounds; ++i) sum += tile[0];
+  if (t < 7) a.y[t] = sum + four.z + four.w;
+}

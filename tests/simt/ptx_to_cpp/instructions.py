@@ -604,10 +604,10 @@ def load(t):
     if is_strong and space != "shared":
         order = f"observe(address, {'true' if t.has('acquire') else 'false'}); "
     if n == 1:
-        return f"{{ const uint64_t address = {address}; {order}{seen}{t.scope.assign(results[0], f'{read}<{cpp}>(address)', t.type)} }}"
+        return f"{{ const uint64_t address = {address}; {seen}{order}{t.scope.assign(results[0], f'{read}<{cpp}>(address)', t.type)} }}"
     # A register of the address may be among the results, so the address is kept.
     reads = " ".join(t.scope.assign(r, f"{read}<{cpp}>(address + {i * size})", t.type) for i, r in enumerate(results) if r != "_")
-    return f"{{ const uint64_t address = {address}; {order}{seen}{reads} }}"
+    return f"{{ const uint64_t address = {address}; {seen}{order}{reads} }}"
 
 
 def store(t):
@@ -623,7 +623,7 @@ def store(t):
     write = "write_strong" if is_strong else "write"
     writes = " ".join(f"{write}<{cpp}>(address + {i * size}, {t.scope.value(v, t.type)});" if i else
                       f"{write}<{cpp}>(address, {t.scope.value(v, t.type)});" for i, v in enumerate(values))
-    return f"{{ const uint64_t address = {address}; {order}{seen}{writes} }}"
+    return f"{{ const uint64_t address = {address}; {seen}{order}{writes} }}"
 
 
 ATOMICS = {"add": "add", "min": "min", "max": "max", "exch": "exchange", "and": "and", "or": "or", "xor": "xor", "inc": "increment",
@@ -653,7 +653,7 @@ def atomic(t):
         releases = "true" if t.has("release") or t.has("acq_rel") else "false"
         order = f"meet(address, {releases}); "
     result = "" if is_red else t.scope.assign(t.operands[0], "old", t.type)
-    return f"{{ const uint64_t address = {address}; {order}{seen}const {cpp} old = read<{cpp}>(address); " \
+    return f"{{ const uint64_t address = {address}; {seen}{order}const {cpp} old = read<{cpp}>(address); " \
            f"write<{cpp}>(address, {updated}); {result} }}"
 
 

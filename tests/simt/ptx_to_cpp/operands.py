@@ -86,7 +86,7 @@ def integer_literal(text, type_name):
             return f"{signed}" if width == 32 else f"({CPP_TYPES[type_name]}){signed}"
     suffix = "ull" if width == 64 else "u"
     literal = f"{value}{suffix}" if value < 1024 else f"0x{value:x}{suffix}"
-    return literal if CPP_TYPES[type_name] in ("uint32_t", "uint64_t") else f"({CPP_TYPES[type_name]}){literal}"
+    return literal if CPP_TYPES[type_name] == "uint32_t" else f"({CPP_TYPES[type_name]}){literal}"
 
 
 def convert_bits(expression, have, want):

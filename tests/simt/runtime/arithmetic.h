@@ -421,7 +421,7 @@ inline double whole_to_f64(From value) {
 
 // A sum in float64 whose last bit says whether anything was lost, so that rounding it once more, in any mode, is exact.
 inline double odd(double sum, double lost) {
-  if (lost == 0 || !__builtin_isfinite(sum)) return sum;
+  if (!(lost > 0 || lost < 0) || !__builtin_isfinite(sum)) return sum;
   const uint64_t u = bits<uint64_t>(sum);
   if (u & 1) return sum;
   return bits<double>((lost > 0) == (sum > 0) ? u + 1 : u - 1);
@@ -431,9 +431,19 @@ inline double add_odd(double a, double b) {
   const double b_there = sum - a;
   return odd(sum, (a - (sum - b_there)) + (b - b_there));
 }
+// Whether a + b is exactly 0, and which zero that is.
+template <Rounding mode>
+inline bool is_zero_sum(double a, double b, float& zero) {
+  if (a != -b || __builtin_isinf(a)) return false;
+  const bool both_negative = __builtin_signbit(a) && __builtin_signbit(b);  // two zeros
+  const bool differ = __builtin_signbit(a) != __builtin_signbit(b);
+  zero = both_negative || (differ && mode == Rounding::Down) ? -0.0f : 0.0f;
+  return true;
+}
 template <Rounding mode>
 inline float add_rounded(float a, float b) {
-  if (a == -b && a != 0) return mode == Rounding::Down ? -0.0f : 0.0f;
+  float zero;
+  if (is_zero_sum<mode>(a, b, zero)) return zero;
   return float_of_double<mode>(add_odd(a, b));
 }
 template <Rounding mode>
@@ -447,7 +457,8 @@ inline float mul_rounded(float a, float b) {
 template <Rounding mode>
 inline float fma_rounded(float a, float b, float c) {
   const double product = double(a) * double(b);  // exact
-  if (product == -double(c) && c != 0) return mode == Rounding::Down ? -0.0f : 0.0f;
+  float zero;
+  if (is_zero_sum<mode>(product, c, zero)) return zero;
   return float_of_double<mode>(add_odd(product, c));
 }
 template <Rounding mode>

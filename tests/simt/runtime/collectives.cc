@@ -164,13 +164,14 @@ VoteRequest take_vote(bool predicate, uint32_t mask, uint32_t site) {
 
 struct MatchRequest {
   uint64_t value;
-  uint32_t same;
+  uint32_t same, lanes;  // lanes: that met; some may have ended when another one goes on
 };
 
 void complete_match(Warp& warp, uint32_t lanes) {
   for_each_lane(lanes, [&](uint32_t lane) {
     auto& request = *static_cast<MatchRequest*>(warp.threads[lane].request);
     request.same = 0;
+    request.lanes = lanes;
     for_each_lane(lanes, [&](uint32_t other) {
       request.same |= uint32_t(static_cast<MatchRequest*>(warp.threads[other].request)->value == request.value)
                       << other;
@@ -238,15 +239,14 @@ uint32_t vote_ballot(bool predicate, uint32_t mask, uint32_t site) {
 }
 
 uint32_t match_any(uint64_t value, uint32_t mask, uint32_t site) {
-  MatchRequest request{value, 0};
+  MatchRequest request{value, 0, 0};
   meet_lanes(CollectiveKind::Match, mask, &request, complete_match, false, site);
   return request.same;
 }
 uint32_t match_all(uint64_t value, uint32_t mask, uint32_t site) {
-  const Thread* thread = this_thread();
-  const uint32_t same = match_any(value, mask, site);
-  const Warp& warp = block.warps[thread->warp];
-  return same == (mask & warp.exist & ~warp.exited) ? mask : 0;
+  MatchRequest request{value, 0, 0};
+  meet_lanes(CollectiveKind::Match, mask, &request, complete_match, false, site);
+  return request.same == request.lanes ? mask : 0;
 }
 
 uint32_t reduce_unsigned(Reduction operation, uint32_t value, uint32_t mask, uint32_t site) {

@@ -4,15 +4,13 @@
 
 #include "tests/simt/runtime/arithmetic.h"
 
-#if defined(__F16C__)
-#include <immintrin.h>
-#endif
-
 namespace sluice::simt {
 
+// Where the machine converts f16 itself the compiler's type for it does, without <immintrin.h>, which takes longer to compile than
+// most kernels.
 inline float float_of_f16(uint16_t h) {
-#if defined(__F16C__)
-  return _cvtsh_ss(h);
+#if defined(__F16C__) && defined(__FLT16_MANT_DIG__)
+  return float(bits<_Float16>(h));
 #else
   const uint32_t sign = uint32_t(h & 0x8000u) << 16, exponent = h >> 10 & 31, fraction = h & 1023;
   if (exponent == 31) return bits<float>(sign | 0x7f800000u | fraction << 13 | (fraction ? 0x400000u : 0u));
@@ -72,9 +70,9 @@ inline uint16_t bf16_of_whole(From value) {
 }
 
 inline uint16_t f16_of_float(float value) {
-#if defined(__F16C__)
+#if defined(__F16C__) && defined(__FLT16_MANT_DIG__)
   if (value != value) return 0x7fff;
-  return _cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT);
+  return bits<uint16_t>(_Float16(value));
 #else
   return f16_of_double<Rounding::Nearest>(value);
 #endif
