@@ -32,10 +32,20 @@ void publish(const std::byte* parameters) {
 constexpr Parameter kIncrement[] = {{0, sizeof(Increment)}};
 constexpr Parameter kAccumulate[] = {{0, sizeof(Accumulate)}};
 constexpr Parameter kPublish[] = {{0, sizeof(Publish)}};
+Kernel kernel_of(const char* name, void (*thread)(const std::byte*), std::span<const Parameter> parameters,
+                 uint32_t static_shared_bytes) {
+  Kernel kernel;
+  kernel.name = name;
+  kernel.thread = thread;
+  kernel.parameters = parameters;
+  kernel.parameter_bytes = parameters[0].bytes;
+  kernel.static_shared_bytes = static_shared_bytes;
+  return kernel;
+}
 const Kernel kKernels[] = {
-    {"test_increment", increment, sizeof(Increment), kIncrement, 1024},
-    {"test_accumulate", accumulate, sizeof(Accumulate), kAccumulate, 0},
-    {"test_publish", publish, sizeof(Publish), kPublish, 0},
+    kernel_of("test_increment", increment, kIncrement, 1024),
+    kernel_of("test_accumulate", accumulate, kAccumulate, 0),
+    kernel_of("test_publish", publish, kPublish, 0),
 };
 char symbols[3];  // what nvcc's host stubs would be
 

@@ -66,6 +66,24 @@ TEST_CASE("a stream with the flag that relies on the legacy default stream is a 
   expect_finding("stream race");
 }
 
+TEST_CASE("a synchronous copy from pageable memory returns when the bytes are taken, not when they are there") {
+  const FreshMachine machine(lazy());
+  auto* device = device_memory<int32_t>(1);
+  const cudaStream_t stream = new_stream(cudaStreamNonBlocking);
+  const int32_t pageable = 5;
+  OK(cudaMemcpy(device, &pageable, 4, cudaMemcpyHostToDevice));
+  OK(launch(Increment{device, 1, 10}, stream));  // does not follow the default stream
+  OK(cudaDeviceSynchronize());
+  expect_finding("stream race");
+  OK(cudaMemcpy(device, &pageable, 4, cudaMemcpyHostToDevice));
+  OK(cudaStreamSynchronize(nullptr));
+  OK(launch(Increment{device, 1, 10}, stream));
+  OK(cudaStreamSynchronize(stream));
+  int32_t back = 0;
+  OK(cudaMemcpy(&back, device, 4, cudaMemcpyDeviceToHost));
+  CHECK(back == 15);
+}
+
 TEST_CASE("host functions run in the order of their stream, and call nothing of the runtime") {
   const FreshMachine machine(lazy());
   const Number number(1);

@@ -227,6 +227,7 @@ TEST_CASE("a graph's branches compute and copy beside each other, and a graph no
   const std::vector<Span> trace = take_trace();
   REQUIRE(trace.size() == 6);
   CHECK(trace[0].start == trace[1].start);
+  CHECK(trace[3].start == doctest::Approx(5 * kMs));  // both branches of the second launch wait for the first
   CHECK(trace[5].end == doctest::Approx(10 * kMs));
 }
 

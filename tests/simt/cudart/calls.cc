@@ -21,6 +21,11 @@ double& host_function_work() {
   return seconds;
 }
 
+std::vector<MemoryRange>& effect_ranges() {
+  thread_local std::vector<MemoryRange> ranges;
+  return ranges;
+}
+
 Call::Call(const char* name, CallRules rules) : name_(name), lock_(machine().mutex) {
   Machine& machine = m();
   ++machine.n_calls;

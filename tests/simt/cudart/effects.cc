@@ -69,9 +69,12 @@ void run_effect(Machine& machine, Lock& lock, const OperationPointer& operation)
     const bool is_host_function = operation->work.kind == WorkKind::HostFunction;
     is_in_host_function() = is_host_function;
     if (is_host_function) host_function_work() = 0;
+    effect_ranges().clear();
     error = operation->work.effect();
     is_in_host_function() = false;
     lock.lock();
+    std::vector<MemoryRange>& ranges = operation->work.ranges;
+    ranges.insert(ranges.end(), effect_ranges().begin(), effect_ranges().end());
     if (is_host_function) operation->host_function_work = host_function_work();
   }
   finish(machine, operation, error);

@@ -11,10 +11,6 @@ namespace sluice::simt {
 namespace {
 
 void set_up(Machine& m, GpuOptions options) {
-  if (options.devices.empty() || options.devices.size() > 4) {
-    throw std::invalid_argument("the emulated machine has 1 to 4 devices, not " +
-                                std::to_string(options.devices.size()));
-  }
   m.options = std::move(options);
   m.random.seed(m.options.seed);
   m.lanes.resize(1);
@@ -81,6 +77,10 @@ uintptr_t new_handle(Machine& machine) {
 }
 
 void reset_emulated_gpu(GpuOptions options) {
+  if (options.devices.empty() || options.devices.size() > 4) {
+    throw std::invalid_argument("the emulated machine has 1 to 4 devices, not " +
+                                std::to_string(options.devices.size()));
+  }
   Machine& m = machine();
   stop_background(m);
   const Lock lock(m.mutex);

@@ -51,6 +51,7 @@ struct MemoryRange {
   const std::byte* data = nullptr;
   size_t bytes = 0;
   bool writes = false;
+  bool is_atomic = false;  // two atomic accesses are no race
 };
 
 struct GpuOptions {
@@ -82,7 +83,7 @@ struct GpuOptions {
   // How long a kernel computes. Without it: default_kernel_seconds.
   std::function<double(const KernelLaunch&)> kernel_seconds;
   double default_kernel_seconds = 10e-6;
-  // What a kernel reads and writes, for the search for races. Without it: kernels take no part in it.
+  // What a kernel reads and writes, for the search for races. Without it: what it was seen to touch (grid_options().check).
   std::function<std::vector<MemoryRange>(const KernelLaunch&)> kernel_ranges;
 };
 

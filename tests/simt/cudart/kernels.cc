@@ -6,6 +6,7 @@
 #include "tests/simt/cudart/limits.h"
 #include "tests/simt/cudart/machine.h"
 #include "tests/simt/runtime/findings.h"
+#include "tests/simt/runtime/races.h"
 
 namespace sluice::simt {
 namespace {
@@ -69,6 +70,7 @@ struct Start {
   uint32_t dynamic_shared_bytes = 0;
   std::vector<std::byte> parameters;
   int device = 0;
+  bool wants_ranges = false;  // what it touches is to be measured
 
   KernelLaunch launch() const { return {name, grid, block, dynamic_shared_bytes, parameters, device}; }
 };
@@ -80,8 +82,15 @@ cudaError_t run(const Start& start) {
     if (const cudaError_t error = next_fault(m, FaultPoint::KernelExecution)) return error;
   }
   const std::lock_guard<std::mutex> lock(grid_mutex());
+  const bool is_watched = grid_options().check && start.wants_ranges && start.kernel.module != nullptr;
   const GridResult result = run_grid(start.kernel, start.grid, start.block, start.dynamic_shared_bytes,
                                      start.parameters.data(), start.device);
+  if (is_watched) {
+    for (const TouchedRange& range : ranges_of_last_launch()) {
+      effect_ranges().push_back(
+          {reinterpret_cast<const std::byte*>(range.address), range.bytes, range.is_written, range.is_strong});
+    }
+  }
   return result == GridResult::Done ? cudaSuccess : cudaErrorIllegalAddress;
 }
 
@@ -110,6 +119,7 @@ cudaError_t launch(Call& call, const void* function, dim3 grid, dim3 block, void
   start->dynamic_shared_bytes = static_cast<uint32_t>(shared_bytes);
   start->parameters.resize(std::max<size_t>(found.kernel.parameter_bytes, 1));
   start->device = stream->device;
+  start->wants_ranges = m.options.check_races && !m.options.kernel_ranges;
   for (size_t i = 0; i < found.kernel.parameters.size(); ++i) {
     const Parameter& parameter = found.kernel.parameters[i];
     std::memcpy(start->parameters.data() + parameter.offset, arguments[i], parameter.bytes);

@@ -233,9 +233,11 @@ class Call {
   Lock lock_;
   cudaError_t refusal_ = cudaSuccess;
 };
-int& current_device();         // of the calling thread
-cudaError_t& last_error();     // of the calling thread
-bool& is_in_host_function();   // the calling thread runs a function of cudaLaunchHostFunc
+int& current_device();        // of the calling thread
+cudaError_t& last_error();    // of the calling thread
+bool& is_in_host_function();  // the calling thread runs a function of cudaLaunchHostFunc
+// What the effect that runs on the calling thread was seen to touch, beside what its operation says.
+std::vector<MemoryRange>& effect_ranges();
 double& host_function_work();  // what it passed to advance_host()
 // The error of the fault that is due, or success.
 cudaError_t next_fault(Machine& machine, FaultPoint point);

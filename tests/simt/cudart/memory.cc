@@ -107,7 +107,6 @@ cudaError_t cudaFree(void* pointer) {
   if (record == nullptr || record->kind != MemoryRecord::Kind::Device) {
     return call.misuse(cudaErrorInvalidValue, "this is not what cudaMalloc gave out");
   }
-  if (!record->is_live) return call.misuse(cudaErrorInvalidValue, "this memory was freed before");
   const int device = record->device;
   wait_for_device(m, call.lock(), device);
   MemoryRecord* still = record_to_free(m, pointer);  // the lock was let go
@@ -140,7 +139,6 @@ cudaError_t cudaFreeHost(void* pointer) {
   if (record == nullptr || record->kind != MemoryRecord::Kind::Pinned) {
     return call.misuse(cudaErrorInvalidValue, "this is not what cudaHostAlloc gave out");
   }
-  if (!record->is_live) return call.misuse(cudaErrorInvalidValue, "this memory was freed before");
   for (size_t i = 0; i < m.devices.size(); ++i) wait_for_device(m, call.lock(), static_cast<int>(i));
   MemoryRecord* still = record_to_free(m, pointer);
   if (still == nullptr || !still->is_live) return call.misuse(cudaErrorInvalidValue, "this memory was freed before");

@@ -12,6 +12,34 @@ bool overlap(const MemoryRange& a, const MemoryRange& b) {
   return a.bytes > 0 && b.bytes > 0 && before(a.data, b.data + b.bytes) && before(b.data, a.data + a.bytes);
 }
 
+bool is_before(const MemoryRange& a, const MemoryRange& b) {
+  return std::less<const std::byte*>()(a.data, b.data);
+}
+
+struct Conflict {
+  const MemoryRange *one = nullptr, *other = nullptr;
+};
+
+// Both by address, and each without overlaps of its own.
+std::optional<Conflict> find_conflict(const std::vector<MemoryRange>& ranges, const std::vector<MemoryRange>& others) {
+  for (size_t i = 0, j = 0; i < ranges.size() && j < others.size();) {
+    const MemoryRange &a = ranges[i], &b = others[j];
+    if ((a.writes || b.writes) && !(a.is_atomic && b.is_atomic) && overlap(a, b)) return Conflict{&a, &b};
+    if (a.data + a.bytes < b.data + b.bytes)
+      ++i;
+    else
+      ++j;
+  }
+  return std::nullopt;
+}
+
+// Range for range, as much written as in the other ones.
+bool covers(const std::vector<MemoryRange>& ranges, const std::vector<MemoryRange>& others) {
+  return std::equal(ranges.begin(), ranges.end(), others.begin(), others.end(), [](const auto& a, const auto& b) {
+    return a.data == b.data && a.bytes == b.bytes && (a.writes || !b.writes) && (!a.is_atomic || b.is_atomic);
+  });
+}
+
 std::string who(const Access& access, bool writes) {
   const std::string where = access.lane == 0 ? "the host" : "stream " + std::to_string(access.lane);
   return access.name + " of " + where + (writes ? " (writes)" : " (reads)");
@@ -31,20 +59,20 @@ bool is_ordered_before(int lane, uint32_t sequence, const VectorClock& clock) {
 
 void check_access(Machine& machine, Access access) {
   if (!machine.options.check_races || access.ranges.empty()) return;
+  std::sort(access.ranges.begin(), access.ranges.end(), is_before);
   bool is_reported = false;
-  for (const Access& other : machine.accesses) {
-    if (is_reported) break;
-    if (is_ordered_before(other.lane, other.sequence, access.clock)) continue;
-    if (is_ordered_before(access.lane, access.sequence, other.clock)) continue;
-    for (const MemoryRange& a : other.ranges) {
-      for (const MemoryRange& b : access.ranges) {
-        if (is_reported || !(a.writes || b.writes) || !overlap(a, b)) continue;
-        report_finding("stream race: " + who(other, a.writes) + " and " + who(access, b.writes) +
-                       " touch the same memory with no event or synchronisation between them");
-        is_reported = true;  // one for each operation is enough
-      }
+  std::erase_if(machine.accesses, [&](const Access& other) {
+    // What happens later and is not ordered with the other one is not ordered with this one either: it would find them both.
+    if (is_ordered_before(other.lane, other.sequence, access.clock)) return covers(access.ranges, other.ranges);
+    if (is_ordered_before(access.lane, access.sequence, other.clock) || is_reported) return false;
+    if (const auto conflict = find_conflict(other.ranges, access.ranges)) {
+      report_finding("stream race: " + who(other, conflict->one->writes) + " and " +
+                     who(access, conflict->other->writes) +
+                     " touch the same memory with no event or synchronisation between them");
+      is_reported = true;  // one for each operation is enough
     }
-  }
+    return false;
+  });
   machine.accesses.push_back(std::move(access));
 }
 

@@ -1,5 +1,6 @@
 #include "tests/simt/runtime/races.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -202,6 +203,7 @@ struct Page {
   static constexpr uint64_t kBytes = 4096;
   std::vector<Cell> cells = std::vector<Cell>(kBytes / 4);
   bool of_bytes = false;
+  uint64_t touched_at = 0;
 
   void split() {
     std::vector<Cell> bytes(kBytes);
@@ -221,6 +223,9 @@ Page& page_of(uint64_t address) {
     if (!page) page = std::make_unique<Page>();
     last_page_number = number;
     last_page = page.get();
+  }
+  if (last_page->touched_at < time_of_launch()) {
+    last_page->touched_at = time_of_launch();
   }
   return *last_page;
 }
@@ -260,6 +265,32 @@ void order_global_access(uint64_t address, uint32_t bytes, SiteKind kind, uint32
     else if (access.is_write)
       note_write(access, cell);
   }
+}
+
+std::vector<TouchedRange> ranges_of_last_launch() {
+  std::vector<std::pair<uint64_t, const Page*>> touched;
+  for (const auto& [number, page] : pages) {
+    if (page->touched_at == time_of_launch()) touched.emplace_back(number, page.get());
+  }
+  std::sort(touched.begin(), touched.end());
+  std::vector<TouchedRange> ranges;
+  for (const auto& [number, page] : touched) {
+    const uint64_t step = page->of_bytes ? 1 : 4;
+    for (size_t i = 0; i < page->cells.size(); ++i) {
+      const Cell& cell = page->cells[i];
+      const bool is_written = cell.written_at >= time_of_launch();
+      if (!is_written && cell.read_at < time_of_launch()) continue;
+      const bool is_strong = is_written ? cell.written_strongly : cell.read_strongly;
+      const uint64_t address = number * Page::kBytes + i * step;
+      const bool goes_on = !ranges.empty() && ranges.back().address + ranges.back().bytes == address &&
+                           ranges.back().is_written == is_written && ranges.back().is_strong == is_strong;
+      if (goes_on)
+        ranges.back().bytes += step;
+      else
+        ranges.push_back({address, step, is_written, is_strong});
+    }
+  }
+  return ranges;
 }
 
 }  // namespace sluice::simt
