@@ -32,7 +32,8 @@ struct BufferBytes {
 
 class CudaBuffer : public Buffer {
  public:
-  CudaBuffer(Memory memory, std::shared_ptr<BufferBytes> counted) : memory_(std::move(memory)), counted_(std::move(counted)) {
+  CudaBuffer(Memory memory, std::shared_ptr<BufferBytes> counted)
+      : memory_(std::move(memory)), counted_(std::move(counted)) {
     counted_->of(memory_.kind()) += memory_.bytes();
   }
   ~CudaBuffer() override { counted_->of(memory_.kind()) -= memory_.bytes(); }
@@ -69,9 +70,9 @@ class CudaDevice : public Device {
 
   std::string_view name() const override { return gpu_.name; }
 
-  std::unique_ptr<Buffer> allocate(uint64_t bytes) override { return allocate_beside(bytes, 0); }
+  std::unique_ptr<Buffer> allocate(uint64_t bytes) override { return allocate_beside(bytes, 0, 0); }
   std::unique_ptr<Buffer> allocate_weights(uint64_t bytes, uint64_t keep_free) override {
-    return allocate_beside(bytes, keep_free + kVramMargin);
+    return allocate_beside(bytes, keep_free, kVramMargin);
   }
   DeviceMemory memory() const override {
     size_t free = 0, total = 0;
@@ -327,12 +328,13 @@ class CudaDevice : public Device {
     return std::make_unique<CudaInput>(scratch(stream), x);
   }
 
-  std::unique_ptr<Buffer> allocate_beside(uint64_t bytes, uint64_t keep_free) {
+  // In VRAM if that leaves keep_free bytes of what this device may have, and the margin of what is free.
+  std::unique_ptr<Buffer> allocate_beside(uint64_t bytes, uint64_t keep_free, uint64_t margin) {
     const uint64_t wanted = std::max<uint64_t>(bytes, 1);
     size_t free = 0, total = 0;
     check(cudaMemGetInfo(&free, &total), "asking for its free memory");
-    const bool is_within = vram_limit_ == 0 || buffers_->vram + wanted + std::min(keep_free, vram_limit_) <= vram_limit_;
-    if (is_within && free >= wanted && free - wanted >= (vram_limit_ == 0 ? keep_free : 0))
+    const bool is_allowed = vram_limit_ == 0 || buffers_->vram + wanted + keep_free <= vram_limit_;
+    if (is_allowed && wanted + keep_free + margin <= free)
       if (Memory memory = Memory::allocate(Memory::Kind::Vram, wanted))
         return std::make_unique<CudaBuffer>(std::move(memory), buffers_);
     return std::make_unique<CudaBuffer>(pinned_memory(wanted), buffers_);

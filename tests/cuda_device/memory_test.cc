@@ -1,0 +1,122 @@
+// A GPU that is too small, or fails, or is not there: a message and slower memory, never a crash.
+
+#include "engine/device/cuda_device.h"
+#include "tests/cuda_device/fixture.h"
+
+using namespace sluice;
+using engine::DeviceKind;
+
+namespace {
+
+constexpr const char* kModel = "deepseek2-v2-lite";
+
+tests::Answer gpu_answer(const engine::ModelOptions& options) {
+  const tests::Golden golden = tests::read_golden(kModel);
+  return tests::answer(tests::fixture_path(kModel), options, std::span(golden.tokens).first(5), 3, 2);
+}
+
+}  // namespace
+
+TEST_CASE("a GPU that holds a part of the model reads the rest from RAM, with the same logits") {
+  tests::fresh_gpu();
+  const tests::Answer whole = gpu_answer(tests::options_for(DeviceKind::Cuda));
+  for (const uint64_t vram_bytes : {1 << 0, 1 << 16, 300 << 10, 600 << 10}) {
+    CAPTURE(vram_bytes);
+    tests::fresh_gpu();
+    engine::ModelOptions options = tests::options_for(DeviceKind::Cuda);
+    options.vram_bytes = vram_bytes;
+    const tests::Answer part = gpu_answer(options);
+    CHECK(part.logits == whole.logits);
+    const auto model = engine::Model::open(tests::fixture_path(kModel), options);
+    CHECK(model->device_memory().device_bytes <= vram_bytes);
+    CHECK(model->device_memory().host_bytes > 0);
+  }
+  CHECK(simt::take_findings() == std::vector<std::string>());
+}
+
+TEST_CASE("VRAM that ends at any moment is no error") {
+  tests::fresh_gpu();
+  const tests::Answer whole = gpu_answer(tests::options_for(DeviceKind::Cuda));
+  for (uint64_t nth = 1; nth < 200; nth += nth < 20 ? 1 : 13) {
+    CAPTURE(nth);
+    tests::fresh_gpu();
+    simt::inject_fault({simt::FaultPoint::Malloc, nth, 2, 1000000});
+    CHECK(gpu_answer(tests::options_for(DeviceKind::Cuda)).logits == whole.logits);
+  }
+  CHECK(simt::take_findings() == std::vector<std::string>());
+}
+
+TEST_CASE("without a model that fits, the CPU runs it and says why") {
+  simt::GpuOptions small;
+  small.devices[0].memory_bytes = uint64_t{1} << 20;
+  tests::fresh_gpu(small);
+  const auto model = engine::Model::open(tests::fixture_path(kModel), tests::options_for(DeviceKind::Automatic));
+  CHECK(!model->is_on_gpu());
+  CHECK(std::string(model->why_no_gpu()).find("--device cuda") != std::string::npos);
+  tests::fresh_gpu();
+  const auto fitting = engine::Model::open(tests::fixture_path(kModel), tests::options_for(DeviceKind::Automatic));
+  CHECK(fitting->is_on_gpu());
+  CHECK(fitting->why_no_gpu().empty());
+}
+
+TEST_CASE("a GPU that fails gives a sentence, and the next session works") {
+  using simt::FaultPoint;
+  for (const FaultPoint point : {FaultPoint::HostAlloc, FaultPoint::Copy, FaultPoint::Launch, FaultPoint::StreamCreate,
+                                 FaultPoint::GraphInstantiate}) {
+    for (const uint64_t nth : {uint64_t{1}, uint64_t{2}, uint64_t{7}, uint64_t{60}}) {
+      CAPTURE(static_cast<int>(point));
+      CAPTURE(nth);
+      tests::fresh_gpu();
+      simt::inject_fault({point, nth, 999, 1});
+      try {
+        gpu_answer(tests::options_for(DeviceKind::Cuda));
+      } catch (const engine::Error& error) {
+        CHECK(error.kind() == engine::Error::Kind::Device);
+        CHECK(std::string(error.what()).find("--device cpu") != std::string::npos);
+      }
+    }
+  }
+  tests::fresh_gpu();
+  CHECK(!gpu_answer(tests::options_for(DeviceKind::Cuda)).logits.empty());
+  simt::report_leaks();
+  CHECK(simt::take_findings() == std::vector<std::string>());
+}
+
+TEST_CASE("graphs that cannot be made are done without") {
+  tests::fresh_gpu();
+  const tests::Answer whole = gpu_answer(tests::options_for(DeviceKind::Cuda));
+  tests::fresh_gpu();
+  simt::inject_fault({simt::FaultPoint::GraphInstantiate, 1, 2, 1000000});
+  CHECK(gpu_answer(tests::options_for(DeviceKind::Cuda)).logits == whole.logits);
+}
+
+TEST_CASE("a missing, old or blind driver is told apart, and asking for the GPU is then an error of the device") {
+  struct Case {
+    simt::Driver driver;
+    const char* why;
+  };
+  for (const Case& c : {Case{simt::Driver::Missing, "there is no NVIDIA driver"}, Case{simt::Driver::TooOld, "too old"},
+                        Case{simt::Driver::NoDevice, "sees no GPU"}}) {
+    simt::GpuOptions options;
+    options.driver = c.driver;
+    tests::fresh_gpu(options);
+    const engine::CudaGpu gpu = engine::find_cuda_gpu();
+    CHECK(!gpu.is_usable);
+    CHECK_MESSAGE(gpu.why_not.find(c.why) != std::string::npos, gpu.why_not);
+    const auto model = engine::Model::open(tests::fixture_path(kModel), tests::options_for(DeviceKind::Automatic));
+    CHECK(!model->is_on_gpu());
+    CHECK(model->why_no_gpu() == gpu.why_not);
+    try {
+      engine::Model::open(tests::fixture_path(kModel), tests::options_for(DeviceKind::Cuda));
+      FAIL("it opened");
+    } catch (const engine::Error& error) {
+      CHECK(error.kind() == engine::Error::Kind::Device);
+      CHECK(std::string(error.what()).find(gpu.why_not) != std::string::npos);
+    }
+  }
+  simt::GpuOptions old_gpu;
+  old_gpu.devices[0].major = 7;
+  old_gpu.devices[0].minor = 0;
+  tests::fresh_gpu(old_gpu);
+  CHECK(engine::find_cuda_gpu().why_not.find("compute capability 7.0") != std::string::npos);
+}
