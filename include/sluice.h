@@ -69,6 +69,13 @@ typedef enum sluice_residency {
   SLUICE_RESIDENCY_FAST = 2  /* in the form that multiplies fastest where one is known and memory holds it */
 } sluice_residency;
 
+/* What multiplies. */
+typedef enum sluice_device {
+  SLUICE_DEVICE_AUTO = 0, /* the GPU where there is one that holds the whole model, else the CPU */
+  SLUICE_DEVICE_CPU = 1,
+  SLUICE_DEVICE_CUDA = 2 /* an NVIDIA GPU; SLUICE_ERROR_DEVICE where there is none */
+} sluice_device;
+
 typedef struct sluice_model_options {
   uint32_t struct_size;
   uint32_t n_threads;        /* 0: one a physical core, as far as affinity mask and control groups allow */
@@ -84,6 +91,9 @@ typedef struct sluice_model_options {
   /* What sessions will be created with: their memory is kept free of weights. 0: as in sluice_session_options. */
   uint32_t n_context;
   uint32_t n_batch;
+  uint64_t vram_bytes; /* of the GPU, not to be exceeded; 0: what is free, less a margin */
+  uint32_t device;     /* a sluice_device */
+  uint32_t reserved;   /* 0 */
 } sluice_model_options;
 
 typedef struct sluice_model_info {
@@ -94,6 +104,7 @@ typedef struct sluice_model_info {
   sluice_token bos_token;   /* -1: none */
   sluice_token eos_token;   /* -1: none */
   const char* architecture; /* as the file names it; valid until the model is closed */
+  const char* device;       /* "CPU", or the GPU's name; valid until the model is closed */
 } sluice_model_info;
 
 /* What sluice_tokenize() does besides splitting the text; add them up. */
@@ -190,7 +201,7 @@ typedef const sluice_api* (*sluice_get_api_function)(uint32_t version);
 /* Options with every field at its default. */
 
 static inline sluice_model_options sluice_default_model_options(void) {
-  sluice_model_options options = {(uint32_t)sizeof(sluice_model_options), 0, NULL, NULL, NULL, 0, 0, 0, 0, 0};
+  sluice_model_options options = {(uint32_t)sizeof(sluice_model_options), 0, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0};
   return options;
 }
 

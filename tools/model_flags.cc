@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "engine/device/cuda_device.h"
+#include "engine/placement/nvidia.h"
 #include "tools/cache_folder.h"
 #include "tools/exit_codes.h"
 #include "tools/flags.h"
@@ -152,7 +153,8 @@ std::shared_ptr<const engine::Model> open_model(const ModelFlags& flags) {
   }
   options.on_progress = [&](uint64_t done, uint64_t total) { progress.update(done, total); };
   std::shared_ptr<const engine::Model> model = engine::Model::open(flags.path, options);
-  if (engine::has_cuda() && !flags.quiet && !model->why_no_gpu().empty())
+  // Where there is none, the line in the report is enough.
+  if (engine::has_cuda() && !flags.quiet && !model->why_no_gpu().empty() && engine::read_nvidia_gpus().n_found > 0)
     print_note("running on the CPU: " + std::string(model->why_no_gpu()));
   return model;
 }

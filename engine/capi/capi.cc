@@ -21,8 +21,8 @@ namespace {
 // What a model handle and its sessions share, so that the handle may be closed first.
 struct SharedModel {
   std::shared_ptr<const sluice::engine::Model> model;
-  std::string architecture;  // NUL-terminated, for sluice_model_info
-  std::mutex evaluating;     // the engine lets one thread at a time evaluate
+  std::string architecture, device;  // NUL-terminated, for sluice_model_info
+  std::mutex evaluating;             // the engine lets one thread at a time evaluate
 };
 
 }  // namespace
@@ -49,10 +49,10 @@ namespace {
 
 // The structs grow at their ends between versions of the library. Padding inside or after one would hide a field's
 // absence.
-static_assert(sizeof(sluice_model_options) == 6 * sizeof(uint32_t) + 3 * sizeof(void*) + sizeof(uint64_t));
+static_assert(sizeof(sluice_model_options) == 8 * sizeof(uint32_t) + 3 * sizeof(void*) + 2 * sizeof(uint64_t));
 static_assert(sizeof(sluice_session_options) == 4 * sizeof(uint32_t));
 static_assert(sizeof(sluice_session_info) == 2 * sizeof(uint32_t) + 2 * sizeof(uint64_t));
-static_assert(sizeof(sluice_model_info) == 6 * sizeof(uint32_t) + sizeof(char*));
+static_assert(sizeof(sluice_model_info) == 6 * sizeof(uint32_t) + 2 * sizeof(char*));
 static_assert(sizeof(sluice_sampler_options) == 10 * sizeof(uint32_t) + sizeof(uint64_t) + sizeof(void*));
 static_assert(sizeof(sluice_error) == 2048);
 
@@ -75,6 +75,20 @@ engine::Residency residency_of(uint32_t value) {
   }
 }
 
+engine::DeviceKind device_of(uint32_t value) {
+  switch (value) {
+    case SLUICE_DEVICE_AUTO:
+      return engine::DeviceKind::Automatic;
+    case SLUICE_DEVICE_CPU:
+      return engine::DeviceKind::Cpu;
+    case SLUICE_DEVICE_CUDA:
+      return engine::DeviceKind::Cuda;
+    default:
+      fail_usage("sluice_model_options.device is " + std::to_string(value) +
+                 ", expected a sluice_device; use SLUICE_DEVICE_AUTO, SLUICE_DEVICE_CPU or SLUICE_DEVICE_CUDA.");
+  }
+}
+
 sluice_result model_open(const char* path, const sluice_model_options* given, sluice_model** model,
                          sluice_error* error) {
   if (model != nullptr) *model = nullptr;
@@ -87,6 +101,8 @@ sluice_result model_open(const char* path, const sluice_model_options* given, sl
     options.pin_threads = c.pin_threads != 0;
     options.residency = residency_of(c.residency);
     options.store.ram_bytes = c.ram_bytes;
+    options.device = device_of(c.device);
+    options.vram_bytes = c.vram_bytes;
     options.session.n_context = c.n_context;
     if (c.n_batch != 0) options.session.n_batch = c.n_batch;
     if (c.pre_tokenizer != nullptr) options.pre_tokenizer = c.pre_tokenizer;
@@ -95,6 +111,7 @@ sluice_result model_open(const char* path, const sluice_model_options* given, sl
     auto shared = std::make_shared<SharedModel>();
     shared->model = engine::Model::open(path, options);
     shared->architecture = shared->model->architecture();
+    shared->device = shared->model->device_name();
     *model = new sluice_model{std::move(shared)};
     return SLUICE_OK;
   });
@@ -115,6 +132,7 @@ sluice_result model_describe(const sluice_model* model, sluice_model_info* info,
     filled.bos_token = vocabulary.bos().value_or(-1);
     filled.eos_token = vocabulary.eos().value_or(-1);
     filled.architecture = shared.architecture.c_str();
+    filled.device = shared.device.c_str();
     write_info(info, filled, "The model's description");
     return SLUICE_OK;
   });

@@ -197,6 +197,24 @@ TEST_CASE("a model that does not fit in the memory it is allowed is refused, and
   sluice_model_close(opened);
 }
 
+TEST_CASE("a device can be asked for, is named, and is an error of its own when it is not there") {
+  sluice_model_options options = sluice_default_model_options();
+  sluice_model* opened = nullptr;
+  options.device = SLUICE_DEVICE_CPU;
+  REQUIRE(sluice_model_open(kModel.c_str(), &options, &opened, nullptr) == SLUICE_OK);
+  sluice_model_info info{};
+  info.struct_size = sizeof info;
+  REQUIRE(sluice_model_describe(opened, &info, nullptr) == SLUICE_OK);
+  CHECK(std::string(info.device) == "CPU");
+  sluice_model_close(opened);
+  sluice_error error;
+  options.device = SLUICE_DEVICE_CUDA;  // ./test hides GPUs from this program
+  CHECK(sluice_model_open(kModel.c_str(), &options, &opened, &error) == SLUICE_ERROR_DEVICE);
+  CHECK(std::string(error.message).find("There is no GPU to use") != std::string::npos);
+  options.device = 3;
+  CHECK(sluice_model_open(kModel.c_str(), &options, &opened, nullptr) == SLUICE_ERROR_USAGE);
+}
+
 TEST_CASE("text goes to tokens and back") {
   const ModelHandle model = open_model();
   const std::string text = "Once upon a time, caf\xC3\xA9";

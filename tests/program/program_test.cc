@@ -111,6 +111,17 @@ TEST_CASE("a prompt longer than the context is a usage error and says both lengt
   CHECK(outcome.err.find("the context holds 16") != std::string::npos);
 }
 
+TEST_CASE("a GPU that is asked for and is not there is an error of the device, with its reason") {
+  const Outcome outcome = call({"run", "--device", "cuda", "-n", "3"});  // ./test hides GPUs from this program
+  CHECK(outcome.exit_code == 5);
+  CHECK(outcome.out.empty());
+  CHECK(outcome.err.find("There is no GPU to use: ") != std::string::npos);
+  const Outcome on_cpu = call({"run", "-n", "3"});
+  CHECK(on_cpu.exit_code == 0);
+  CHECK(on_cpu.err.find("threads; no GPU: ") != std::string::npos);
+  CHECK(call({"run", "--device", "cpu", "-n", "3"}).err.find("no GPU") == std::string::npos);
+}
+
 TEST_CASE("the model that comes with the program tells a story") {
   const Outcome outcome = call({"run", "-s", "1", "-n", "60"});
   REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
