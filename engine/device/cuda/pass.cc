@@ -55,15 +55,7 @@ void Pass::copy_to_host(void* host, const void* from, uint64_t bytes) {
 void Pass::copy_to_device(void* to, const void* host, uint64_t bytes) {
   if (bytes == 0) return;
   submit();
-  wait();
-  for (uint64_t done = 0; done < bytes;) {
-    const uint64_t now = std::min(bytes - done, staging_.bytes());
-    std::memcpy(staging_.host(), static_cast<const std::byte*>(host) + done, now);
-    check(cudaMemcpyAsync(static_cast<std::byte*>(to) + done, staging_.host(), now, cudaMemcpyDefault, stream_.get()),
-          "copying to it");
-    check(cudaStreamSynchronize(stream_.get()), "copying to it");
-    done += now;
-  }
+  upload_.copy(to, host, bytes, stream_.get());
 }
 
 void Pass::copy(void* to, const void* from, uint64_t bytes) {

@@ -9,6 +9,7 @@
 #include "engine/device/cuda/cells.h"
 #include "engine/device/cuda/graphs.h"
 #include "engine/device/cuda/runtime.h"
+#include "engine/device/cuda/upload.h"
 #include "kernels/cuda/launch.h"
 
 namespace sluice::engine::cuda {
@@ -58,6 +59,7 @@ class Pass {
   kernels::cuda::Launches launches_;
   Cells values_, tables_;
   Graphs graphs_;
+  Upload upload_;
   Memory flag_;     // one word for kernels to set, in pinned memory: read without a copy
   Memory staging_;  // what goes to the host
   uint64_t staged_ = 0;
