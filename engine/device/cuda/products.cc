@@ -17,7 +17,7 @@ kernels::cuda::Matrix matrix_of(const Linear& weights) {
 
 namespace {
 
-// The rows of a product's input, if they are evenly spaced: first, first + step, ...
+// The rows of a product's input, if they are evenly spaced forwards: first, first + step, ...
 struct EvenRows {
   int64_t first = 0;
   int64_t step = 1;
@@ -25,7 +25,8 @@ struct EvenRows {
 
 std::optional<EvenRows> even_rows(const int32_t* rows, int64_t n_rows) {
   if (rows == nullptr) return EvenRows{};
-  EvenRows even{rows[0], n_rows > 1 ? int64_t{rows[1]} - rows[0] : 1};
+  const EvenRows even{rows[0], n_rows > 1 ? int64_t{rows[1]} - rows[0] : 1};
+  if (even.step < 0) return std::nullopt;
   for (int64_t i = 1; i < n_rows; ++i)
     if (rows[i] != even.first + i * even.step) return std::nullopt;
   return even;
