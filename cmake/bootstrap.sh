@@ -132,6 +132,8 @@ configure() {
   local made_with=$root/build/$preset/.configured-with wanted
   wanted=$(cksum <"$root/CMakePresets.json") || exit 1
   wanted+=" $*"
+  # An nvcc that was installed meanwhile is to be found.
+  wanted+=" $(PATH=$PATH:/usr/local/cuda/bin command -v nvcc || true)"
   if [[ -e $root/build/$preset/CMakeCache.txt && -e $root/build/$preset/build.ninja &&
     -e $made_with && $(<"$made_with") == "$wanted" ]]; then return; fi
   say "Configuring build/$preset"
