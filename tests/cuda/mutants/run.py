@@ -9,6 +9,7 @@ import argparse
 import concurrent.futures
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -80,9 +81,11 @@ def run_mutant(mutant, commands, build):
         run(link.replace("-o tests/cuda/test_cuda", f"-o {program}"))
         environment = dict(os.environ, SIMT_ARCHITECTURE="80")
         try:
-            tested = subprocess.run([program, f"--test-case={mutant.tests}"], env=environment, capture_output=True, timeout=300)
+            tested = subprocess.run([program, f"--test-case={mutant.tests}"], env=environment, capture_output=True, text=True, timeout=300)
         except subprocess.TimeoutExpired:
             return None
+        if re.search(r"test cases:\s+0 ", tested.stdout):
+            return f"no test case is named '{mutant.tests}'"
         return None if tested.returncode != 0 else "the tests passed"
 
 
@@ -101,7 +104,7 @@ def main():
         for mutant, result in runs:
             wrong = result.result()
             survivors += wrong is not None
-            print(f"{'found   ' if wrong is None else 'SURVIVED'}  {mutant.what}", flush=True)
+            print(f"{'found   ' if wrong is None else 'SURVIVED'}  {mutant.what}{': ' + wrong if wrong else ''}", flush=True)
     print(f"{len(chosen) - survivors} of {len(chosen)} mistakes found")
     sys.exit(1 if survivors else 0)
 
