@@ -80,7 +80,7 @@ __device__ float float_sum_of_warp(float x) {
 __global__ void __launch_bounds__(kThreads, 2) attend_page(const AttendArguments a) {
   // Columns lie apart by an odd number of words, so that neighbouring positions fall into different banks.
   __shared__ float tile[kColumns][kPositions + 1];
-  __shared__ float q_tile[kColumns][kHeads];
+  __shared__ __align__(16) float q_tile[kColumns][kHeads];
   __shared__ float weights[kPositions][kHeads + 1];
 
   const AttentionRow row = a.rows[blockIdx.z];
@@ -134,7 +134,8 @@ __global__ void __launch_bounds__(kThreads, 2) attend_page(const AttendArguments
   // The softmax of the page: a warp takes a head.
   const int64_t piece_floats = a.value_size + 2;
   auto piece_of = [&](int head) {
-    return a.scratch + ((blockIdx.z * int64_t{a.n_heads} + first_head + head) * a.most_pieces + blockIdx.x) * piece_floats;
+    return a.scratch +
+           ((blockIdx.z * int64_t{a.n_heads} + first_head + head) * a.most_pieces + blockIdx.x) * piece_floats;
   };
   for (int head = warp; head < n_heads; head += kThreads / 32) {
     float largest = -FLT_MAX;
@@ -183,7 +184,8 @@ __global__ void __launch_bounds__(128) join_pages(const JoinArguments a) {
   float largest = -FLT_MAX;
   for (int64_t p = 0; p < n_pieces; ++p) largest = fmaxf(largest, pieces[p * piece_floats]);
   float total = 0;
-  for (int64_t p = 0; p < n_pieces; ++p) total = fmaf(expf(pieces[p * piece_floats] - largest), pieces[p * piece_floats + 1], total);
+  for (int64_t p = 0; p < n_pieces; ++p)
+    total = fmaf(expf(pieces[p * piece_floats] - largest), pieces[p * piece_floats + 1], total);
   for (int column = threadIdx.x; column < a.value_size; column += blockDim.x) {
     float sum = 0;
     for (int64_t p = 0; p < n_pieces; ++p)
@@ -242,8 +244,8 @@ void attend(Launches& list, const AttentionCall& call) {
                                      call.most_pieces,
                                      static_cast<int32_t>(call.n_heads),
                                      static_cast<int32_t>(call.value_size)};
-  append_launch(list, "Attention", reinterpret_cast<const void*>(join_pages), "join attention", {call.n_heads, call.n_rows},
-                128, 0, join_arguments);
+  append_launch(list, "Attention", reinterpret_cast<const void*>(join_pages), "join attention",
+                {call.n_heads, call.n_rows}, 128, 0, join_arguments);
 }
 
 }  // namespace sluice::kernels::cuda

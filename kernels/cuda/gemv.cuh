@@ -6,7 +6,7 @@
 //   device memory   ...|  row r                                  |  row r + 1 ...       bytes, 2-byte aligned
 //                      | piece 0 | piece 1 | piece 2 |
 //   16-byte copies   |----|----|----|                                                  from the boundary below to the one above
-//   shared memory    |  slot 0  |  slot 1  |  slot 2  |  slot 3  |                     a ring for each warp
+//   shared memory    |  slot 0  |  slot 1  |  slot 2  |                                a ring for each warp
 //
 // A warp streams its rows through the ring, piece after piece, in 16-byte copies that go on in the background (cp.async; on sm_75
 // ordinary 16-byte loads), kSlots - 1 pieces ahead of where it decodes. Each sector of a row comes from memory once; neighbouring

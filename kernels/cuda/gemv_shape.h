@@ -7,7 +7,7 @@
 namespace sluice::kernels::cuda {
 
 inline constexpr int kMostGemvThreads = 256;
-inline constexpr int kGemvSlots = 4;  // pieces in a warp's ring: one is decoded, the others are on their way
+inline constexpr int kGemvSlots = 3;  // pieces in a warp's ring: one is decoded, the others are on their way
 inline constexpr int kMostExpertsUsed = 64;
 
 // What the shape depends on.
@@ -19,8 +19,8 @@ struct GemvWork {
   int64_t n_passes = 1;    // for an output row
   int block_values = 0;    // of the format
   int block_bytes = 0;
-  int unit_values = 0;     // that a lane decodes at a time
-  int table_bytes = 0;     // that each thread block fills first
+  int unit_values = 0;  // that a lane decodes at a time
+  int table_bytes = 0;  // that each thread block fills first
 };
 
 struct GemvShape {

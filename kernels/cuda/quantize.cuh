@@ -62,7 +62,7 @@ __device__ inline void write_forms(const Activations& to, int64_t row, int block
   const int64_t first = static_cast<int64_t>(block) * 256 + lane * 8;
   const bool is_there = first < to.n_columns;
   const Magnitude of_32 = join_lanes(magnitude_of(x), 1, 2);
-  if (is_there && !of_32.is_finite) *not_finite = 1;
+  if (is_there && !of_32.is_finite) atomicExch(not_finite, 1);
   if (to.per32.codes != nullptr) {
     const LaneCodes codes = make_codes(x, of_32);
     int sum = codes.sum + __shfl_xor_sync(0xFFFFFFFFu, codes.sum, 1);

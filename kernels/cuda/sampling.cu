@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kThreads) keep_best(const TopKArguments a) {
   const float* const logits = a.logits + row * a.stride;
   for (int i = threadIdx.x; i < kStretch; i += kThreads) {
     const int64_t at = first + i;
-    best[i] = at >= a.n_from            ? kNone
+    best[i] = at >= a.n_from      ? kNone
               : a.from != nullptr ? a.from[row * a.n_from + at]
                                   : candidate_of(logits[at], static_cast<uint32_t>(at));
   }
@@ -84,7 +84,8 @@ uint64_t top_k_scratch_bytes(int64_t n_rows, int64_t n_columns, int64_t n_top) {
 }
 
 void top_k(Launches& list, const TopKCall& call) {
-  require(call.n_columns > 0 && call.n_columns <= 0x7FFFFFFF, "The likeliest of no token, or of more than 2147483647, cannot be found.");
+  require(call.n_columns > 0 && call.n_columns <= 0x7FFFFFFF,
+          "The likeliest of no token, or of more than 2147483647, cannot be found.");
   require(call.n_top >= 1 && call.n_top <= kMostTopK && call.n_top <= call.n_columns,
           "The likeliest tokens that are asked for must be 1 to 256, and no more than there are.");
   require(call.logits != nullptr && call.ids != nullptr && call.values != nullptr && call.scratch != nullptr,
@@ -92,7 +93,7 @@ void top_k(Launches& list, const TopKCall& call) {
   auto* const area = static_cast<uint64_t*>(call.scratch);
   uint64_t* const other_area = area + call.n_rows * candidates_left(call.n_columns, call.n_top);
   TopKArguments a{call.logits, call.stride, nullptr, nullptr, call.ids, call.values, call.n_columns, 0, call.n_top};
-  for (uint64_t* to = area; ; to = to == area ? other_area : area) {
+  for (uint64_t* to = area;; to = to == area ? other_area : area) {
     const int64_t n_stretches = divide_up(a.n_from, kStretch);
     a.n_to = candidates_left(a.n_from, call.n_top);
     a.to = n_stretches > 1 ? to : nullptr;

@@ -1,7 +1,9 @@
 // Products in every format, in shapes that are odd and at addresses that are.
 #include "kernels/cuda/multiply.h"
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 
 #include "kernels/format.h"
@@ -39,6 +41,19 @@ size_t blocks_in(const cuda::Matrix& matrix) {
   return static_cast<size_t>(matrix.n_outputs * matrix.n_inputs / format_of(matrix.type).layout->block_values);
 }
 
+// Blocks of any format: of those that nothing is multiplied by, any whole numbers, and floats of ordinary size.
+std::vector<std::byte> blocks_of(const Format& format, size_t n_blocks, uint32_t seed) {
+  if (format.activation != ActivationFormat::None) return random_blocks(format, n_blocks, seed);
+  std::vector<std::byte> bytes(n_blocks * format.layout->block_bytes);
+  std::mt19937_64 random(seed);
+  for (size_t i = 0; i < n_blocks; ++i) {
+    const double number = std::normal_distribution<double>()(random);
+    const uint64_t bits = format.type == gguf::TensorType::F64 ? std::bit_cast<uint64_t>(number) : random();
+    std::memcpy(&bytes[i * format.layout->block_bytes], &bits, format.layout->block_bytes);
+  }
+  return bytes;
+}
+
 // An offset from an aligned address that matrices of the format may have.
 size_t odd_offset(const Format& format) {
   return format.layout->block_values == 1 ? format.layout->block_bytes : 2;
@@ -52,7 +67,8 @@ void check_close(float made, const Product& expected) {
 
 TEST_CASE("every format that the CPU multiplies is multiplied, and no other") {
   for (const Format& format : all_formats())
-    CHECK_MESSAGE(cuda::can_multiply(format.type) == (format.activation != ActivationFormat::None), format.layout->name);
+    CHECK_MESSAGE(cuda::can_multiply(format.type) == (format.activation != ActivationFormat::None),
+                  format.layout->name);
 }
 
 TEST_CASE("products are those of the reference, in all formats, for odd numbers of rows and any number of columns") {
@@ -100,7 +116,8 @@ TEST_CASE("products are those of the reference, in all formats, for odd numbers 
 }
 
 TEST_CASE("the same row and input give the same bits in every company") {
-  for (const gguf::TensorType type : {gguf::TensorType::Q4_K, gguf::TensorType::IQ1_S, gguf::TensorType::Q8_0, gguf::TensorType::F16}) {
+  for (const gguf::TensorType type :
+       {gguf::TensorType::Q4_K, gguf::TensorType::IQ1_S, gguf::TensorType::Q8_0, gguf::TensorType::F16}) {
     const Format& format = format_of(type);
     const int64_t n_columns = 1536, n_rows = 45;
     cuda::Matrix matrix = matrix_of(format, nullptr, n_rows, n_columns);
@@ -186,7 +203,7 @@ TEST_CASE("embeddings are dequantised exactly, in all formats") {
     CAPTURE(format.layout->name);
     const int64_t block = format.layout->block_values, n_rows = 5, n_columns = block == 1 ? 43 : 3 * block;
     cuda::Matrix table = matrix_of(format, nullptr, n_rows, n_columns);
-    const std::vector<std::byte> blocks = random_blocks(format, blocks_in(table), 11);
+    const std::vector<std::byte> blocks = blocks_of(format, blocks_in(table), 11);
     const OnDevice<std::byte> table_on(blocks, format.layout->block_values == 1 ? format.layout->block_bytes : 2);
     table.data = table_on.data();
     const std::vector<int32_t> ids = {4, 0, 3, 3, 5, -1, 1};  // 5 and -1 are not there: zeros
@@ -213,7 +230,7 @@ TEST_CASE("products across rows are those of the reference, in all formats") {
     const int64_t block = format.layout->block_values, n_matrices = 2, n_rows = 19, n_each = 3;
     const int64_t n_columns = block == 1 ? 261 : block * 2;
     cuda::Matrix matrix = matrix_of(format, nullptr, n_rows, n_columns);
-    const std::vector<std::byte> blocks = random_blocks(format, n_matrices * blocks_in(matrix), 12);
+    const std::vector<std::byte> blocks = blocks_of(format, n_matrices * blocks_in(matrix), 12);
     const OnDevice<std::byte> weights(blocks, format.layout->block_values == 1 ? format.layout->block_bytes : 2);
     const std::vector<float> x = random_floats(static_cast<size_t>(n_matrices * n_each * n_rows), 13);
     const OnDevice<float> x_on(x), output(static_cast<size_t>(n_matrices * n_each * n_columns));
@@ -271,12 +288,22 @@ TEST_CASE("products that make no sense are refused with a sentence") {
   refused([](auto& p) { p.matrix.data += 1; }, "multiple of 2 bytes");
   refused([](auto& p) { p.matrix.data = nullptr; }, "multiple of 2 bytes");
   refused([](auto& p) { p.matrix.n_outputs = int64_t{1} << 40; }, "1073741823");
-  refused([](auto& p) { p.matrix.type = gguf::TensorType::F64; p.matrix.row_bytes = 4096; }, "cannot be multiplied");
+  refused(
+      [](auto& p) {
+        p.matrix.type = gguf::TensorType::F64;
+        p.matrix.row_bytes = 4096;
+      },
+      "cannot be multiplied");
   refused([](auto& p) { p.matrix.type = static_cast<gguf::TensorType>(77); }, "number 77");
   refused([](auto& p) { p.input.n_columns = 256; }, "inputs of 256");
   refused([](auto& p) { p.input.per256.codes = nullptr; }, "make the forms first");
   refused([](auto& p) { p.n_inputs_each = 2; }, "input row 1 of 1");
-  refused([](auto& p) { p.n_inputs_each = 2; p.input_row_step = -1; }, "input row -1");
+  refused(
+      [](auto& p) {
+        p.n_inputs_each = 2;
+        p.input_row_step = -1;
+      },
+      "input row -1");
   refused([](auto& p) { p.output = nullptr; }, "no place for its output");
   CHECK(list.empty());
 }
