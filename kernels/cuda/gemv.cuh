@@ -114,6 +114,7 @@ __global__ void __launch_bounds__(kMostGemvThreads, 3) multiply_rows(const GemvA
 
   const int lanes = 1 << a.log2_lanes, n_groups = 32 >> a.log2_lanes;
   const int group = lane >> a.log2_lanes, member = lane & (lanes - 1);
+  const int part = member % Format::kUnitsABlock;  // of each of its blocks: lanes are a multiple of the units in one
   // The group's first row; its next ones are n_groups further each.
   const int first_row = (blockIdx.x * n_warps + warp) * a.n_rounds * n_groups + group;
   const int rounds_left =
@@ -191,21 +192,19 @@ __global__ void __launch_bounds__(kMostGemvThreads, 3) multiply_rows(const GemvA
       input = Format::row(a, input_row);
     }
     if (row < a.n_outputs) {
-      const int first_unit = current.piece * a.units_a_piece;
-      const int n_units = min(a.units_a_piece, a.units_a_row - first_unit);
+      const int first_block = current.piece * (a.units_a_piece / Format::kUnitsABlock);
+      const int n_blocks = min(a.units_a_piece, a.units_a_row - current.piece * a.units_a_piece) / Format::kUnitsABlock;
       const int at = ring + (i % kGemvSlots) * n_groups * a.slot_bytes +
                      static_cast<int>(reinterpret_cast<uintptr_t>(begin_of(current)) & 15);
 #pragma unroll Format::kUnroll
-      for (int unit = member; unit < n_units; unit += lanes) {
-        const int part = unit % Format::kUnitsABlock, block = unit / Format::kUnitsABlock;
+      for (int block = member / Format::kUnitsABlock; block < n_blocks; block += lanes / Format::kUnitsABlock) {
         const auto weights = Format::take(shared, at + block * Format::kBlockBytes, part, table);
-        const int block_of_row = block + first_unit / Format::kUnitsABlock;
-        sums[0] = Format::add(weights, input, block_of_row, part, sums[0]);
+        sums[0] = Format::add(weights, input, first_block + block, part, sums[0]);
 #pragma unroll
         for (int j = 1; j < kInputs; ++j)
           if (j < n_inputs)
-            sums[j] =
-                Format::add(weights, Format::further(a, input, j * a.input_row_step), block_of_row, part, sums[j]);
+            sums[j] = Format::add(weights, Format::further(a, input, j * a.input_row_step), first_block + block, part,
+                                  sums[j]);
       }
     }
     if (current.piece + 1 < a.n_pieces) {

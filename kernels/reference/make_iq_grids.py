@@ -1,4 +1,4 @@
-"""Writes iq_grids.cc from the tables of the Python package `gguf` (pip install gguf numpy)."""
+"""Writes iq_grids.cc, and kernels/cuda/formats/iq_grids.cuh with the same tables, from those of the Python package `gguf` (pip install gguf numpy)."""
 
 import pathlib
 
@@ -35,7 +35,14 @@ def main():
             lines.append('  ' + ','.join(f'0x{entry:04X}' for entry in entries[start:start + 16]) + ',')
         lines.append('};')
     lines += ['', '}  // namespace sluice::kernels::reference', '']
-    pathlib.Path(__file__).with_name("iq_grids.cc").write_text("\n".join(lines))
+    here = pathlib.Path(__file__).parent
+    (here / "iq_grids.cc").write_text("\n".join(lines))
+
+    cuda = ['// Made by kernels/reference/make_iq_grids.py; do not edit. kernels/reference/iq_grids.h describes an entry.',
+            '// clang-format off', '#pragma once', '', '#include <cstdint>', '', 'namespace sluice::kernels::cuda {', 'namespace {']
+    cuda += [line.replace('const uint16_t', '__device__ const uint16_t') for line in lines[5:-3]]
+    cuda += ['', '}  // namespace', '}  // namespace sluice::kernels::cuda', '']
+    (here.parent / "cuda/formats/iq_grids.cuh").write_text("\n".join(cuda))
 
 
 main()

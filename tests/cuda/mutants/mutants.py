@@ -1,0 +1,92 @@
+"""Mistakes that the tests of the CUDA kernels must find: file under kernels/cuda, what stands there, what is put in its place, and the
+test cases that are run (as doctest takes them). A file is given by the .cu that is compiled again, too."""
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    what: str
+    file: str  # that is changed
+    unit: str  # the .cu that is compiled again
+    old: str
+    new: str
+    tests: str
+    quick: bool = False  # also in CI
+
+
+PRODUCTS = "products are those of the reference, in all formats, for odd*"
+ACROSS = "products across rows*"
+EMBED = "embeddings*"
+EXPERTS = "chosen experts*"
+ROUTE = "routers choose*"
+FORMS = "*8-bit forms of activations*"
+ATTEND = "attention over pages*,in absorbed latent*"
+TOP = "the likeliest*"
+
+MUTANTS = [
+    Mutant("the warp does not wait for its lanes", "gemv.cuh", "gemv_k",
+           "      __syncwarp();  // the copies of all lanes", "      // the copies of all lanes", PRODUCTS, True),
+    Mutant("copies are waited for one stage too late", "gemv.cuh", "gemv_k",
+           "wait_for_copies<kGemvSlots - 2>()", "wait_for_copies<kGemvSlots - 1>()", PRODUCTS, True),
+    Mutant("the ring is filled one slot too far ahead", "gemv.cuh", "gemv_q",
+           "copy(next, (i + kGemvSlots - 1) % kGemvSlots)", "copy(next, (i + kGemvSlots) % kGemvSlots)", PRODUCTS),
+    Mutant("the end of a matrix is copied whole", "gemv.cuh", "gemv_q",
+           "from + 16 <= matrix_end", "from < matrix_end", PRODUCTS, True),
+    Mutant("the begin of a matrix is copied whole", "gemv.cuh", "gemv_k",
+           "if (from >= matrix && from", "if (from + 16 > matrix && from", PRODUCTS),
+    Mutant("a row behind the last is multiplied", "gemv.cuh", "gemv_q",
+           "    if (row < a.n_outputs) {", "    if (row <= a.n_outputs) {", PRODUCTS),
+    Mutant("lanes are added up to half", "gemv.cuh", "gemv_k",
+           "distance = lanes / 2;", "distance = lanes / 4;", PRODUCTS),
+    Mutant("the bias is forgotten", "gemv.cuh", "gemv_k",
+           "product + a.bias[row]", "product", PRODUCTS),
+    Mutant("experts are added with the weight of the first", "gemv.cuh", "gemv_k",
+           "fmaf(passes[current.pass].weight,", "fmaf(passes[0].weight,", EXPERTS),
+    Mutant("gate and up change places", "gemv.cuh", "gemv_k",
+           "silu(mode == GemvMode::Up ? out : kept) * product", "silu(product) * kept", EXPERTS, True),
+    Mutant("absent experts leave what was there", "gemv.cuh", "gemv_k",
+           "member == 0 && row < a.n_outputs) output[row] = 0;", "member == 0 && row < 0) output[row] = 0;", EXPERTS),
+    Mutant("nibbles of Q4_K change places", "formats/q4_k.cuh", "gemv_k",
+           "w.low[i] = packed[i] & 0x0F0F0F0Fu;\n      w.high[i] = packed[i] >> 4 & 0x0F0F0F0Fu;",
+           "w.high[i] = packed[i] & 0x0F0F0F0Fu;\n      w.low[i] = packed[i] >> 4 & 0x0F0F0F0Fu;", PRODUCTS, True),
+    Mutant("the top bits of Q4_K's scales are those of the mins", "formats/q4_k.cuh", "gemv_k",
+           "(s >> 2 & 0x3030u)", "(m >> 2 & 0x3030u)", PRODUCTS),
+    Mutant("Q6_K takes the scale beside its own", "formats/q6_k.cuh", "gemv_k",
+           "at + 192 + first + 4", "at + 192 + first + 5", PRODUCTS),
+    Mutant("the fifth bits of Q5_1 are one place off", "formats/block32.cuh", "gemv_q",
+           "high >> (4 * i) & 15", "high >> (4 * i + 1) & 15", PRODUCTS),
+    Mutant("IQ1_S moves its grid the wrong way", "formats/iq1.cuh", "gemv_iq1",
+           "!= 0 ? -9 : -7", "!= 0 ? -7 : -9", PRODUCTS),
+    Mutant("the eighth sign of IQ2 is always plus", "formats/signed_grid.cuh", "gemv_iq2",
+           "& 1) << 7", "& 0) << 7", PRODUCTS),
+    Mutant("a word is put together the wrong way round", "bytes.cuh", "gemv_iq3",
+           "__funnelshift_r(low, high, shift)", "__funnelshift_r(high, low, shift)", PRODUCTS),
+    Mutant("an embedding rounds its min together with its product", "dequantize.cuh", "rows_as_floats",
+           "v[i] = scale * static_cast<float>(low | fifth << 4) - min;",
+           "v[i] = fmaf(scale, static_cast<float>(low | fifth << 4), -min);", EMBED),
+    Mutant("the warps of a product across rows are added unfinished", "rows_as_floats.cu", "rows_as_floats",
+           "  __syncthreads();\n  const int own", "  const int own", ACROSS, True),
+    Mutant("halves are rounded away from zero", "quantize.cuh", "activations",
+           "__float2int_rn(x.v[i] * inverse)", "static_cast<int>(roundf(x.v[i] * inverse))", FORMS, True),
+    Mutant("the largest of 32 is that of 16", "quantize.cuh", "activations",
+           "join_lanes(magnitude_of(x), 1, 2)", "join_lanes(magnitude_of(x), 1, 1)", FORMS),
+    Mutant("a tie of experts goes to the higher index", "route.cu", "route",
+           "return a.index < b.index ? a : b;", "return a.index < b.index ? b : a;", ROUTE, True),
+    Mutant("groups are kept by their largest alone", "route.cu", "route",
+           "? first : first + second", "? first : first", ROUTE),
+    Mutant("NaN scores are not set behind all others", "route.cu", "route",
+           "isnan(score) ? -INFINITY : score", "score", ROUTE),
+    Mutant("a position behind the last is seen", "attention.cu", "attention",
+           "min(a.page_positions, row.n_visible - first)", "min(a.page_positions, row.n_visible - first + 1)", ATTEND, True),
+    Mutant("tiles are written while they are read", "attention.cu", "attention",
+           "    __syncthreads();\n    load_tile(values,", "    load_tile(values,", ATTEND),
+    Mutant("pages are joined without their largest", "attention.cu", "attention",
+           "sum = fmaf(expf(pieces[p * piece_floats] - largest), pieces[p * piece_floats + 2",
+           "sum = fmaf(1.0f, pieces[p * piece_floats + 2", ATTEND),
+    Mutant("equal logits come by descending id", "sampling.cu", "sampling",
+           "<< 32 | (0xFFFFFFFFu - id)", "<< 32 | id", TOP, True),
+    Mutant("-0 comes after 0", "sampling.cu", "sampling",
+           "__float_as_uint(logit == 0 ? 0.0f : logit)", "__float_as_uint(logit)", TOP),
+    Mutant("a barrier of the sort is gone", "sampling.cu", "sampling",
+           "      __syncthreads();\n      for (int pair", "      for (int pair", TOP),
+]
