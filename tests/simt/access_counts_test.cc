@@ -74,6 +74,7 @@ TEST_CASE("Requests, sectors and wavefronts are counted for each line, of as man
       CHECK(counts.sectors_written == 1);
       // The first 512 bytes by vectors, and 4 of every 32 bytes behind them.
       CHECK(counts.distinct_bytes_read == 512 + 16 * 4);
+      CHECK(counts.distinct_sectors_read == 32);
     }
   }
 }

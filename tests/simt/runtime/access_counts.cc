@@ -168,6 +168,7 @@ void end_counting_block() {
 void end_counting_launch() {
   if (counts.n_counted_blocks == 0) return;
   for (const auto& [key, line] : lines) counts.lines.push_back(line);
+  counts.distinct_sectors_read = bytes_read.size();
   for (const auto& [sector, bytes] : bytes_read) counts.distinct_bytes_read += uint64_t(std::popcount(bytes));
   finished.push_back(std::move(counts));
   counts = {};

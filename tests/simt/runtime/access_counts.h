@@ -33,6 +33,7 @@ struct AccessCounts {
   std::vector<LineCounts> lines;
   uint64_t sectors_read = 0, sectors_written = 0;
   uint64_t distinct_bytes_read = 0;                          // of global memory, by whichever of the blocks
+  uint64_t distinct_sectors_read = 0;                        // that these lie in
   std::array<uint64_t, kInstructionClasses> instructions{};  // executed by warps; of PTX
   uint64_t all_instructions() const {
     uint64_t sum = 0;

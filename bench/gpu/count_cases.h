@@ -1,0 +1,35 @@
+// What bench/gpu/count_kernels.cc counts: launches of the CUDA kernels at the shapes of real models.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "kernels/cuda/launch.h"
+
+namespace sluice::bench {
+
+struct CountCase {
+  std::string model;   // whose shape it is
+  std::string place;   // where in the model
+  std::string format;  // of its weights or of its cache; empty: of neither
+  kernels::cuda::Launch launch;
+  uint64_t weights = 0;       // multiplied; positions times columns of the cache, for attention
+  uint64_t weight_bytes = 0;  // that must be read once
+  uint64_t other_bytes = 0;   // activations, each read once, and outputs, each written once
+};
+
+// Memory of the (emulated) device for one case after another: random bytes, and zeros.
+struct CaseMemory {
+  std::byte* random = nullptr;
+  uint64_t random_bytes = 0;
+  std::byte* zeros = nullptr;
+  uint64_t zero_bytes = 0;
+};
+CaseMemory allocate_case_memory();
+
+// Every case, one after another: what its launch points to is there until the visit ends. Matrices lie in the same random bytes, as
+// much of them as fits, so only the first thread blocks of a launch may be run.
+void visit_count_cases(const CaseMemory& memory, const std::function<void(const CountCase&)>& visit);
+
+}  // namespace sluice::bench

@@ -1,0 +1,116 @@
+"""How many instructions the warps of a launch execute, of which pipe, and how long one takes: from the loops of its machine code and
+the numbers of turns that its shape gives (kernels/cuda/gemv.cuh); for other kernels, from the PTX that the emulation counted."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from sass import cycles_of, pipes_of
+
+# Classes of PTX and the pipe that most of their machine code runs in. Moves and control mostly vanish.
+PTX_PIPES = {"global load": "memory", "global store": "memory", "shared load": "memory", "shared store": "memory", "atomic": "memory",
+             "async copy": "memory", "exchange": "memory", "integer": "integer", "float": "float", "dot": "multiply",
+             "conversion": "conversion", "matrix": "float", "control": "control"}
+
+
+@dataclass
+class Work:
+    source: str  # "SASS" or "PTX"
+    warp_pipes: Counter  # instructions of an average warp
+    warp_cycles: float  # of a warp that is alone and waits for no memory but the first-level cache
+    inner: int  # instructions of a turn of the inner loop, and the weights of a turn
+    inner_weights: float
+    stages: float = 0  # pieces of the ring that a warp goes through
+
+    @property
+    def instructions(self):
+        return sum(self.warp_pipes.values())
+
+
+def has(kernel, loop, opcode):
+    return kernel.opcodes(loop)[opcode] > 0
+
+
+def gemv_loops(kernel):
+    """The loop over stages, over units, the one that starts copies and the one that adds lanes."""
+    stage = max((loop for loop in kernel.loops if len(loop.children) > 1), key=lambda loop: len(loop.blocks))
+    inside = stage.children
+    copy = next(loop for loop in inside if has(kernel, loop, "LDGSTS"))
+    lanes = next(loop for loop in inside if has(kernel, loop, "SHFL"))
+    units = max((loop for loop in inside if loop not in (copy, lanes)),
+                key=lambda loop: kernel.opcodes(loop)["IDP"] * 100 + kernel.opcodes(loop)["FFMA"] * 10 + kernel.opcodes(loop)["LDS"])
+    return stage, units, copy, lanes
+
+
+def units_a_turn(kernel, units):
+    """A turn of an unrolled loop takes several units: of floats one FFMA each; other formats are not unrolled."""
+    own = kernel.opcodes(units)
+    return 1 if own["IDP"] else max(1, own["FFMA"])
+
+
+def copy_block(kernel, copy):
+    return next(at for at in sorted(copy.blocks) if any(i.opcode == "LDGSTS" for i in kernel.blocks[at].instructions))
+
+
+def gemv_work(kernel, launch, table_words):
+    shape = launch["shape"]
+    stage, units, copy, lanes = gemv_loops(kernel)
+    n_groups = 32 // shape["lanes"]
+    mode = shape["mode"]  # GemvMode: Products, GateUp, Gate, Up, Down
+    n_passes = {1: 2, 4: shape["n_used"]}.get(mode, 1)
+    rows = shape["n_rounds"] * n_passes
+    a_turn = units_a_turn(kernel, units)
+
+    unit_turns = copy_turns = 0.0
+    for piece in range(shape["n_pieces"]):
+        n_units = min(shape["units_a_piece"], shape["units_a_row"] - piece * shape["units_a_piece"])
+        unit_turns += math.ceil(math.ceil(n_units / shape["lanes"]) / a_turn)
+        n_bytes = min(shape["piece_bytes"], shape["row_bytes"] - piece * shape["piece_bytes"])
+        step = math.gcd(math.gcd(shape["row_bytes"], shape["piece_bytes"]), 16)  # pieces begin at multiples of it
+        heads = range(0, 16, step)
+        copy_turns += sum(math.ceil((n_bytes + head) / (16 * shape["lanes"])) for head in heads) / len(heads)
+
+    unit_way = kernel.body(units)
+    copy_way = kernel.body(copy, [copy_block(kernel, copy)])
+    lanes_way = kernel.body(lanes)
+    stage_way = kernel.body(stage, [units.header, copy.header])
+    end_way = kernel.body(stage, [units.header, copy.header, lanes.header]) or stage_way
+    first_way = kernel.way(kernel.entry, {stage.header}, set(kernel.blocks), [l for l in kernel.loops if stage.header not in l.blocks]) or []
+
+    turns = [(unit_way, rows * unit_turns), (copy_way, rows * copy_turns), (lanes_way, rows * math.log2(max(1, shape["lanes"]))),
+             (stage_way, rows * (shape["n_pieces"] - 1)), (end_way, rows), (first_way, 1)]
+    if table_words:
+        fill = max((l for l in kernel.loops if stage.header not in l.blocks and l.header < stage.header and has(kernel, l, "STS")),
+                   key=lambda l: kernel.opcodes(l)["STS"])
+        way = kernel.body(fill)
+        stores = sum({"STS": 1}.get(i.opcode, 0) * (4 if ".128" in i.text else 2 if ".64" in i.text else 1) for i in way)
+        turns.append((way, table_words / launch["block"] / max(1, stores)))
+    pipes, cycles = Counter(), 0.0
+    for way, n in turns:
+        for pipe, count in pipes_of(way).items():
+            pipes[pipe] += count * n
+        cycles += cycles_of(way) * n
+    weights_a_unit = launch["n_columns"] / shape["units_a_row"]
+    return Work("SASS", pipes, cycles, len(unit_way), weights_a_unit * 32 * a_turn, rows * shape["n_pieces"])
+
+
+def counted_work(kernel, launch, n_warps):
+    """From counted PTX; the cycles an instruction takes are those of the kernel's longest innermost loop."""
+    pipes = Counter()
+    for name, count in launch["counts"].items():
+        if name.startswith("instructions: ") and (pipe := PTX_PIPES.get(name.removeprefix("instructions: "))):
+            pipes[pipe] += count / n_warps
+    innermost = [loop for loop in kernel.loops if not loop.children] if kernel else []
+    way = max((kernel.body(loop) for loop in innermost), key=len, default=[])
+    a_cycle = cycles_of(way) / len(way) if way else 6
+    return Work("PTX", pipes, sum(pipes.values()) * a_cycle, len(way), 0)
+
+
+def loads_in_flight(kernel):
+    """Loads from device memory that a warp has on their way together, where it copies nothing in the background: those of the turn of
+    an innermost loop, at least one."""
+    most = 1
+    for loop in kernel.loops if kernel else []:
+        if not loop.children:
+            most = max(most, sum(i.opcode == "LDG" for i in kernel.body(loop)))
+    return most

@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""What the CUDA kernels can reach on three GPUs, by counting instead of timing. No GPU is needed.
+
+    gpu_counts.py                  count, predict, and rewrite the section of docs/performance.md
+    gpu_counts.py --check          the same, writing nothing; fails when a target that the document calls met is missed now
+    gpu_counts.py --json FILE      keep the counts (and read them from there with --reuse)
+
+Counts come from three places: what launches do to memory from the emulation (bench/gpu/count_kernels.cc), instructions and registers
+from the machine code of each architecture (nvcc -cubin; cuobjdump, which is in PyPI's nvidia-cuda-cuobjdump as well), thread blocks
+an SM from cuda_occupancy.h. bench/gpu/gpus.py has all constants, bench/gpu/predict.py the model."""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "bench/gpu"))
+
+import report  # noqa: E402
+from gpus import GPUS  # noqa: E402
+from predict import predict  # noqa: E402
+from sass import Kernel, functions_of  # noqa: E402
+from walk import counted_work, gemv_work, loads_in_flight  # noqa: E402
+
+FLAGS = ["-std=c++20", "-O3", "-fmad=false", "-lineinfo"]  # cmake/cuda.cmake, kernels/cuda/CMakeLists.txt
+BEGIN, END = "<!-- gpu-counts -->", "<!-- end of gpu-counts -->"
+
+
+def tool(name):
+    places = [os.environ.get("SLUICE_" + name.upper()), shutil.which(name), f"/usr/local/cuda/bin/{name}"]
+    found = next((place for place in places if place and Path(place).exists()), None)
+    if found is None:
+        package = "" if name == "nvcc" else f" (pip install nvidia-cuda-{name}, and name the program in SLUICE_{name.upper()})"
+        raise SystemExit(f"gpu_counts.py: {name} is not found{package}.")
+    return found
+
+
+def run(command, **more):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **more)
+    if done.returncode != 0:
+        raise SystemExit(f"gpu_counts.py: {' '.join(map(str, command))}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def compile_cubins(folder):
+    """Architecture: (registers and static shared bytes, code) of all kernels by their mangled names."""
+    nvcc, cuobjdump = tool("nvcc"), tool("cuobjdump")
+    sources = sorted(source for source in (ROOT / "kernels/cuda").glob("*.cu") if "__global__" in source.read_text() or
+                     source.name.startswith("gemv_") and source.name not in ("gemv_shape.cu", "gemv_formats.cu"))
+    newest = max(file.stat().st_mtime for file in (ROOT / "kernels/cuda").rglob("*") if file.is_file())
+
+    def one(job):
+        source, architecture = job
+        cubin = folder / f"{source.stem}_{architecture}.cubin"
+        if not cubin.exists() or cubin.stat().st_mtime < newest:
+            run([nvcc, *FLAGS, f"-arch=sm_{architecture}", f"-I{ROOT}", "-cubin", "-o", cubin, source])
+        usage = re.findall(r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", run([cuobjdump, "-res-usage", cubin]))
+        functions = functions_of(run([cuobjdump, "-sass", cubin]))
+        return architecture, {name: (int(registers), int(stack) + int(local), int(shared), functions.get(name))
+                              for name, registers, stack, shared, local in usage}
+
+    kernels = {gpu.architecture: {} for gpu in GPUS}
+    with ThreadPoolExecutor(2) as pool:
+        for architecture, found in pool.map(one, [(source, gpu.architecture) for source in sources for gpu in GPUS]):
+            kernels[architecture].update(found)
+    return kernels
+
+
+def occupancies(program, questions):
+    lines = "\n".join(" ".join(map(str, question)) for question in questions)
+    return [int(answer) for answer in run([program], input=lines).split()]
+
+
+def predictions(launches, kernels, program):
+    """For each launch and GPU what is known of its kernel, and the prediction."""
+    parsed, questions, rows = {}, [], []
+    for launch in launches:
+        for gpu in GPUS:
+            registers, local, shared, code = kernels[gpu.architecture][launch["kernel"]]
+            key = gpu.architecture, launch["kernel"]
+            if key not in parsed:
+                parsed[key] = Kernel(code)
+            questions.append((gpu.architecture // 10, gpu.architecture % 10, gpu.n_sms, gpu.sm_shared_bytes, registers, shared,
+                              launch["block"], launch["dynamic_shared_bytes"]))
+            rows.append((launch, gpu, parsed[key], registers, local))
+    found = {}
+    for (launch, gpu, kernel, registers, local), blocks in zip(rows, occupancies(program, questions)):
+        if blocks == 0:
+            raise SystemExit(f"gpu_counts.py: no thread block of {launch['kernel']} fits an SM of the {gpu.name}.")
+        n_warps = launch["grid"][0] * launch["grid"][1] * launch["grid"][2] * -(-launch["block"] // 32)
+        if "shape" in launch:
+            launch["n_columns"] = launch["shape"]["units_a_row"] * 32 if launch["format"] not in ("F16", "F32") else launch["shape"]["units_a_row"]
+            table = {"IQ1_S": 2048, "IQ2_XXS": 512}.get(launch["format"], 0)
+            work = gemv_work(kernel, launch, table)
+        else:
+            work = counted_work(kernel, launch, n_warps)
+        prediction = predict(gpu, launch, work, blocks, loads_in_flight(kernel))
+        found[launch["model"], launch["place"], launch["format"], gpu.name] = report.Row(launch, gpu, registers, local, work, prediction)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=Path, default=ROOT / "build/test", help="a configured build folder with the tests")
+    parser.add_argument("--json", type=Path, help="where to keep the counts")
+    parser.add_argument("--reuse", action="store_true", help="read the counts from --json, where nothing has changed")
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+
+    if not (arguments.reuse and arguments.json and arguments.json.exists()):
+        run(["cmake", "--build", arguments.build, "-j2", "--target", "count_kernels", "gpu_occupancy"])
+        counted = run([arguments.build / "bench/gpu/count_kernels"])
+        if arguments.json:
+            arguments.json.write_text(counted)
+    else:
+        counted = arguments.json.read_text()
+    folder = arguments.build / "gpu_counts"
+    folder.mkdir(exist_ok=True)
+    found = predictions(json.loads(counted), compile_cubins(folder), arguments.build / "bench/gpu/gpu_occupancy")
+
+    path = ROOT / "docs/performance.md"
+    text = path.read_text()
+    before, _, rest = text.partition(BEGIN)
+    old, _, after = rest.partition(END)
+    section = report.section(found)
+    if arguments.check:
+        lost = report.met_targets(old) - report.met_targets(section)
+        for target in sorted(lost):
+            print(f"gpu_counts.py: missed, and met before: {target}", file=sys.stderr)
+        raise SystemExit(1 if lost else 0)
+    if not rest:
+        before = text.rstrip("\n") + "\n\n"
+        after = "\n"
+    path.write_text(before + BEGIN + "\n" + section + END + after)
+
+
+if __name__ == "__main__":
+    main()
