@@ -338,20 +338,24 @@ void visit_small(const CaseMemory& memory, const std::function<void(const CountC
 
 }  // namespace
 
-CaseMemory allocate_case_memory() {
+CaseMemory allocate_case_memory(uint64_t random_bytes) {
   CaseMemory memory;
-  memory.random_bytes = uint64_t{96} << 20;
-  memory.zero_bytes = uint64_t{96} << 20;
+  memory.random_bytes = random_bytes;
+  memory.zero_bytes = kCountedBytes;
+  // As often as it takes to fill so many bytes.
   auto allocate = [](uint64_t bytes, const std::vector<uint64_t>& content) {
     void* place = nullptr;
-    if (cudaMalloc(&place, bytes) != cudaSuccess ||
-        cudaMemcpy(place, content.data(), bytes, cudaMemcpyHostToDevice) != cudaSuccess)
+    if (cudaMalloc(&place, bytes) != cudaSuccess)
       throw std::runtime_error("The device has no " + std::to_string(bytes >> 20) + " MiB of memory.");
+    for (uint64_t done = 0; done < bytes; done += content.size() * 8)
+      if (cudaMemcpy(static_cast<std::byte*>(place) + done, content.data(), std::min(bytes - done, content.size() * 8),
+                     cudaMemcpyHostToDevice) != cudaSuccess)
+        throw std::runtime_error("Copying to the device failed.");
     return static_cast<std::byte*>(place);
   };
   // The indices of grids decide which banks their tables are read from: they must be as various as those of a model.
   std::mt19937_64 random(1);
-  std::vector<uint64_t> content(memory.random_bytes / 8);
+  std::vector<uint64_t> content(kCountedBytes / 8);
   for (uint64_t& word : content) word = random();
   memory.random = allocate(memory.random_bytes, content);
   memory.zeros = allocate(memory.zero_bytes, std::vector<uint64_t>(memory.zero_bytes / 8, 0));

@@ -26,7 +26,8 @@ struct CaseMemory {
   std::byte* zeros = nullptr;
   uint64_t zero_bytes = 0;
 };
-CaseMemory allocate_case_memory();
+inline constexpr uint64_t kCountedBytes = uint64_t{96} << 20;  // enough for the first thread blocks of every launch
+CaseMemory allocate_case_memory(uint64_t random_bytes = kCountedBytes);
 
 // Every case, one after another: what its launch points to is there until the visit ends. Matrices lie in the same random bytes, as
 // much of them as fits, so only the first thread blocks of a launch may be run.

@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# On a machine with an NVIDIA GPU: builds for it, runs every kernel test on it, times each kernel beside its prediction, runs models end
+# to end, and writes one report.
+#
+#   bench/gpu.sh [-o REPORT.md] [MODEL.gguf ...]
+#
+# Without -o the report is build/gpu/report.md. Models: the one that comes with the program, the fixtures of the tests, and those named.
+set -euo pipefail
+root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
+source "$root/cmake/bootstrap.sh"
+build=$root/build/gpu
+report=$build/report.md
+if [[ ${1:-} == -o ]]; then report=$2; shift 2; fi
+models=("$@")
+
+command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1 || { say "error: no NVIDIA GPU answers here (nvidia-smi -L)"; exit 5; }
+install_packages g++ cmake ninja-build pkg-config libpcre2-dev libcli11-dev nlohmann-json3-dev doctest-dev python3 -- libedit-dev libmimalloc-dev liburing-dev
+if ! PATH=$PATH:/usr/local/cuda/bin command -v nvcc >/dev/null; then
+  (cd "$root" && cmake --preset release 2>&1 | grep '^-- CUDA: ' >&2)
+  exit 1
+fi
+mkdir -p "$build" "$(dirname -- "$report")"
+failed=0
+# Runs a step with its output in a log; tells in the report whether it went well.
+step() {
+  local name=$1 log=$build/$2.log
+  shift 2
+  say "$name"
+  if "$@" >"$log" 2>&1; then printf -- '- %s: done\n' "$name" >>"$report"; else
+    failed=1
+    { printf -- '- **%s: failed** (%s)\n\n```\n' "$name" "$log"; tail -n 30 "$log"; printf '```\n'; } >>"$report"
+  fi
+}
+
+{
+  printf '# sluice on a GPU\n\n%s, commit %s\n\n```\n' "$(date -u '+%F %T UTC')" "$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)"
+  nvidia-smi --query-gpu=name,driver_version,compute_cap,memory.total,clocks.max.sm,clocks.max.mem,pcie.link.gen.max,pcie.link.width.max --format=csv
+  nvcc --version 2>/dev/null | tail -n 2 || /usr/local/cuda/bin/nvcc --version | tail -n 2
+  grep -m1 'model name' /proc/cpuinfo
+  printf '```\n\n'
+} >"$report"
+
+step "configure" configure cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSLUICE_TESTS=ON
+step "build" build cmake --build "$build" --target sluice test_cuda_native time_kernels
+sluice=$build/tools/sluice
+[[ -x $sluice ]] || { say "error: the build failed, see $report"; exit 1; }
+step "kernel tests on the GPU" kernels "$build/tests/cuda/test_cuda_native"
+if command -v compute-sanitizer >/dev/null; then
+  step "kernel tests under compute-sanitizer's memcheck" memcheck compute-sanitizer --error-exitcode 1 "$build/tests/cuda/test_cuda_native"
+  step "kernel tests under compute-sanitizer's racecheck" racecheck compute-sanitizer --tool racecheck --error-exitcode 1 "$build/tests/cuda/test_cuda_native"
+fi
+
+printf '\n## Kernels\n\n' >>"$report"
+time_kernels() { "$build/bench/gpu/time_kernels" >"$build/times.json"; }
+predict_kernels() { python3 "$root/bench/gpu_timed.py" "$build/times.json" --build "$build" >"$build/times.md"; }
+step "time the kernels" time time_kernels
+if [[ -s $build/times.json ]]; then step "predict them" predict predict_kernels; fi
+if [[ -s $build/times.md ]]; then { echo; cat "$build/times.md"; } >>"$report"; fi
+
+printf '\n## Models\n\n' >>"$report"
+printf '| model | KL to the CPU, mean | largest | same greedy text | CPU tokens/s | GPU tokens/s | GPU prompt tokens/s |\n|---|---:|---:|---|---:|---:|---:|\n' >>"$report"
+field() { python3 -c 'import json,sys; d=json.load(open(sys.argv[1])); print(eval(sys.argv[2], {"d": d}))' "$1" "$2"; }
+# One row of the table.
+run_model() {
+  local model=$1 name=$2 tokens=$3
+  local prompt="Once upon a time there was a miller who had three keys."
+  "$sluice" logits "$model" --device cpu -b 1 -p "$prompt" -o "$build/cpu.logits" || return 1
+  "$sluice" logits "$model" --device cuda -b 1 --against "$build/cpu.logits" --json >"$build/kl.json" || return 1
+  "$sluice" run "$model" --device cpu --temp 0 --ignore-eos -n "$tokens" -p "$prompt" --json >"$build/cpu.json" || return 1
+  "$sluice" run "$model" --device cuda --temp 0 --ignore-eos -n "$tokens" -p "$prompt" --json >"$build/cuda.json" || return 1
+  printf '| %s | %s | %s | %s | %s | %s | %s |\n' "$name" "$(field "$build/kl.json" 'f"{d[\"mean_kl\"]:.2g}"')" \
+    "$(field "$build/kl.json" 'f"{d[\"largest_kl\"]:.2g}"')" \
+    "$([[ $(field "$build/cpu.json" 'd["text"]') == "$(field "$build/cuda.json" 'd["text"]')" ]] && echo yes || echo '**no**')" \
+    "$(field "$build/cpu.json" 'f"{d[\"decode_tok_s\"]:.1f}"')" "$(field "$build/cuda.json" 'f"{d[\"decode_tok_s\"]:.1f}"')" \
+    "$(field "$build/cuda.json" 'f"{d[\"prefill_tok_s\"]:.1f}"')" >>"$report"
+}
+for model in "$root"/models/*.gguf "$root"/tests/data/models/*.gguf "${models[@]}"; do
+  name=$(basename -- "$model" .gguf)
+  say "model $name"
+  if ! run_model "$model" "$name" 64 2>"$build/model.log"; then
+    failed=1
+    printf '| %s | **failed**: %s | | | | | |\n' "$name" "$(grep -m1 error "$build/model.log" | tr '|' '/')" >>"$report"
+  fi
+done
+
+if [[ $failed != 0 ]]; then printf '\n**Something failed, see above.**\n' >>"$report"; fi
+say "The report is $report"
+exit "$failed"
