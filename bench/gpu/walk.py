@@ -35,7 +35,7 @@ def gemv_loops(kernel):
     """The loop over stages, over units, the one that starts copies and the one that adds lanes."""
     stage = max((loop for loop in kernel.loops if len(loop.children) > 1), key=lambda loop: len(loop.blocks))
     inside = stage.children
-    copy = next(loop for loop in inside if has(kernel, loop, "LDGSTS"))
+    copy = min((loop for loop in inside if has(kernel, loop, "LDGSTS")), key=lambda loop: len(loop.blocks))
     lanes = next(loop for loop in inside if has(kernel, loop, "SHFL"))
     units = max((loop for loop in inside if loop not in (copy, lanes)),
                 key=lambda loop: kernel.opcodes(loop)["IDP"] * 100 + kernel.opcodes(loop)["FFMA"] * 10 + kernel.opcodes(loop)["LDS"])
@@ -72,6 +72,7 @@ def gemv_work(kernel, launch, table_words):
 
     unit_way = kernel.body(units)
     copy_way = kernel.body(copy, [copy_block(kernel, copy)])
+    copy_turns /= max(1, sum(i.opcode == "LDGSTS" for i in copy_way))  # where it is unrolled
     lanes_way = kernel.body(lanes)
     stage_way = kernel.body(stage, [units.header, copy.header])
     end_way = kernel.body(stage, [units.header, copy.header, lanes.header]) or stage_way
