@@ -18,6 +18,7 @@
 #include "kernels/cuda/start.h"
 #include "tests/simt/runtime/access_counts.h"
 #include "tests/simt/runtime/findings.h"
+#include "tests/simt/runtime/kernels.h"
 
 namespace sluice::bench {
 
@@ -25,7 +26,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr uint32_t kFirstBlocks = 4;
+constexpr uint32_t kFirstBlocks = 2;
 
 constexpr const char* kClassNames[simt::kInstructionClasses] = {
     "global load", "global store", "shared load", "shared store", "other load", "other store", "atomic",   "async copy",
@@ -140,6 +141,7 @@ Json count_case(const CountCase& one) {
 int main() {
   using namespace sluice::bench;
   try {
+    sluice::simt::grid_options().check = false;  // the tests check; this only counts
     Json all = Json::array();
     visit_count_cases(allocate_case_memory(), [&](const CountCase& one) { all.push_back(count_case(one)); });
     std::cout << all.dump(1) << "\n";

@@ -73,6 +73,18 @@ def kernels_table(found):
                   "wavefronts a shared load", "steady", "bound"], rows)
 
 
+def parts_table(found):
+    """Of the A100's machine code."""
+    gpu = next(gpu for gpu in GPUS if gpu.architecture == 80)
+    names = ["units", "copies", "stages", "ends of rows", "adding lanes", "start", "table"]
+    rows = []
+    for name in FORMATS:
+        model, place = REFERENCE.get(name, (LLAMA, "gate, up"))
+        parts = found[model, place, name, gpu.name].work.parts
+        rows.append([name, *[percent(parts.get(part, 0) / sum(parts.values())) for part in names]])
+    return table(["format", *names], rows)
+
+
 def shapes_table(found):
     places = []
     for model, place, name, _ in found:
@@ -164,7 +176,8 @@ def section(found):
 **Predicted by counting, not timed**: no GPU was there. `bench/gpu_counts.py` writes this section: run it again when kernels change.
 Numbers stand for {" / ".join(gpu.name for gpu in GPUS)}.
 
-The time of a launch is the largest of its bounds, as if none disturbed another, so real times will be longer:
+The time of a launch is the largest of its bounds, as if none disturbed another, so real times will be longer. Nothing of it was held
+against a measurement yet. The weakest part is *latency* for kernels that are not products.
 
 - *memory*: the different 32-byte sectors that the launch reads, and those it writes. Activations that many thread blocks read are
   counted once here; whether they come from L1 or L2 is counted under *L2 to SM* and *shared memory, L1*;
@@ -187,6 +200,10 @@ At the same matrices (IQ2_XXS: at R1's experts). "Inner loop": SASS instructions
 "Instructions a weight": executed lane instructions for a weight, everything included.
 
 {kernels_table(found)}
+What executed instructions are for (sm_80): decoding and multiplying units, starting copies, the rest of the loop over pieces, its last
+turn of a row, adding what lanes have, and what a thread block does first.
+
+{parts_table(found)}
 ### Products, by shape
 
 Percent of peak bandwidth, of the whole launch.

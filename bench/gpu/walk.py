@@ -3,7 +3,7 @@ the numbers of turns that its shape gives (kernels/cuda/gemv.cuh); for other ker
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sass import cycles_of, pipes_of
 
@@ -21,6 +21,7 @@ class Work:
     inner: int  # instructions of a turn of the inner loop, and the weights of a turn
     inner_weights: float
     stages: float = 0  # pieces of the ring that a warp goes through
+    parts: dict = field(default_factory=dict)  # instructions of a warp, by what they are for
 
     @property
     def instructions(self):
@@ -35,7 +36,7 @@ def gemv_loops(kernel):
     """The loop over stages, over units, the one that starts copies and the one that adds lanes."""
     stage = max((loop for loop in kernel.loops if len(loop.children) > 1), key=lambda loop: len(loop.blocks))
     inside = stage.children
-    copy = next(loop for loop in inside if has(kernel, loop, "LDGSTS"))
+    copy = min((loop for loop in inside if has(kernel, loop, "LDGSTS")), key=lambda loop: len(loop.blocks))
     lanes = next(loop for loop in inside if has(kernel, loop, "SHFL"))
     units = max((loop for loop in inside if loop not in (copy, lanes)),
                 key=lambda loop: kernel.opcodes(loop)["IDP"] * 100 + kernel.opcodes(loop)["FFMA"] * 10 + kernel.opcodes(loop)["LDS"])
@@ -72,26 +73,29 @@ def gemv_work(kernel, launch, table_words):
 
     unit_way = kernel.body(units)
     copy_way = kernel.body(copy, [copy_block(kernel, copy)])
+    copy_turns /= max(1, sum(i.opcode == "LDGSTS" for i in copy_way))  # where it is unrolled
     lanes_way = kernel.body(lanes)
     stage_way = kernel.body(stage, [units.header, copy.header])
     end_way = kernel.body(stage, [units.header, copy.header, lanes.header]) or stage_way
     first_way = kernel.way(kernel.entry, {stage.header}, set(kernel.blocks), [l for l in kernel.loops if stage.header not in l.blocks]) or []
 
-    turns = [(unit_way, rows * unit_turns), (copy_way, rows * copy_turns), (lanes_way, rows * math.log2(max(1, shape["lanes"]))),
-             (stage_way, rows * (shape["n_pieces"] - 1)), (end_way, rows), (first_way, 1)]
+    turns = [("units", unit_way, rows * unit_turns), ("copies", copy_way, rows * copy_turns),
+             ("adding lanes", lanes_way, rows * math.log2(max(1, shape["lanes"]))), ("stages", stage_way, rows * (shape["n_pieces"] - 1)),
+             ("ends of rows", end_way, rows), ("start", first_way, 1)]
     if table_words:
         fill = max((l for l in kernel.loops if stage.header not in l.blocks and l.header < stage.header and has(kernel, l, "STS")),
                    key=lambda l: kernel.opcodes(l)["STS"])
         way = kernel.body(fill)
         stores = sum({"STS": 1}.get(i.opcode, 0) * (4 if ".128" in i.text else 2 if ".64" in i.text else 1) for i in way)
-        turns.append((way, table_words / launch["block"] / max(1, stores)))
+        turns.append(("table", way, table_words / launch["block"] / max(1, stores)))
     pipes, cycles = Counter(), 0.0
-    for way, n in turns:
+    for _, way, n in turns:
         for pipe, count in pipes_of(way).items():
             pipes[pipe] += count * n
         cycles += cycles_of(way) * n
     weights_a_unit = launch["n_columns"] / shape["units_a_row"]
-    return Work("SASS", pipes, cycles, len(unit_way), weights_a_unit * 32 * a_turn, rows * shape["n_pieces"])
+    return Work("SASS", pipes, cycles, len(unit_way), weights_a_unit * 32 * a_turn, rows * shape["n_pieces"],
+                {name: len(way) * n for name, way, n in turns})
 
 
 def counted_work(kernel, launch, n_warps):

@@ -47,6 +47,8 @@ const Rules& house_rules() {
 
               {"tools/", {"tools/", "engine/", "tokenizer/", "kernels/", "gguf/"}},
               {"bench/", {"bench/", "engine/", "tokenizer/", "kernels/", "gguf/"}},
+              // Counts kernels in the emulation.
+              {"bench/gpu/", {"bench/gpu/", "tests/simt/runtime/", "kernels/", "gguf/"}},
               {"tests/", {"tests/", "tools/", "engine/", "tokenizer/", "kernels/", "gguf/", "include/sluice.h"}},
               // What a stranger's program has: the installed header, written <sluice.h>.
               {"include/", {}},
