@@ -13,7 +13,7 @@ report=$build/report.md
 if [[ ${1:-} == -o ]]; then report=$2; shift 2; fi
 models=("$@")
 
-command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1 || { say "error: no NVIDIA GPU answers here (nvidia-smi -L)"; exit 5; }
+if ! nvidia-smi -L >/dev/null 2>&1; then say "error: no NVIDIA GPU answers here (nvidia-smi -L)"; exit 5; fi
 install_packages g++ cmake ninja-build pkg-config libpcre2-dev libcli11-dev nlohmann-json3-dev doctest-dev python3 -- libedit-dev libmimalloc-dev liburing-dev
 if ! PATH=$PATH:/usr/local/cuda/bin command -v nvcc >/dev/null; then
   (cd "$root" && cmake --preset release 2>&1 | grep '^-- CUDA: ' >&2)
@@ -58,8 +58,7 @@ if [[ -s $build/times.json ]]; then step "predict them" predict predict_kernels;
 if [[ -s $build/times.md ]]; then { echo; cat "$build/times.md"; } >>"$report"; fi
 
 printf '\n## Models\n\n' >>"$report"
-printf '| model | KL to the CPU, mean | largest | same greedy text | CPU tokens/s | GPU tokens/s | GPU prompt tokens/s |\n|---|---:|---:|---|---:|---:|---:|\n' >>"$report"
-field() { python3 -c 'import json,sys; d=json.load(open(sys.argv[1])); print(eval(sys.argv[2], {"d": d}))' "$1" "$2"; }
+printf '| model | KL to the CPU, mean | largest | same likeliest token | same greedy text | CPU tokens/s | GPU tokens/s | GPU prompt tokens/s |\n|---|---:|---:|---|---|---:|---:|---:|\n' >>"$report"
 # One row of the table.
 run_model() {
   local model=$1 name=$2 tokens=$3
@@ -68,18 +67,23 @@ run_model() {
   "$sluice" logits "$model" --device cuda -b 1 --against "$build/cpu.logits" --json >"$build/kl.json" || return 1
   "$sluice" run "$model" --device cpu --temp 0 --ignore-eos -n "$tokens" -p "$prompt" --json >"$build/cpu.json" || return 1
   "$sluice" run "$model" --device cuda --temp 0 --ignore-eos -n "$tokens" -p "$prompt" --json >"$build/cuda.json" || return 1
-  printf '| %s | %s | %s | %s | %s | %s | %s |\n' "$name" "$(field "$build/kl.json" 'f"{d[\"mean_kl\"]:.2g}"')" \
-    "$(field "$build/kl.json" 'f"{d[\"largest_kl\"]:.2g}"')" \
-    "$([[ $(field "$build/cpu.json" 'd["text"]') == "$(field "$build/cuda.json" 'd["text"]')" ]] && echo yes || echo '**no**')" \
-    "$(field "$build/cpu.json" 'f"{d[\"decode_tok_s\"]:.1f}"')" "$(field "$build/cuda.json" 'f"{d[\"decode_tok_s\"]:.1f}"')" \
-    "$(field "$build/cuda.json" 'f"{d[\"prefill_tok_s\"]:.1f}"')" >>"$report"
+  python3 - "$name" "$build/kl.json" "$build/cpu.json" "$build/cuda.json" >>"$report" <<'PYTHON'
+import json, os, sys
+name = sys.argv[1]
+kl, cpu, gpu = (json.load(open(path)) for path in sys.argv[2:])
+same = len(os.path.commonprefix([cpu["text"], gpu["text"]]))
+text = "all" if cpu["text"] == gpu["text"] else f"{same} of {len(cpu['text'])} characters"
+rate = lambda value: "-" if value is None else f"{value:.1f}"
+print(f"| {name} | {kl['mean_kl']:.2g} | {kl['largest_kl']:.2g} | {kl['same_choice']} of {kl['positions']} | {text} | "
+      f"{rate(cpu['decode_tok_s'])} | {rate(gpu['decode_tok_s'])} | {rate(gpu['prefill_tok_s'])} |")
+PYTHON
 }
 for model in "$root"/models/*.gguf "$root"/tests/data/models/*.gguf "${models[@]}"; do
   name=$(basename -- "$model" .gguf)
   say "model $name"
   if ! run_model "$model" "$name" 64 2>"$build/model.log"; then
     failed=1
-    printf '| %s | **failed**: %s | | | | | |\n' "$name" "$(grep -m1 error "$build/model.log" | tr '|' '/')" >>"$report"
+    printf '| %s | **failed**: %s | | | | | | |\n' "$name" "$(grep -m1 error "$build/model.log" | tr '|' '/')" >>"$report"
   fi
 done
 

@@ -14,6 +14,7 @@ have_package() {
     cmake) command -v cmake ;;
     ninja-build) command -v ninja ;;
     pkg-config) command -v pkg-config ;;
+    python3) command -v python3 ;;
     libpcre2-dev) file=pcre2.h ;;
     libcli11-dev) file=CLI/CLI.hpp ;;
     nlohmann-json3-dev) file=nlohmann/json.hpp ;;
