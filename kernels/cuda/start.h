@@ -7,7 +7,8 @@
 
 namespace sluice::kernels::cuda {
 
-// As cudaLaunchKernel returns it; also while a stream is being captured.
+// As cudaLaunchKernel (cudaLaunchHostFunc, cuStreamWaitValue32) returns it; also while a stream is being captured.
+// cudaErrorNotSupported for a wait for a word where the driver knows none.
 [[nodiscard]] cudaError_t start(const Launch& launch, cudaStream_t stream);
 
 }  // namespace sluice::kernels::cuda

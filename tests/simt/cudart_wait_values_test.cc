@@ -183,6 +183,45 @@ TEST_CASE("waits for words may be part of graphs") {
   }
 }
 
+TEST_CASE(
+    "a host function may wait for the thread that started it, which is not held up, and orders what that thread did") {
+  for (const Effects effects : kAllEffects) {
+    for (const bool as_graph : {false, true}) {
+      GpuOptions options = with(effects);
+      options.host_functions_may_wait = true;
+      const FreshMachine machine(options);
+      const Words w;
+      const cudaStream_t stream = new_stream();
+      if (as_graph) OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+      OK(cudaLaunchHostFunc(
+          stream,
+          [](void* word) {
+            while (load(static_cast<uint32_t*>(word)) != 1) std::this_thread::yield();
+          },
+          w.word));
+      OK(cudaMemcpyAsync(w.device, w.host, 4, cudaMemcpyHostToDevice, stream));
+      OK(launch(Increment{w.device, 1, 1000}, stream));
+      OK(cudaMemcpyAsync(w.host, w.device, 4, cudaMemcpyDeviceToHost, stream));
+      if (as_graph) {
+        cudaGraph_t graph = nullptr;
+        OK(cudaStreamEndCapture(stream, &graph));
+        cudaGraphExec_t instantiated = nullptr;
+        OK(cudaGraphInstantiate(&instantiated, graph, 0));
+        OK(cudaGraphLaunch(instantiated, stream));
+      }
+      advance_host(0.5);
+      CHECK(cudaStreamQuery(stream) == cudaErrorNotReady);
+      run_pending_effects();
+      host_touches(w.host, 4, true);
+      *w.host = 42;
+      store(w.word, 1);
+      OK(cudaStreamSynchronize(stream));
+      CHECK(*w.host == 1042);
+      CHECK(host_seconds() >= 0.5);
+    }
+  }
+}
+
 TEST_CASE("waiting for a word that nobody writes ends with an error of the device and a finding") {
   GpuOptions options = with(Effects::Eager);
   options.gives_up_after_seconds = 0.05;

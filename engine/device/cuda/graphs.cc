@@ -16,6 +16,12 @@ Graphs::~Graphs() {
     if (entry.graph != nullptr) cudaGraphExecDestroy(entry.graph);
 }
 
+// Launched one by one, a list that waits for the host could fill the driver's queue, where the host would then wait for room.
+static bool waits_for_host(const kernels::cuda::Launches& launches) {
+  using kernels::cuda::Launch;
+  return std::ranges::any_of(launches, [](const Launch& launch) { return launch.kind != Launch::Kind::Kernel; });
+}
+
 void Graphs::start_each(const kernels::cuda::Launches& launches, cudaStream_t stream) {
   for (const kernels::cuda::Launch& launch : launches) check(kernels::cuda::start(launch, stream), launch.name);
 }
@@ -50,15 +56,18 @@ void Graphs::start(const kernels::cuda::Launches& launches, cudaStream_t stream)
     counts_.single_launches += launches.size();
     return start_each(launches, stream);
   }
-  const auto found = std::ranges::find_if(entries_, [&](const Entry& entry) { return entry.launches == launches; });
+  auto found = std::ranges::find_if(entries_, [&](const Entry& entry) { return entry.launches == launches; });
   if (found == entries_.end()) {
     if (entries_.size() == kMostGraphs) {
       if (entries_.back().graph != nullptr) cudaGraphExecDestroy(entries_.back().graph);
       entries_.pop_back();
     }
     entries_.push_front({launches, nullptr, false});
-    counts_.single_launches += launches.size();
-    return start_each(launches, stream);
+    if (!waits_for_host(launches)) {
+      counts_.single_launches += launches.size();
+      return start_each(launches, stream);
+    }
+    found = entries_.begin();
   }
   entries_.splice(entries_.begin(), entries_, found);
   Entry& entry = entries_.front();

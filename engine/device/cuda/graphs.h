@@ -1,4 +1,5 @@
-// Lists of launches, started: each by itself the first time, and as a CUDA graph once the same list has come again.
+// Lists of launches, started: each by itself the first time, and as a CUDA graph once the same list has come again. One that waits for
+// the host is a graph at once.
 #pragma once
 
 #include <cstddef>

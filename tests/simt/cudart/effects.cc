@@ -26,6 +26,11 @@ Temper temper_of(const Machine& machine, size_t lane) {
   return static_cast<Temper>((mixed ^ (mixed >> 29)) % 0xFFFFFFFBu % 3);
 }
 
+// A host function that may wait for the host is not run by a thread that the host may be.
+bool runs_apart(const Machine& machine, const Operation& operation) {
+  return machine.options.host_functions_may_wait && operation.work.kind == WorkKind::HostFunction;
+}
+
 void finish(Machine& machine, const OperationPointer& operation, cudaError_t error) {
   if (error != cudaSuccess) {
     Device& device = machine.devices[static_cast<size_t>(operation->work.device)];
@@ -76,6 +81,10 @@ void run_effect(Machine& machine, Lock& lock, const OperationPointer& operation)
     std::vector<MemoryRange>& ranges = operation->work.ranges;
     ranges.insert(ranges.end(), effect_ranges().begin(), effect_ranges().end());
     if (is_host_function) operation->host_function_work = host_function_work();
+    if (runs_apart(machine, *operation)) {
+      operation->fulfilled = machine.now;
+      join(operation->clock, machine.host_clock);
+    }
   }
   finish(machine, operation, error);
   machine.changed.notify_all();
@@ -112,6 +121,7 @@ bool try_effect(Machine& machine, Lock& lock, const OperationPointer& last) {
       continue;
     }
     if (operation->effect == Operation::Effect::Running) {  // by another thread
+      if (runs_apart(machine, *operation)) return false;
       machine.changed.wait(lock);
       continue;
     }
@@ -125,6 +135,12 @@ bool try_effect(Machine& machine, Lock& lock, const OperationPointer& last) {
       const bool is_dead = machine.devices[static_cast<size_t>(operation->work.device)].died_of != cudaSuccess;
       if (!is_dead && !operation->work.is_fulfilled()) return false;
       note_fulfilment(machine, *operation);
+    }
+    if (runs_apart(machine, *operation)) {
+      operation->effect = Operation::Effect::Running;
+      machine.host_functions.push_back(operation);
+      machine.changed.notify_all();
+      return false;
     }
     run_effect(machine, lock, operation);
     chain.pop_back();
@@ -197,6 +213,21 @@ void run_pending_effects() {
 
 void start_background(Machine& machine) {
   machine.ends_background = false;
+  if (machine.options.host_functions_may_wait) {
+    machine.host_function_thread = std::thread([&machine] {
+      Lock lock(machine.mutex);
+      while (!machine.ends_background) {
+        if (machine.host_functions.empty()) {
+          machine.changed.wait(lock);
+          continue;
+        }
+        const OperationPointer operation = machine.host_functions.front();
+        machine.host_functions.pop_front();
+        run_effect(machine, lock, operation);
+        let_effects_happen(machine, lock);
+      }
+    });
+  }
   if (machine.options.goes_on_after_seconds <= 0) return;
   machine.background = std::thread([&machine] {
     Lock lock(machine.mutex);
@@ -216,13 +247,14 @@ void start_background(Machine& machine) {
 }
 
 void stop_background(Machine& machine) {
-  if (!machine.background.joinable()) return;
   {
     const Lock lock(machine.mutex);
     machine.ends_background = true;
   }
   machine.changed.notify_all();
-  machine.background.join();
+  if (machine.background.joinable()) machine.background.join();
+  if (machine.host_function_thread.joinable()) machine.host_function_thread.join();
+  machine.host_functions.clear();
 }
 
 }  // namespace sluice::simt

@@ -77,6 +77,10 @@ struct GpuOptions {
   double graph_launch_seconds = 5e-6;    // of the host's time, for each launch of a graph
   double graph_node_seconds = 0.1e-6;    // of the host's time, and for each of its nodes
   double host_function_seconds = 5e-6;   // and what the function passes to advance_host()
+  // Host functions run on a thread of their own, as the driver has it, and may wait for what the host does: no call waits for one but
+  // those that wait for its stream, and what the host did before one ended happened before what follows it. Else they run in whichever
+  // call lets them, which they hold up.
+  bool host_functions_may_wait = false;
   double pageable_bytes_per_second = 6e9;
   // Of both directions and all devices together: the bytes of one transfer pass after those of another. 0: no such limit.
   double shared_link_bytes_per_second = 0;

@@ -144,6 +144,8 @@ struct Machine {
   uint64_t n_started = 0;
   uint64_t n_calls = 0;
   uint64_t n_effects = 0;
+  std::deque<OperationPointer> host_functions;  // to be run by their thread, where they may wait
+  std::thread host_function_thread;
   std::thread background;
   bool ends_background = false;
 };

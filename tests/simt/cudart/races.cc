@@ -100,7 +100,16 @@ void host_touches(const void* data, size_t bytes, bool writes) {
 
 void host_acquires(const void* data, size_t bytes) {
   Machine& m = machine();
-  const Lock lock(m.mutex);
+  Lock lock(m.mutex);
+  // The word may be there already while the kernel that wrote it runs on another thread: what it touched is known at its end.
+  const auto is_running = [](const OperationPointer& operation) {
+    return operation->effect == Operation::Effect::Running && operation->work.kind == WorkKind::Kernel;
+  };
+  m.changed.wait(lock, [&] {
+    return std::none_of(m.lanes.begin(), m.lanes.end(), [&](const Lane& lane) {
+      return std::any_of(lane.pending.begin(), lane.pending.end(), is_running);
+    });
+  });
   const MemoryRange range{static_cast<const std::byte*>(data), bytes, false};
   VectorClock known;
   for (const Access& access : m.accesses) {

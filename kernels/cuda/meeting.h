@@ -1,0 +1,73 @@
+// Where the CPU and the GPU meet in a layer whose experts they share: the GPU says what it chose, the CPU computes the experts that are
+// not in VRAM, the GPU adds what comes back.
+//
+// Both speak through one piece of mapped memory of the host, laid out here. Each side's words lie on cache lines of their own.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cuda/experts.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/rows.h"
+
+namespace sluice::kernels::cuda {
+
+struct MeetingShape {
+  int64_t most_rows = 0;
+  int64_t n_used = 0;     // experts a row, at most 32
+  int64_t n_columns = 0;  // of inputs and results
+};
+
+// What stands before the rows that the host sends.
+struct alignas(8) AnswerHead {
+  uint32_t pass = 0;      // whose answer it is; 0: nobody's
+  uint32_t has_rows = 0;  // 0: there is nothing to add, and the rows are not meant
+};
+
+// Places in the mapped memory, by the addresses of one side.
+struct MeetingPlaces {
+  // The GPU's, which the host may read once `published` is the pass's number. Passes have numbers other than 0.
+  uint32_t* published = nullptr;
+  int32_t* ids = nullptr;          // [n_rows, n_used]
+  float* weights = nullptr;        // [n_rows, n_used]
+  uint32_t* hits = nullptr;        // [n_rows]: bit k: the GPU computes the row's k-th expert
+  float* inputs = nullptr;         // [n_rows, n_columns]: what the experts are applied to
+  uint32_t* unanswered = nullptr;  // becomes 1 where the GPU found no answer of this pass behind the open gate
+  // The host's, which the GPU may read once the gate is open. The GPU closes it before it publishes; the host opens it.
+  uint32_t* gate = nullptr;
+  AnswerHead* answer = nullptr;
+  float* results = nullptr;  // [n_rows, n_columns]: the sum over the experts that were no hits, times their weights
+};
+inline constexpr uint32_t kGateClosed = 0, kGateOpen = 1;
+
+// Bytes of mapped memory, and the places in it from `memory` on (aligned to 128 bytes), which is its address on either side. Throws
+// std::invalid_argument for a shape that cannot be.
+uint64_t meeting_bytes(const MeetingShape& shape);
+MeetingPlaces place_meeting(const MeetingShape& shape, void* memory);
+
+// After the router: closes the gate, copies inputs, ids and weights, marks what is a hit, and then says so by the pass's number, with a
+// release that the host sees.
+struct PublishCall {
+  MeetingShape shape;
+  MeetingPlaces to;  // device addresses
+  const ExpertPlace* places =
+      nullptr;  // device memory, [n_experts]: the table that multiply_experts reads; constant in a pass
+  const int32_t* ids = nullptr;    // device memory, [n_rows, n_used]
+  const float* weights = nullptr;  // the same
+  FloatRows inputs;                // device memory, [n_rows, n_columns]
+  const uint32_t* pass = nullptr;  // device memory: the number
+};
+void publish_choice(Launches& list, const PublishCall& call);
+
+// Behind a wait for the gate: rows += results, if the host has any. Where the answer is not this pass's, nothing is added, and
+// `unanswered` says so to whoever waits for the stream.
+struct AddResultCall {
+  MeetingShape shape;
+  MeetingPlaces from;  // device addresses
+  FloatRows rows;      // device memory, [n_rows, n_columns]
+  const uint32_t* pass = nullptr;
+};
+void add_result(Launches& list, const AddResultCall& call);
+
+}  // namespace sluice::kernels::cuda
