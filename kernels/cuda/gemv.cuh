@@ -283,7 +283,7 @@ __global__ void __launch_bounds__(kMostWarps<Format> * 32, kLeastWarpsAnSm<Forma
     for (int j = 0; j < kInputs; ++j) {
       float product = sums[j];
       sums[j] = 0;
-#pragma unroll
+#pragma unroll(kInputs > 1 ? 1 : 5)
       for (int distance = 16; distance > 0; distance /= 2) {
         const float other = __shfl_xor_sync(0xFFFFFFFFu, product, distance);
         if (distance < lanes) product += other;

@@ -33,8 +33,6 @@ MUTANTS = [
            "from + at + 16 <= end", "from + at < end", PRODUCTS, True),
     Mutant("the last row is copied like those inside", "gemv.cuh", "gemv_q",
            "row + 1 < a.n_outputs &&", "row < a.n_outputs &&", PRODUCTS),
-    Mutant("the first row is copied like those inside", "gemv.cuh", "gemv_q",
-           "} else if (row > 0 &&", "} else if (row >= 0 &&", PRODUCTS),
     Mutant("rows shorter than a copy are copied like others", "gemv.cuh", "gemv_plain",
            "a.row_bytes >= 16", "a.row_bytes >= 1", PRODUCTS),
     Mutant("blocks of 16 bytes are taken to begin at multiples of 16", "gemv.cuh", "gemv_k",
