@@ -95,7 +95,7 @@ def predictions(launches, kernels, program):
             raise SystemExit(f"gpu_counts.py: no thread block of {launch['kernel']} fits an SM of the {gpu.name}.")
         n_warps = launch["grid"][0] * launch["grid"][1] * launch["grid"][2] * -(-launch["block"] // 32)
         if "shape" in launch:
-            launch["n_columns"] = launch["shape"]["units_a_row"] * 32 if launch["format"] not in ("F16", "F32") else launch["shape"]["units_a_row"]
+            launch["n_columns"] = launch["shape"]["n_columns"]
             table = {"IQ1_S": 2048, "IQ2_XXS": 512}.get(launch["format"], 0)
             work = gemv_work(kernel, launch, table)
         else:

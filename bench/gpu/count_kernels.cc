@@ -93,9 +93,11 @@ Json shape_of(const kernels::cuda::Launch& launch) {
   kernels::cuda::GemvArguments a;
   if (std::strncmp(launch.name, "multiply ", 9) != 0 || launch.argument_bytes != sizeof a) return nullptr;
   std::memcpy(static_cast<void*>(&a), launch.arguments, sizeof a);
-  return {{"lanes", 1 << a.log2_lanes},      {"units_a_row", a.units_a_row}, {"units_a_piece", a.units_a_piece},
-          {"n_pieces", a.n_pieces},          {"n_rounds", a.n_rounds},       {"piece_bytes", a.piece_bytes},
-          {"row_bytes", a.row_bytes},        {"n_used", a.n_used},           {"n_outputs", a.n_outputs},
+  return {{"lanes", 1 << a.log2_lanes},       {"units_a_row", a.units_a_row},
+          {"units_a_piece", a.units_a_piece}, {"n_pieces", a.n_pieces},
+          {"n_rounds", a.n_rounds},           {"piece_bytes", a.piece_bytes},
+          {"row_bytes", a.row_bytes},         {"n_used", a.n_used},
+          {"n_outputs", a.n_outputs},         {"n_columns", a.n_columns},
           {"mode", static_cast<int>(a.mode)}};
 }
 

@@ -76,7 +76,7 @@ def kernels_table(found):
 def parts_table(found):
     """Of the A100's machine code."""
     gpu = next(gpu for gpu in GPUS if gpu.architecture == 80)
-    names = ["units", "copies", "stages", "ends of rows", "adding lanes", "start", "table"]
+    names = ["units", "copies", "begins of copies", "stages", "ends of rows", "start", "table"]
     rows = []
     for name in FORMATS:
         model, place = REFERENCE.get(name, (LLAMA, "gate, up"))
@@ -196,12 +196,12 @@ Judged by the steady rate, without a launch's begin and end, for Llama-8B's gate
 {targets_table(found)}
 ### Products, by format
 
-At the same matrices (IQ2_XXS: at R1's experts). "Inner loop": SASS instructions of one turn (32 weights a lane; of floats 4).
+At the same matrices (IQ2_XXS: at R1's experts). "Inner loop": SASS instructions of one turn (32 weights a lane; of Q4_K, Q5_K and Q6_K 64, of floats 4).
 "Instructions a weight": executed lane instructions for a weight, everything included.
 
 {kernels_table(found)}
-What executed instructions are for (sm_80): decoding and multiplying units, starting copies, the rest of the loop over pieces, its last
-turn of a row, adding what lanes have, and what a thread block does first.
+What executed instructions are for (sm_80): decoding and multiplying units, copies and what begins those of a row's
+piece, the rest of the loop over pieces, its last turn of a row, in which lanes are added, and what a thread block does first.
 
 {parts_table(found)}
 ### Products, by shape

@@ -33,14 +33,13 @@ def has(kernel, loop, opcode):
 
 
 def gemv_loops(kernel):
-    """The loop over stages, over units, the one that starts copies and the one that adds lanes."""
+    """The loop over stages, over units, over groups whose pieces are copied, and in that the one that copies from inside a matrix."""
     stage = max((loop for loop in kernel.loops if len(loop.children) > 1), key=lambda loop: len(loop.blocks))
-    inside = stage.children
-    copy = min((loop for loop in inside if has(kernel, loop, "LDGSTS")), key=lambda loop: len(loop.blocks))
-    lanes = next(loop for loop in inside if has(kernel, loop, "SHFL"))
-    units = max((loop for loop in inside if loop not in (copy, lanes)),
+    groups = next(loop for loop in stage.children if any(has(kernel, child, "LDGSTS") for child in loop.children))
+    copy = min((loop for loop in groups.children if has(kernel, loop, "LDGSTS")), key=lambda loop: len(loop.blocks))
+    units = max((loop for loop in stage.children if loop is not groups),
                 key=lambda loop: kernel.opcodes(loop)["IDP"] * 100 + kernel.opcodes(loop)["FFMA"] * 10 + kernel.opcodes(loop)["LDS"])
-    return stage, units, copy, lanes
+    return stage, units, groups, copy
 
 
 def units_a_turn(kernel, units):
@@ -49,18 +48,23 @@ def units_a_turn(kernel, units):
     return 1 if own["IDP"] else max(1, own["FFMA"])
 
 
-def copy_block(kernel, copy):
-    return next(at for at in sorted(copy.blocks) if any(i.opcode == "LDGSTS" for i in kernel.blocks[at].instructions))
+def block_with(kernel, loop, opcode):
+    own = loop.blocks - set().union(*[child.blocks for child in loop.children])
+    return next(at for at in sorted(own) if any(i.opcode == opcode for i in kernel.blocks[at].instructions))
 
 
 def gemv_work(kernel, launch, table_words):
     shape = launch["shape"]
-    stage, units, copy, lanes = gemv_loops(kernel)
+    stage, units, groups, copy = gemv_loops(kernel)
     n_groups = 32 // shape["lanes"]
     mode = shape["mode"]  # GemvMode: Products, GateUp, Gate, Up, Down
     n_passes = {1: 2, 4: shape["n_used"]}.get(mode, 1)
     rows = shape["n_rounds"] * n_passes
     a_turn = units_a_turn(kernel, units)
+
+    unit_way = kernel.body(units)
+    copy_way = kernel.body(copy, [block_with(kernel, copy, "LDGSTS")])
+    copies_a_turn = 32 * sum(i.opcode == "LDGSTS" for i in copy_way)
 
     unit_turns = copy_turns = 0.0
     for piece in range(shape["n_pieces"]):
@@ -69,18 +73,15 @@ def gemv_work(kernel, launch, table_words):
         n_bytes = min(shape["piece_bytes"], shape["row_bytes"] - piece * shape["piece_bytes"])
         step = math.gcd(math.gcd(shape["row_bytes"], shape["piece_bytes"]), 16)  # pieces begin at multiples of it
         heads = range(0, 16, step)
-        copy_turns += sum(math.ceil((n_bytes + head) / (16 * shape["lanes"])) for head in heads) / len(heads)
+        copy_turns += sum(math.ceil((n_bytes + head) / (16 * copies_a_turn)) for head in heads) / len(heads) * n_groups
 
-    unit_way = kernel.body(units)
-    copy_way = kernel.body(copy, [copy_block(kernel, copy)])
-    copy_turns /= max(1, sum(i.opcode == "LDGSTS" for i in copy_way))  # where it is unrolled
-    lanes_way = kernel.body(lanes)
-    stage_way = kernel.body(stage, [units.header, copy.header])
-    end_way = kernel.body(stage, [units.header, copy.header, lanes.header]) or stage_way
+    group_way = kernel.body(groups, [copy.header])
+    stage_way = kernel.body(stage, [units.header, groups.header])
+    end_way = kernel.body(stage, [units.header, groups.header, block_with(kernel, stage, "SHFL")])
     first_way = kernel.way(kernel.entry, {stage.header}, set(kernel.blocks), [l for l in kernel.loops if stage.header not in l.blocks]) or []
 
     turns = [("units", unit_way, rows * unit_turns), ("copies", copy_way, rows * copy_turns),
-             ("adding lanes", lanes_way, rows * math.log2(max(1, shape["lanes"]))), ("stages", stage_way, rows * (shape["n_pieces"] - 1)),
+             ("begins of copies", group_way, rows * shape["n_pieces"] * n_groups), ("stages", stage_way, rows * (shape["n_pieces"] - 1)),
              ("ends of rows", end_way, rows), ("start", first_way, 1)]
     if table_words:
         fill = max((l for l in kernel.loops if stage.header not in l.blocks and l.header < stage.header and has(kernel, l, "STS")),

@@ -35,17 +35,13 @@ __device__ inline void load_words(const std::byte* shared, int at, uint32_t (&wo
   }
 }
 
-// Four words, in one load where their address allows it.
-__device__ inline void load_quad(const std::byte* shared, int at, uint32_t (&words)[4]) {
-  if ((at & 15) == 0) {
-    const uint4 quad = *reinterpret_cast<const uint4*>(shared + at);
-    words[0] = quad.x;
-    words[1] = quad.y;
-    words[2] = quad.z;
-    words[3] = quad.w;
-  } else {
-    load_words(shared, at, words);
-  }
+// Four words at a multiple of 16, in one load.
+__device__ inline void load_quad(const std::byte* shared, int at, uint32_t* words) {
+  const uint4 quad = *reinterpret_cast<const uint4*>(shared + at);
+  words[0] = quad.x;
+  words[1] = quad.y;
+  words[2] = quad.z;
+  words[3] = quad.w;
 }
 
 __device__ inline float float_of_f16(uint32_t bits) {

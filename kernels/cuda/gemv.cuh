@@ -12,9 +12,10 @@
 // ordinary 16-byte loads), kSlots - 1 pieces ahead of where it decodes. Each sector of a row comes from memory once; neighbouring
 // pieces share at most one 16-byte copy, which the second-level cache serves. At the begin and the end of a matrix, where a copy
 // would touch what is not ours, the bytes are loaded one by one. Decoding reads shared memory, where odd addresses cost little
-// (bytes.cuh).
+// (bytes.cuh). Blocks whose size is a multiple of 16 begin at multiples of 16 in shared memory: as their matrices do nearly always,
+// and where one does not, its bytes are moved by ordinary loads.
 //
-// A unit is what a lane decodes at a time, 32 weights as a rule. A row of n units is walked by a group of 1 to 32 lanes, unit
+// A unit is what a lane decodes at a time, 32 or 64 weights as a rule. A row of n units is walked by a group of 1 to 32 lanes, unit
 // lane, lane + lanes, ...; the warp has 32 / lanes groups, each with a row of its own. How many lanes follows from the number of
 // columns alone, so a sum has the same bits however many rows and inputs a launch has.
 //
@@ -88,15 +89,59 @@ __device__ inline void wait_for_copies() {
 #endif
 }
 
-// 16 bytes of which only those from `begin` to `end` may be touched; the others become zeros.
-__device__ inline void copy_part_of_16(std::byte* shared, const std::byte* from, const std::byte* begin,
-                                       const std::byte* end) {
+// Copies of 16 bytes from a multiple of 16 on, as many as hold n_bytes, by a warp: kTurn of each lane at once.
+template <int kTurn>
+__device__ inline void copy_inside(std::byte* shared, const std::byte* from, int n_bytes, int lane) {
+  from += lane * 16;
+  shared += lane * 16;
 #pragma unroll 1
-  for (int i = 0; i < 16; ++i) shared[i] = from + i >= begin && from + i < end ? from[i] : std::byte{0};
+  for (int left = n_bytes - lane * 16; left > 0; left -= kTurn * 512) {
+#pragma unroll
+    for (int k = 0; k < kTurn; ++k)
+      if (left > k * 512) copy_16(shared + k * 512, from + k * 512);
+    from += kTurn * 512;
+    shared += kTurn * 512;
+  }
 }
 
+// The same where only bytes from `begin` to `end` may be touched; the others become zeros.
+__device__ inline void copy_at_edge(std::byte* shared, const std::byte* from, int n_bytes, int lane,
+                                    const std::byte* begin, const std::byte* end) {
+#pragma unroll 1
+  for (int at = lane * 16; at < n_bytes; at += 512) {
+    if (from + at >= begin && from + at + 16 <= end) {
+      copy_16(shared + at, from + at);
+      continue;
+    }
+#pragma unroll 1
+    for (int i = at; i < at + 16; ++i) shared[i] = from + i >= begin && from + i < end ? from[i] : std::byte{0};
+  }
+}
+
+// Bytes that begin at any multiple of 2, to a multiple of 16, so that they can be decoded like all others.
+__device__ inline void copy_aligning(std::byte* shared, const std::byte* from, int n_bytes, int lane) {
+#pragma unroll 4
+  for (int at = lane * 2; at < n_bytes; at += 64)
+    *reinterpret_cast<uint16_t*>(shared + at) = *reinterpret_cast<const uint16_t*>(from + at);
+}
+
+// How far behind a multiple of 16 an address is.
+__device__ inline int bytes_behind_16(const std::byte* address) {
+  return static_cast<int>(reinterpret_cast<uintptr_t>(address) & 15);
+}
+
+template <class Format>
+inline constexpr int kMostWarps = Format::kTableBytes > 0 ? kGemvWarpsBesideTable : kGemvWarps;
+// That an SM's registers must do for: with several inputs units of 64 weights need more of them.
 template <class Format, int kInputs>
-__global__ void __launch_bounds__(kMostGemvThreads, 3) multiply_rows(const GemvArguments a) {
+inline constexpr int kLeastWarpsAnSm = Format::kTableBytes == 0 && kInputs > 1 ? 20 : 24;
+
+template <class Format, int kInputs>
+__global__ void __launch_bounds__(kMostWarps<Format> * 32, kLeastWarpsAnSm<Format, kInputs> / kMostWarps<Format>)
+    multiply_rows(const GemvArguments a) {
+  constexpr bool kIsAligned = Format::kBlockBytes % 16 == 0;  // in shared memory, wherever its matrix begins
+  constexpr int kPieceBytes = Format::kTableBytes > 0 ? kGemvPieceBytesBesideTable : kGemvPieceBytes;
+  constexpr int kTurn = (kPieceBytes + 15 + 511) / 512;  // a lane's copies of a piece
   extern __shared__ uint4 dynamic_shared[];
   __shared__ GemvPass passes[kMostExpertsUsed];
   __shared__ int n_passes_shared;
@@ -115,13 +160,16 @@ __global__ void __launch_bounds__(kMostGemvThreads, 3) multiply_rows(const GemvA
   const int lanes = 1 << a.log2_lanes, n_groups = 32 >> a.log2_lanes;
   const int group = lane >> a.log2_lanes, member = lane & (lanes - 1);
   const int part = member % Format::kUnitsABlock;  // of each of its blocks: lanes are a multiple of the units in one
-  // The group's first row; its next ones are n_groups further each.
-  const int first_row = (blockIdx.x * n_warps + warp) * a.n_rounds * n_groups + group;
-  const int rounds_left =
-      (a.n_outputs - (first_row - group) + n_groups - 1) / n_groups;  // that have a row for any group
+  // The warp's first row, which is its first group's; a round takes n_groups.
+  const int first_row = (blockIdx.x * n_warps + warp) * a.n_rounds * n_groups;
+  const int rounds_left = (a.n_outputs - first_row + n_groups - 1) / n_groups;
   const int n_rounds = min(a.n_rounds, max(rounds_left, 0));
   const int n_stages = n_rounds * n_passes * a.n_pieces;
-  const int ring = Format::kTableBytes + warp * kGemvSlots * n_groups * a.slot_bytes + group * a.slot_bytes;
+  const int slot_bytes = n_groups * a.slot_bytes;
+  const int ring = Format::kTableBytes + warp * kGemvSlots * slot_bytes, ring_end = ring + kGemvSlots * slot_bytes;
+  const int blocks_a_row = a.units_a_row / Format::kUnitsABlock,
+            blocks_a_piece = a.units_a_piece / Format::kUnitsABlock;
+  const int last_piece_bytes = static_cast<int>(a.row_bytes - int64_t{a.n_pieces - 1} * a.piece_bytes);
 
   const int first_input = blockIdx.y * kInputs;
   const GemvMode mode = kInputs > 1 ? GemvMode::Products : a.mode;  // experts have one input each
@@ -130,45 +178,54 @@ __global__ void __launch_bounds__(kMostGemvThreads, 3) multiply_rows(const GemvA
   if (n_passes == 0) {  // experts that are not here
 #pragma unroll 1
     for (int round = 0; round < n_rounds; ++round)
-      if (const int row = first_row + round * n_groups; member == 0 && row < a.n_outputs) output[row] = 0;
+      if (const int row = first_row + round * n_groups + group; member == 0 && row < a.n_outputs) output[row] = 0;
     return;
   }
 
-  // Where a stage (a piece of a row, in a pass) lies.
+  // A stage: a piece of each group's row, in a pass.
   struct Stage {
-    int round = 0, pass = 0, piece = 0;
+    const std::byte* begin;  // of the first group's piece; those of the next rows lie row_bytes apart
+    int row = 0, pass = 0, piece = 0;
   };
+  auto begin_row = [&](Stage& stage) { stage.begin = passes[stage.pass].matrix + stage.row * a.row_bytes; };
   auto advance = [&](Stage& stage) {
+    stage.begin += a.piece_bytes;
     if (++stage.piece < a.n_pieces) return;
     stage.piece = 0;
-    if (++stage.pass < n_passes) return;
-    stage.pass = 0;
-    ++stage.round;
+    if (++stage.pass == n_passes) {
+      stage.pass = 0;
+      stage.row += n_groups;
+    }
+    begin_row(stage);
   };
-  auto begin_of = [&](const Stage& stage) {
-    const int64_t row = first_row + stage.round * n_groups;
-    return passes[stage.pass].matrix + row * a.row_bytes + static_cast<int64_t>(stage.piece) * a.piece_bytes;
-  };
+  auto slot_behind = [&](int slot) { return slot + slot_bytes == ring_end ? ring : slot + slot_bytes; };
+  // All lanes copy the piece of one group after another.
   auto copy = [&](const Stage& stage, int slot) {
-    if (first_row + stage.round * n_groups >= a.n_outputs) return;
-    const std::byte* const matrix = passes[stage.pass].matrix;
-    const std::byte* const matrix_end = matrix + a.n_outputs * a.row_bytes;
-    const std::byte* const begin = begin_of(stage);
-    const int64_t bytes = min(static_cast<int64_t>(a.piece_bytes), a.row_bytes - int64_t{stage.piece} * a.piece_bytes);
-    const int head = static_cast<int>(reinterpret_cast<uintptr_t>(begin) & 15);
-    const int n_bytes = head + static_cast<int>(bytes);
-    std::byte* const to = shared + ring + slot * n_groups * a.slot_bytes;
+    const int bytes = stage.piece + 1 < a.n_pieces ? a.piece_bytes : last_piece_bytes;
+    const std::byte* begin = stage.begin;
+    const int end_row = min(stage.row + n_groups, a.n_outputs);
 #pragma unroll 1
-    for (int at = member * 16; at < n_bytes; at += lanes * 16) {
-      const std::byte* const from = begin - head + at;
-      if (from >= matrix && from + 16 <= matrix_end)
-        copy_16(to + at, from);
-      else
-        copy_part_of_16(to + at, from, matrix, matrix_end);
+    for (int row = stage.row; row < end_row; ++row, begin += a.row_bytes, slot += a.slot_bytes) {
+      const int head = bytes_behind_16(begin);
+      if constexpr (kIsAligned) {
+        if (head == 0)
+          copy_inside<kTurn>(shared + slot, begin, bytes, lane);
+        else
+          copy_aligning(shared + slot, begin, bytes, lane);
+      } else if (row > 0 && row + 1 < a.n_outputs && a.row_bytes >= 16) {
+        copy_inside<kTurn>(shared + slot, begin - head, head + bytes, lane);
+      } else {
+        const std::byte* const matrix = passes[stage.pass].matrix;
+        copy_at_edge(shared + slot, begin - head, head + bytes, lane, matrix, matrix + a.n_outputs * a.row_bytes);
+      }
     }
   };
 
   Stage next, current;
+  next.row = current.row = first_row;
+  begin_row(next);
+  begin_row(current);
+  int next_slot = ring, slot = ring;
   Input input{};
   float sums[kInputs] = {};
   float kept = 0;
@@ -180,24 +237,23 @@ __global__ void __launch_bounds__(kMostGemvThreads, 3) multiply_rows(const GemvA
       __syncwarp();  // the copies of all lanes are there, and all have done with the slot that is filled next
     }
     if (i + kGemvSlots - 1 < n_stages) {
-      copy(next, (i + kGemvSlots - 1) % kGemvSlots);
+      copy(next, next_slot);
+      next_slot = slot_behind(next_slot);
       advance(next);
     }
     close_copies();
     if (i < 0) continue;
 
-    const int row = first_row + current.round * n_groups;
-    if (current.piece == 0) {
-      const int64_t input_row = passes[current.pass].input_row + first_input * a.input_row_step;
-      input = Format::row(a, input_row);
-    }
+    const int row = current.row + group;
+    if (i == 0 || (current.piece == 0 && n_passes > 1))
+      input = Format::row(a, passes[current.pass].input_row + first_input * a.input_row_step);
     if (row < a.n_outputs) {
-      const int first_block = current.piece * (a.units_a_piece / Format::kUnitsABlock);
-      const int n_blocks = min(a.units_a_piece, a.units_a_row - current.piece * a.units_a_piece) / Format::kUnitsABlock;
-      const int at = ring + (i % kGemvSlots) * n_groups * a.slot_bytes +
-                     static_cast<int>(reinterpret_cast<uintptr_t>(begin_of(current)) & 15);
-#pragma unroll Format::kUnroll
-      for (int block = member / Format::kUnitsABlock; block < n_blocks; block += lanes / Format::kUnitsABlock) {
+      const int first_block = current.piece * blocks_a_piece;
+      const int n_blocks = min(blocks_a_piece, blocks_a_row - first_block);
+      const int at =
+          slot + group * a.slot_bytes + (kIsAligned ? 0 : bytes_behind_16(current.begin + group * a.row_bytes));
+      const int step = lanes / Format::kUnitsABlock;
+      auto multiply_unit = [&](int block) {
         const auto weights = Format::take(shared, at + block * Format::kBlockBytes, part, table);
         sums[0] = Format::add(weights, input, first_block + block, part, sums[0]);
 #pragma unroll
@@ -205,8 +261,19 @@ __global__ void __launch_bounds__(kMostGemvThreads, 3) multiply_rows(const GemvA
           if (j < n_inputs)
             sums[j] = Format::add(weights, Format::further(a, input, j * a.input_row_step), first_block + block, part,
                                   sums[j]);
+      };
+      int block = member / Format::kUnitsABlock;
+      if constexpr (Format::kUnroll > 1) {
+#pragma unroll 1
+        for (; block + (Format::kUnroll - 1) * step < n_blocks; block += Format::kUnroll * step) {
+#pragma unroll
+          for (int k = 0; k < Format::kUnroll; ++k) multiply_unit(block + k * step);
+        }
       }
+#pragma unroll 1
+      for (; block < n_blocks; block += step) multiply_unit(block);
     }
+    slot = slot_behind(slot);
     if (current.piece + 1 < a.n_pieces) {
       advance(current);
       continue;
@@ -216,9 +283,11 @@ __global__ void __launch_bounds__(kMostGemvThreads, 3) multiply_rows(const GemvA
     for (int j = 0; j < kInputs; ++j) {
       float product = sums[j];
       sums[j] = 0;
-#pragma unroll 1
-      for (int distance = lanes / 2; distance > 0; distance /= 2)
-        product += __shfl_xor_sync(0xFFFFFFFFu, product, distance);
+#pragma unroll(kInputs > 1 ? 1 : 5)
+      for (int distance = 16; distance > 0; distance /= 2) {
+        const float other = __shfl_xor_sync(0xFFFFFFFFu, product, distance);
+        if (distance < lanes) product += other;
+      }
       if (member != 0 || row >= a.n_outputs || j >= n_inputs) continue;
       float& out = output[j * a.output_stride + row];
       if (mode == GemvMode::Down) {

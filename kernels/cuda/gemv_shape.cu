@@ -8,11 +8,6 @@ namespace sluice::kernels::cuda {
 
 namespace {
 
-// A warp's piece, about. Two on their way and 16 warps are 72 KiB in flight on an SM, where 5 (RTX 4090) to 18 (H100) cover the
-// latency at full bandwidth; the larger a piece, the less its turn of the loop costs. Formats with tables need their shared memory
-// for these, and their blocks are small.
-constexpr int64_t kPieceBytes = 2304;
-constexpr int64_t kPieceBytesBesideTable = 1152;
 constexpr int64_t kEnoughWarps = 4096;   // keep any GPU of today busy
 constexpr int64_t kStreamBytes = 32768;  // a warp that reads so much has paid for its start
 
@@ -38,7 +33,7 @@ GemvShape gemv_shape(const GemvWork& work) {
   const int64_t units_a_block = std::max(1, work.block_values / work.unit_values);
   const int64_t unit_bytes_times_units = int64_t{work.block_bytes} * std::max(1, work.unit_values / work.block_values);
   auto bytes_of = [&](int64_t units) { return divide_up(units * unit_bytes_times_units, units_a_block); };
-  const int64_t piece_bytes = work.table_bytes > 0 ? kPieceBytesBesideTable : kPieceBytes;
+  const int64_t piece_bytes = work.table_bytes > 0 ? kGemvPieceBytesBesideTable : kGemvPieceBytes;
   int64_t steps = std::max<int64_t>(1, piece_bytes / n_groups / std::max<int64_t>(1, bytes_of(lanes)));
   steps = std::min(steps, divide_up(units_a_row, lanes));
   while (steps * lanes % units_a_block != 0) ++steps;
@@ -51,7 +46,8 @@ GemvShape gemv_shape(const GemvWork& work) {
   const int64_t rounds_for_enough = work.n_outputs * work.n_matrices / n_groups / kEnoughWarps;
   shape.n_rounds = static_cast<int>(std::clamp<int64_t>(rounds_for_enough, 1, most_rounds));
   const int64_t n_warps = divide_up(work.n_outputs, n_groups * shape.n_rounds);
-  shape.n_warps = static_cast<int>(std::min<int64_t>(n_warps, work.table_bytes > 0 ? 8 : 4));
+  shape.n_warps =
+      static_cast<int>(std::min<int64_t>(n_warps, work.table_bytes > 0 ? kGemvWarpsBesideTable : kGemvWarps));
   shape.n_blocks = static_cast<int>(divide_up(n_warps, shape.n_warps));
   shape.shared_bytes = work.table_bytes + shape.n_warps * kGemvSlots * static_cast<int>(n_groups) * shape.slot_bytes;
   return shape;

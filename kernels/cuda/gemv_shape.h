@@ -6,9 +6,16 @@
 
 namespace sluice::kernels::cuda {
 
-inline constexpr int kMostGemvThreads = 256;
+inline constexpr int kGemvWarps = 4;  // of a thread block, at most
+inline constexpr int kGemvWarpsBesideTable = 8;
 inline constexpr int kGemvSlots = 3;  // pieces in a warp's ring: one is decoded, the others are on their way
 inline constexpr int kMostExpertsUsed = 64;
+
+// A warp's piece, about. Two on their way and 16 warps are 72 KiB in flight on an SM, where 5 (RTX 4090) to 18 (H100) cover the
+// latency at full bandwidth; the larger a piece, the less its turn of the loop costs. Formats with tables need their shared memory
+// for these, and their blocks are small.
+inline constexpr int kGemvPieceBytes = 2304;
+inline constexpr int kGemvPieceBytesBesideTable = 1152;
 
 // What the shape depends on.
 struct GemvWork {

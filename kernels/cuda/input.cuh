@@ -48,6 +48,16 @@ __device__ inline int dot_16(const uint32_t* words, const int8_t* codes, int sum
   sum = __dp4a(static_cast<int>(words[2]), x.z, sum);
   return __dp4a(static_cast<int>(words[3]), x.w, sum);
 }
+// The same for weights from 0 to 255.
+__device__ inline int dot_16_unsigned(const uint32_t* words, const int8_t* codes, int sum) {
+  const int4 x = *reinterpret_cast<const int4*>(codes);
+  const auto add = [&](uint32_t w, int c) { asm("dp4a.u32.s32 %0, %1, %2, %0;" : "+r"(sum) : "r"(w), "r"(c)); };
+  add(words[0], x.x);
+  add(words[1], x.y);
+  add(words[2], x.z);
+  add(words[3], x.w);
+  return sum;
+}
 __device__ inline int dot_32(const uint32_t (&words)[8], const int8_t* codes) {
   return dot_16(words + 4, codes + 16, dot_16(words, codes, 0));
 }

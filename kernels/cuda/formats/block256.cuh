@@ -1,4 +1,4 @@
-// What the formats with super-blocks of 256 values share: a lane takes an eighth of one.
+// What the formats with super-blocks of 256 values share: a lane takes an eighth of one, or a quarter.
 #pragma once
 
 #include "kernels/cuda/bytes.cuh"
@@ -6,9 +6,9 @@
 
 namespace sluice::kernels::cuda {
 
-template <int kBytes>
+template <int kBytes, int kUnits = 8>
 struct FormatBlock256 : ReadsPer256 {
-  static constexpr int kBlockValues = 256, kBlockBytes = kBytes, kUnitValues = 32, kUnitsABlock = 8;
+  static constexpr int kBlockValues = 256, kBlockBytes = kBytes, kUnitValues = 256 / kUnits, kUnitsABlock = kUnits;
   static constexpr int kTableBytes = 0, kUnroll = 1;
 };
 
