@@ -90,18 +90,8 @@ void publish_choice(Launches& list, const PublishCall& call) {
               call.inputs.data != nullptr && call.pass != nullptr,
           "Publishing a choice needs what was chosen, and places for it.");
   if (call.inputs.n_rows <= 0) return;
-  const PublishArguments a{call.to,
-                           call.places,
-                           call.ids,
-                           call.weights,
-                           call.inputs.data,
-                           call.inputs.stride,
-                           call.pass,
-                           static_cast<int32_t>(call.inputs.n_rows),
-                           static_cast<int32_t>(call.shape.n_used),
-                           call.shape.n_columns};
   append_launch(list, "Publishing a choice", reinterpret_cast<const void*>(publish_rows), "publish choice", {1},
-                kThreads, 0, a);
+                kThreads, 0, publish_arguments(call));
 }
 
 void add_result(Launches& list, const AddResultCall& call) {

@@ -18,6 +18,19 @@ struct PublishArguments {
   int64_t n_columns;
 };
 
+inline PublishArguments publish_arguments(const PublishCall& call) {
+  return {call.to,
+          call.places,
+          call.ids,
+          call.weights,
+          call.inputs.data,
+          call.inputs.stride,
+          call.pass,
+          static_cast<int32_t>(call.inputs.n_rows),
+          static_cast<int32_t>(call.shape.n_used),
+          call.shape.n_columns};
+}
+
 inline __device__ void publish(const PublishArguments& a) {
   const int thread = threadIdx.x, n_threads = blockDim.x;
   for (int i = thread; i < a.n_rows * a.n_used; i += n_threads) {

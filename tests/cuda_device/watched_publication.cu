@@ -32,17 +32,7 @@ __global__ void watched(const PublishArguments a, uint32_t* seen) {
 }  // namespace
 
 cudaError_t publish_while_watched(const PublishCall& call, uint32_t* seen) {
-  const PublishArguments a{call.to,
-                           call.places,
-                           call.ids,
-                           call.weights,
-                           call.inputs.data,
-                           call.inputs.stride,
-                           call.pass,
-                           static_cast<int32_t>(call.inputs.n_rows),
-                           static_cast<int32_t>(call.shape.n_used),
-                           call.shape.n_columns};
-  watched<<<2, 64>>>(a, seen);
+  watched<<<2, 64>>>(publish_arguments(call), seen);
   return cudaDeviceSynchronize();
 }
 

@@ -12,6 +12,20 @@ struct FormatBlock32 : ReadsPer32 {
   static constexpr int kTableBytes = 0, kUnroll = 1;
 };
 
+// value = scale * q + offset
+template <int kBytes>
+struct FormatWithOffset : FormatBlock32<kBytes> {
+  struct Weights {
+    uint32_t codes[8];
+    float scale, offset;
+  };
+  __device__ static float add(const Weights& w, const Input& x, int block, int, float sum) {
+    const float scale = x.scales[block];
+    sum = fmaf(w.scale * scale, static_cast<float>(dot_32(w.codes, x.codes + block * 32)), sum);
+    return fmaf(w.offset * scale, static_cast<float>(x.sums[block]), sum);
+  }
+};
+
 // 16 bytes whose low nibbles are values 0 to 15 and whose high ones are 16 to 31.
 __device__ inline void unpack_nibbles(const uint32_t (&packed)[4], uint32_t (&codes)[8]) {
 #pragma unroll

@@ -6,11 +6,7 @@
 
 namespace sluice::kernels::cuda {
 
-struct FormatQ4_1 : FormatBlock32<20> {
-  struct Weights {
-    uint32_t codes[8];
-    float scale, offset;
-  };
+struct FormatQ4_1 : FormatWithOffset<20> {
   __device__ static Weights take(const std::byte* shared, int at, int, const uint32_t*) {
     Weights w;
     uint32_t words[5];
@@ -20,11 +16,6 @@ struct FormatQ4_1 : FormatBlock32<20> {
     w.scale = float_of_f16(words[0] & 0xFFFF);
     w.offset = float_of_f16(words[0] >> 16);
     return w;
-  }
-  __device__ static float add(const Weights& w, const Input& x, int block, int, float sum) {
-    const float scale = x.scales[block];
-    sum = fmaf(w.scale * scale, static_cast<float>(dot_32(w.codes, x.codes + block * 32)), sum);
-    return fmaf(w.offset * scale, static_cast<float>(x.sums[block]), sum);
   }
 };
 
