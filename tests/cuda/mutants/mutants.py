@@ -10,7 +10,7 @@ class Mutant(NamedTuple):
     old: str   # stands there once
     new: str
     tests: str  # that are run, as doctest's --test-case takes them
-    quick: bool = False  # also in CI
+    quick: bool = False  # one of each kind
 
 
 PRODUCTS = "*for odd numbers of rows*"  # a comma would end the pattern
