@@ -18,8 +18,6 @@ struct CudaGpu {
   bool is_usable = false;
   std::string why_not;  // one sentence, when it is not: no driver, one too old, no GPU, or a program built without CUDA
   std::string name;     // "NVIDIA GeForce RTX 4090"
-  int compute_capability = 0;  // 89 for 8.9
-  uint64_t vram_bytes = 0;
   uint64_t free_vram_bytes = 0;
 };
 

@@ -33,6 +33,8 @@ class Buffer {
 class Stream {
  public:
   virtual ~Stream() = default;
+  // Forgets what was asked for and has not begun, and where results were to go: after an exception, their memory may be gone.
+  virtual void abandon() noexcept {}
 };
 
 // [n_rows, n_cols] floats in device memory; row i begins at data + i * stride.

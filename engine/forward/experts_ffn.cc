@@ -141,44 +141,36 @@ void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, const I
   std::vector<float> expert_weights(n_pairs);
   Rows shared;
   if (spec.n_shared_hidden > 0) shared = context.workspace.rows(out.n_rows, out.n_cols);
+  const auto run_shared = [&] {
+    if (shared.data != nullptr) dense_ffn(context, weights.shared, x, shared);
+  };
+  const Vector* const bias = weights.router_bias ? &weights.router_bias : nullptr;
 
   if (device.holds_experts()) {
-    RoutedExperts experts{&spec.router,
-                          router_logits,
-                          weights.router_bias ? &weights.router_bias : nullptr,
-                          &weights.gate,
-                          &weights.up,
-                          &weights.down,
-                          &x,
-                          out,
-                          {},
-                          {}};
+    RoutedExperts experts{
+        &spec.router, router_logits, bias, &weights.gate, &weights.up, &weights.down, &x, out, {}, {}};
     if (on_routing) experts.ids = ids, experts.weights = expert_weights;
     device.multiply_experts(stream, experts);
     if (on_routing) on_routing(layer, ids, expert_weights);
-    if (shared.data != nullptr) {
-      dense_ffn(context, weights.shared, x, shared);
-      device.add(stream, out, shared);
+    run_shared();
+  } else {
+    device.route(stream, spec.router, router_logits, bias, ids, expert_weights);
+    if (on_routing) on_routing(layer, ids, expert_weights);
+
+    const Grouping grouping = group_by_expert(ids, spec.router.n_chosen, spec.router.n_experts);
+    const auto request = context.store->begin(layer, grouping.expert_ids, grouping.n_rows);
+    if (context.store->wants_guess(layer + 1))
+      context.store->guess(layer + 1, guess_next(context, layer + 1, residual));
+
+    run_shared();
+
+    const Rows y = context.workspace.rows(static_cast<int64_t>(n_pairs), out.n_cols);
+    for (auto experts = request->next(); !experts.empty(); experts = request->next()) {
+      while (!experts.empty()) multiply_experts(context, grouping, take_some(grouping, experts), x, y);
+      device.synchronize(stream);  // the next call lets go of these experts
     }
-    return;
+    device.weighted_sum(stream, y, grouping.places, expert_weights, spec.router.n_chosen, out);
   }
-
-  device.route(stream, spec.router, router_logits, weights.router_bias ? &weights.router_bias : nullptr, ids,
-               expert_weights);
-  if (on_routing) on_routing(layer, ids, expert_weights);
-
-  const Grouping grouping = group_by_expert(ids, spec.router.n_chosen, spec.router.n_experts);
-  const auto request = context.store->begin(layer, grouping.expert_ids, grouping.n_rows);
-  if (context.store->wants_guess(layer + 1)) context.store->guess(layer + 1, guess_next(context, layer + 1, residual));
-
-  if (shared.data != nullptr) dense_ffn(context, weights.shared, x, shared);
-
-  const Rows y = context.workspace.rows(static_cast<int64_t>(n_pairs), out.n_cols);
-  for (auto experts = request->next(); !experts.empty(); experts = request->next()) {
-    while (!experts.empty()) multiply_experts(context, grouping, take_some(grouping, experts), x, y);
-    device.synchronize(stream);  // the next call lets go of these experts
-  }
-  device.weighted_sum(stream, y, grouping.places, expert_weights, spec.router.n_chosen, out);
   if (shared.data != nullptr) device.add(stream, out, shared);
 }
 

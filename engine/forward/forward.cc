@@ -130,9 +130,8 @@ static void compute_logits(ForwardContext& context, const Batch& batch, Rows x, 
     device.copy_to_host(stream, logits + i * out.n_cols, out.row(i), static_cast<uint64_t>(out.n_cols) * sizeof(float));
 }
 
-bool forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
-             float* logits, const std::function<bool()>& cancelled, const RoutingObserver& on_routing) {
-  if (rows.empty()) return true;
+static bool evaluate(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
+                     float* logits, const std::function<bool()>& cancelled, const RoutingObserver& on_routing) {
   Batch batch = arrange(rows, sequences);
   for (const BatchSequence& sequence : batch.sequences) sequence.state->reserve(*context.stream, sequence.n_rows);
   if (context.store->needs_memory_of_passes(batch.n_rows()))
@@ -155,6 +154,17 @@ bool forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<
   context.device.synchronize(*context.stream);
   for (const BatchSequence& sequence : batch.sequences) sequence.state->advance(sequence.n_rows);
   return true;
+}
+
+bool forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
+             float* logits, const std::function<bool()>& cancelled, const RoutingObserver& on_routing) {
+  if (rows.empty()) return true;
+  try {
+    return evaluate(context, rows, sequences, logits, cancelled, on_routing);
+  } catch (...) {
+    context.stream->abandon();
+    throw;
+  }
 }
 
 }  // namespace sluice::engine

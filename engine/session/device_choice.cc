@@ -1,5 +1,7 @@
 #include "engine/session/device_choice.h"
 
+#include <algorithm>
+
 #include "engine/device/cpu_device.h"
 #include "engine/device/cuda_device.h"
 
@@ -34,15 +36,12 @@ ChosenDevice choose_device(const ModelOptions& options, uint32_t n_threads, uint
       throw Error(Error::Kind::Usage,
                   "Weights from the disk are multiplied by the CPU; leave out --store disk or --device cuda.");
   }
-  if (options.device != DeviceKind::Cpu) {
-    const CudaGpu gpu = find_cuda_gpu();
-    if (options.device == DeviceKind::Automatic) chosen.why_no_gpu = why_not(gpu, options, gpu_bytes);
-    if (chosen.why_no_gpu.empty()) {
-      chosen.device = make_cuda_device({options.vram_bytes, true});
-      chosen.name = gpu.name;
-      chosen.is_gpu = true;
-      return chosen;
-    }
+  if (options.device == DeviceKind::Automatic) chosen.why_no_gpu = why_not(find_cuda_gpu(), options, gpu_bytes);
+  if (options.device != DeviceKind::Cpu && chosen.why_no_gpu.empty()) {
+    chosen.device = make_cuda_device({options.vram_bytes, true});
+    chosen.name = chosen.device->name();
+    chosen.is_gpu = true;
+    return chosen;
   }
   chosen.device = make_cpu_device(n_threads, options.pin_threads, options.activations == ActivationPrecision::Int8);
   chosen.name = "CPU";

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 namespace sluice::engine {
 namespace {
@@ -61,10 +62,10 @@ class Mover {
     for (const gguf::Tensor& tensor : file.tensors()) tensors_[tensor.data] = {&tensor, nullptr};
   }
 
-  // The tensor that an address lies in, or null.
+  // The tensor that an address lies in.
   const gguf::Tensor* tensor_at(const std::byte* address) { return find(address)->second.tensor; }
   void expect(const std::byte* address) {
-    if (expected_.emplace(find(address)->first, true).second) total_ += find(address)->second.tensor->bytes;
+    if (expected_.insert(find(address)->first).second) total_ += find(address)->second.tensor->bytes;
   }
 
   const std::byte* moved(const std::byte* address) {
@@ -102,7 +103,7 @@ class Mover {
   uint64_t keep_free_;
   const std::function<void(uint64_t, uint64_t)>& on_bytes_;
   std::map<const std::byte*, Entry> tensors_;
-  std::map<const std::byte*, bool> expected_;
+  std::set<const std::byte*> expected_;
   uint64_t total_ = 0;
   DeviceWeights weights_;
 };

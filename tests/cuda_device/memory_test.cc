@@ -82,6 +82,27 @@ TEST_CASE("a GPU that fails gives a sentence, and the next session works") {
   CHECK(simt::take_findings() == std::vector<std::string>());
 }
 
+TEST_CASE("a session whose pass failed gives the same logits when it is asked again") {
+  using simt::FaultPoint;
+  const tests::Golden golden = tests::read_golden(kModel);
+  const std::span<const int32_t> tokens = std::span(golden.tokens).first(5);
+  const auto options = tests::options_for(DeviceKind::Cuda);
+  tests::fresh_gpu();
+  engine::Session whole(engine::Model::open(tests::fixture_path(kModel), options), options.session);
+  whole.append(tokens);
+  const std::vector<float> expected(whole.logits().begin(), whole.logits().end());
+  for (const FaultPoint point : {FaultPoint::Copy, FaultPoint::Launch})
+    for (const uint64_t nth : {uint64_t{1}, uint64_t{2}, uint64_t{3}, uint64_t{20}}) {
+      CAPTURE(static_cast<int>(point));
+      CAPTURE(nth);
+      engine::Session session(engine::Model::open(tests::fixture_path(kModel), options), options.session);
+      simt::inject_fault({point, nth, 999, 1});
+      if (point == FaultPoint::Launch || nth < 4) CHECK_THROWS_AS(session.append(tokens), engine::Error);
+      if (session.tokens().empty()) session.append(tokens);
+      CHECK(std::ranges::equal(session.logits(), expected));
+    }
+}
+
 TEST_CASE("graphs that cannot be made are done without") {
   tests::fresh_gpu();
   const tests::Answer whole = gpu_answer(tests::options_for(DeviceKind::Cuda));

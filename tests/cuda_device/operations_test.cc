@@ -237,6 +237,25 @@ TEST_CASE("a value that is not finite is an error where it is waited for, once")
   }
 }
 
+TEST_CASE("what was given up is not run later, and results of what failed are not written later") {
+  tests::fresh_gpu();
+  Bench gpu(engine::make_cuda_device({}));
+  const Rows x{gpu.put(std::vector<float>(64, 1.0f)), 1, 64, 64}, y{gpu.put(std::vector<float>(64, 2.0f)), 1, 64, 64};
+  gpu.device().add(gpu.stream(), x, y);
+  gpu.stream().abandon();
+  CHECK(gpu.get(x) == std::vector<float>(64, 1.0f));
+
+  std::vector<float> first(64), second(64);
+  gpu.device().copy_to_host(gpu.stream(), first.data(), x.data, 256);
+  simt::inject_fault({simt::FaultPoint::Copy, 1, 999, 1});
+  CHECK_THROWS_AS(gpu.device().copy_to_host(gpu.stream(), second.data(), x.data, 256), engine::Error);
+  gpu.device().synchronize(gpu.stream());
+  CHECK(first == std::vector<float>(64));
+  gpu.device().copy_to_host(gpu.stream(), second.data(), y.data, 256);
+  gpu.device().synchronize(gpu.stream());
+  CHECK(second == std::vector<float>(64, 2.0f));
+}
+
 TEST_CASE("more values than a pass has room for are no error") {
   tests::fresh_gpu();
   Bench gpu(engine::make_cuda_device({}));

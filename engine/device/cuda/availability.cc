@@ -58,11 +58,9 @@ CudaGpu find_cuda_gpu() {
     return gpu;
   }
   gpu.name = properties.name;
-  gpu.compute_capability = properties.major * 10 + properties.minor;
-  gpu.vram_bytes = total;
   gpu.free_vram_bytes = free;
-  constexpr int kOldest = 75;
-  if (gpu.compute_capability < kOldest)
+  constexpr int kOldest = 75;  // 7.5
+  if (properties.major * 10 + properties.minor < kOldest)
     gpu.why_not = gpu.name + " has compute capability " + std::to_string(properties.major) + "." +
                   std::to_string(properties.minor) + ", 7.5 is needed";
   else

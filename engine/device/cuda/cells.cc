@@ -1,6 +1,7 @@
 #include "engine/device/cuda/cells.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace sluice::engine::cuda {
 
@@ -12,9 +13,7 @@ void Cells::grow(uint64_t bytes) {
   uint64_t size = std::max<uint64_t>(device_.bytes(), 4096);
   while (size < rounded(bytes)) size *= 2;
   host_ = pinned_memory(size);
-  device_ = Memory::allocate(Memory::Kind::Vram, size);
-  // Without VRAM kernels read the cells where the host wrote them.
-  if (!device_) device_ = pinned_memory(size);
+  device_ = vram_or_pinned_memory(size);
   on_device_.clear();
   reset();
 }
@@ -38,8 +37,7 @@ void Cells::upload(cudaStream_t stream) {
     std::memcpy(on_device_.data() + uploaded_, from, bytes);
   }
   if (!is_there)
-    check(cudaMemcpyAsync(device_.device() + uploaded_, from, bytes,
-                          device_.kind() == Memory::Kind::Vram ? cudaMemcpyHostToDevice : cudaMemcpyHostToHost, stream),
+    check(cudaMemcpyAsync(device_.device() + uploaded_, from, bytes, cudaMemcpyDefault, stream),
           "copying what a pass is about");
   uploaded_ = used_;
 }

@@ -48,15 +48,9 @@ class CudaBuffer : public Buffer {
 class CudaStream : public Stream {
  public:
   explicit CudaStream(bool graphs) : pass(graphs) {}
+  void abandon() noexcept override { pass.drop(); }
   Scratch scratch;  // outlives what the pass has in flight
   Pass pass;
-};
-
-class CudaActivations : public ActivationsOf {
- public:
-  const gpu::Activations& operator()(const Input& input) const override {
-    return static_cast<const CudaInput&>(input).activations;
-  }
 };
 
 gpu::FloatRows float_rows(Rows x) {
@@ -70,9 +64,11 @@ class CudaDevice : public Device {
 
   std::string_view name() const override { return gpu_.name; }
 
-  std::unique_ptr<Buffer> allocate(uint64_t bytes) override { return allocate_beside(bytes, 0, 0); }
+  std::unique_ptr<Buffer> allocate(uint64_t bytes) override { return allocate_if(true, bytes, 0); }
   std::unique_ptr<Buffer> allocate_weights(uint64_t bytes, uint64_t keep_free) override {
-    return allocate_beside(bytes, keep_free, kVramMargin);
+    size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "asking for its free memory");
+    return allocate_if(bytes + keep_free + kVramMargin <= free, bytes, keep_free);
   }
   DeviceMemory memory() const override {
     size_t free = 0, total = 0;
@@ -90,23 +86,12 @@ class CudaDevice : public Device {
   }
   void copy(Stream& stream, void* to, const void* from, uint64_t bytes) override { pass(stream).copy(to, from, bytes); }
 
-  std::vector<ResidentOffer> resident_offers(const LinearStack& stack, bool) override {
-    return {{nullptr, stack.first.bytes() * static_cast<uint64_t>(stack.count), 0}};
-  }
-  // Nothing plans by a GPU's measured rates: see the cost model (engine/placement).
+  // Weights come here whole, by allocate_weights() and copies: there is no choice of forms, and nothing is measured for one.
+  std::vector<ResidentOffer> resident_offers(const LinearStack&, bool) override { return {}; }
   MeasuredRates measured_rates(gguf::TensorType) override { return {}; }
-  void make_resident(Stream& stream, LinearStack& stack, const ResidentOffer& offer, std::byte* to,
-                     const std::function<void(uint64_t done)>& on_bytes) override {
-    if (offer.form != nullptr) throw std::logic_error("A GPU keeps blocks as the file has them.");
-    const uint64_t matrix_bytes = stack.first.bytes();
-    for (int64_t i = 0; i < stack.count; ++i) {
-      const uint64_t at = matrix_bytes * static_cast<uint64_t>(i);
-      pass(stream).copy_to_device(to + at, stack.at(i).data, matrix_bytes);
-      on_bytes(at + matrix_bytes);
-    }
-    stack.first.place = Place::Buffer;
-    stack.first.data = to;
-    stack.stride_bytes = matrix_bytes;
+  void make_resident(Stream&, LinearStack&, const ResidentOffer&, std::byte*,
+                     const std::function<void(uint64_t done)>&) override {
+    throw std::logic_error("A GPU keeps blocks as the file has them.");
   }
   void make_resident_in_place(Stream&, Linear&, const ResidentOffer&, std::byte*) override {
     throw std::logic_error("A GPU keeps blocks as the file has them.");
@@ -161,7 +146,7 @@ class CudaDevice : public Device {
   }
 
   void multiply(Stream& stream, std::span<const Product> products) override {
-    append_products(pass(stream).launches(), products, CudaActivations());
+    append_products(pass(stream).launches(), products);
   }
   void multiply_transposed(Stream& stream, std::span<const TransposedProduct> products) override {
     append_products(pass(stream).launches(), products);
@@ -216,7 +201,8 @@ class CudaDevice : public Device {
       while (most_pieces < pages_of(n)) most_pieces *= 2;
     std::vector<gpu::AttentionRow> rows;
     const CacheView* last = nullptr;
-    std::span<const void*const> keys, values;
+    const void* const* keys = nullptr;
+    const void* const* values = nullptr;
     for (size_t i = 0; i < caches.size(); ++i) {
       if (caches[i] != last) {
         last = caches[i];
@@ -226,16 +212,13 @@ class CudaDevice : public Device {
         // As many words as there may be pages, so that what comes behind them stays where it is.
         std::vector<const void*> pages(static_cast<size_t>(most_pieces));
         std::copy_n(last->key_pages, n_pages, pages.begin());
-        const void* const* key_pages = pass.tables(std::span<const void* const>(pages));
-        const void* const* value_pages = key_pages;
+        keys = values = pass.tables(std::span<const void* const>(pages));
         if (last->value_pages != last->key_pages) {
           std::copy_n(last->value_pages, n_pages, pages.begin());
-          value_pages = pass.tables(std::span<const void* const>(pages));
+          values = pass.tables(std::span<const void* const>(pages));
         }
-        keys = {key_pages, static_cast<size_t>(n_pages)};
-        values = {value_pages, static_cast<size_t>(n_pages)};
       }
-      rows.push_back({keys.data(), values.data(), n_visible[i]});
+      rows.push_back({keys, values, n_visible[i]});
     }
     gpu::AttentionCall call;
     call.n_heads = shape.n_heads;
@@ -328,16 +311,12 @@ class CudaDevice : public Device {
     return std::make_unique<CudaInput>(scratch(stream), x);
   }
 
-  // In VRAM if that leaves keep_free bytes of what this device may have, and the margin of what is free.
-  std::unique_ptr<Buffer> allocate_beside(uint64_t bytes, uint64_t keep_free, uint64_t margin) {
+  // In VRAM where there is room, and where what this device may have leaves keep_free bytes.
+  std::unique_ptr<Buffer> allocate_if(bool has_room, uint64_t bytes, uint64_t keep_free) {
     const uint64_t wanted = std::max<uint64_t>(bytes, 1);
-    size_t free = 0, total = 0;
-    check(cudaMemGetInfo(&free, &total), "asking for its free memory");
     const bool is_allowed = vram_limit_ == 0 || buffers_->vram + wanted + keep_free <= vram_limit_;
-    if (is_allowed && wanted + keep_free + margin <= free)
-      if (Memory memory = Memory::allocate(Memory::Kind::Vram, wanted))
-        return std::make_unique<CudaBuffer>(std::move(memory), buffers_);
-    return std::make_unique<CudaBuffer>(pinned_memory(wanted), buffers_);
+    return std::make_unique<CudaBuffer>(has_room && is_allowed ? vram_or_pinned_memory(wanted) : pinned_memory(wanted),
+                                        buffers_);
   }
 
   // to = values that the host has just made, [n_rows, n_cols] without gaps.
@@ -373,8 +352,7 @@ class CudaDevice : public Device {
     for (int64_t e = 0; e < experts.gate->count; ++e)
       places.push_back({experts.gate->at(e).data, experts.up->at(e).data, experts.down->at(e).data});
     const uint64_t bytes = places.size() * sizeof(gpu::ExpertPlace);
-    Memory table = Memory::allocate(Memory::Kind::Vram, bytes);
-    if (!table) table = pinned_memory(bytes);
+    Memory table = vram_or_pinned_memory(bytes);
     // Nothing that was asked for reads it yet.
     check(cudaMemcpyAsync(table.device(), places.data(), bytes, cudaMemcpyDefault, pass(stream).stream()),
           "copying a table of experts");

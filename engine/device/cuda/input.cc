@@ -12,8 +12,7 @@ Memory Scratch::take(uint64_t bytes) {
     free.pop_back();
     return memory;
   }
-  Memory memory = Memory::allocate(Memory::Kind::Vram, size);
-  return memory ? std::move(memory) : pinned_memory(size);
+  return vram_or_pinned_memory(size);
 }
 
 void Scratch::give_back(Memory memory) noexcept {

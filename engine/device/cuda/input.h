@@ -17,8 +17,6 @@ class Scratch {
  public:
   Memory take(uint64_t bytes);
   void give_back(Memory memory) noexcept;
-  // Frees what nobody holds; nothing may be in flight.
-  void clear() { free_.clear(); }
 
  private:
   std::map<uint64_t, std::vector<Memory>> free_;  // by size

@@ -34,22 +34,40 @@ void Pass::submit() {
   values_.upload(stream_.get());
   tables_.upload(stream_.get());
   // What fails to start is not tried again.
-  const kernels::cuda::Launches launches = std::exchange(launches_, {});
+  kernels::cuda::Launches launches = std::exchange(launches_, {});
   graphs_.start(launches, stream_.get());
-  launches_.reserve(launches.size());
+  launches.clear();
+  launches_ = std::move(launches);  // with its room
+}
+
+void Pass::drop() noexcept {
+  launches_.clear();
+  host_copies_.clear();
+}
+
+template <class Work>
+void Pass::do_or_drop(Work work) {
+  try {
+    work();
+  } catch (...) {
+    drop();
+    throw;
+  }
 }
 
 void Pass::copy_to_host(void* host, const void* from, uint64_t bytes) {
   if (bytes == 0) return;
-  submit();
-  if (staged_ + bytes > staging_.bytes()) {
-    wait();
-    if (bytes > staging_.bytes()) staging_ = pinned_memory(std::max(bytes, 2 * staging_.bytes()));
-  }
-  std::byte* staged = staging_.host() + staged_;
-  check(cudaMemcpyAsync(staged, from, bytes, cudaMemcpyDefault, stream_.get()), "copying a result");
-  host_copies_.push_back({host, staged, bytes});
-  staged_ += (bytes + 63) / 64 * 64;
+  do_or_drop([&] {
+    submit();
+    if (staged_ + bytes > staging_.bytes()) {
+      wait();
+      if (bytes > staging_.bytes()) staging_ = pinned_memory(std::max(bytes, 2 * staging_.bytes()));
+    }
+    std::byte* staged = staging_.host() + staged_;
+    check(cudaMemcpyAsync(staged, from, bytes, cudaMemcpyDefault, stream_.get()), "copying a result");
+    host_copies_.push_back({host, staged, bytes});
+    staged_ += (bytes + 63) / 64 * 64;
+  });
 }
 
 void Pass::copy_to_device(void* to, const void* host, uint64_t bytes) {
@@ -65,8 +83,10 @@ void Pass::copy(void* to, const void* from, uint64_t bytes) {
 }
 
 void Pass::wait() {
-  submit();
-  check(cudaStreamSynchronize(stream_.get()), "computing");
+  do_or_drop([&] {
+    submit();
+    check(cudaStreamSynchronize(stream_.get()), "computing");
+  });
   values_.reset();
   tables_.reset();
   for (const HostCopy& copy : host_copies_) std::memcpy(copy.to, copy.from, copy.bytes);

@@ -43,9 +43,12 @@ class Pass {
   // Until all is done. Throws Error(BadFile) when a kernel met a value that is not finite.
   void wait();
 
+  // Forgets the launches that were not started, and whom results were for: when a pass ends by an exception, the memory of both may be
+  // gone. What fails here drops them itself.
+  void drop() noexcept;
+
   cudaStream_t stream() const { return stream_.get(); }
   int32_t* not_finite() const { return reinterpret_cast<int32_t*>(flag_.device()); }
-  const Graphs::Counts& counts() const { return graphs_.counts(); }
 
  private:
   struct HostCopy {
@@ -54,6 +57,8 @@ class Pass {
     uint64_t bytes;
   };
   Cells& room(Cells& cells, uint64_t bytes);
+  template <class Work>
+  void do_or_drop(Work work);
 
   StreamHandle stream_;
   kernels::cuda::Launches launches_;

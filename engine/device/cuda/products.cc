@@ -1,10 +1,9 @@
 #include "engine/device/cuda/products.h"
 
 #include <optional>
-#include <string>
 
+#include "engine/device/cuda/input.h"
 #include "engine/error.h"
-#include "gguf/tensor_type.h"
 
 namespace sluice::engine::cuda {
 
@@ -61,11 +60,10 @@ void append_row_by_row(kernels::cuda::Launches& launches, const Product& product
 
 }  // namespace
 
-void append_products(kernels::cuda::Launches& launches, std::span<const Product> products,
-                     const ActivationsOf& activations_of) {
+void append_products(kernels::cuda::Launches& launches, std::span<const Product> products) {
   for (size_t begin = 0, end; begin < products.size(); begin = end) {
     const Product& first = products[begin];
-    const Activations& x = activations_of(*first.input);
+    const Activations& x = static_cast<const CudaInput&>(*first.input).activations;
     const int64_t n_rows = first.output.n_rows;
     end = begin + 1;
     if (n_rows == 0) continue;

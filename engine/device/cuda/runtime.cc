@@ -49,6 +49,11 @@ Memory pinned_memory(uint64_t bytes) {
   return memory;
 }
 
+Memory vram_or_pinned_memory(uint64_t bytes) {
+  Memory memory = Memory::allocate(Memory::Kind::Vram, bytes);
+  return memory ? std::move(memory) : pinned_memory(bytes);
+}
+
 StreamHandle::StreamHandle() {
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
 }

@@ -47,6 +47,8 @@ class Memory {
 
 // Pinned memory or Error(OutOfMemory): what passes cannot do without.
 Memory pinned_memory(uint64_t bytes);
+// VRAM, and where none is left pinned memory, which kernels read over PCIe.
+Memory vram_or_pinned_memory(uint64_t bytes);
 
 class StreamHandle {
  public:
