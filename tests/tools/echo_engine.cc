@@ -64,6 +64,18 @@ uint64_t Model::ram_budget_bytes() const {
 uint64_t Model::session_bytes() const {
   return 0;
 }
+std::string_view Model::device_name() const {
+  return "CPU";
+}
+bool Model::is_on_gpu() const {
+  return false;
+}
+std::string_view Model::why_no_gpu() const {
+  return {};
+}
+DeviceMemory Model::device_memory() const {
+  return {};
+}
 StoreStatistics Model::store_statistics() const {
   return {};
 }
