@@ -23,6 +23,7 @@
 #include "engine/placement/machine.h"
 #include "engine/session/sampler.h"
 #include "engine/store/statistics.h"
+#include "engine/store/vram_statistics.h"
 #include "engine/traces/trace.h"
 #include "gguf/file.h"
 #include "tokenizer/tokenizer.h"
@@ -46,6 +47,7 @@ struct ModelOptions {
   Residency residency = Residency::Automatic;
   DeviceKind device = DeviceKind::Automatic;
   uint64_t vram_bytes = 0;  // of the GPU, not to be exceeded; 0: what is free, less a margin
+  PromotionOptions promotion;
   StoreOptions store;
   // What sessions will be opened with: their memory is kept free of weights.
   SessionOptions session;
@@ -78,7 +80,10 @@ class Model {
   std::string_view device_name() const;
   bool is_on_gpu() const;
   std::string_view why_no_gpu() const;
-  DeviceMemory device_memory() const;  // all zero on the CPU
+  DeviceMemory device_memory() const;      // all zero on the CPU
+  VramStatistics vram_statistics() const;  // all zero where experts do not come and go
+  uint64_t host_dense_bytes() const;       // of weights of every token that the CPU multiplies beside the GPU
+  uint32_t most_rows() const;              // of a pass
   StoreStatistics store_statistics() const;
   // What traces of it begin with. Throws Error(Usage) when no layer has experts, and Error(BadFile) when layers have different
   // numbers of them.
@@ -222,7 +227,7 @@ class UsageWatch {
 enum class Limit {
   None,  // nothing was measured
   Disk,
-  Cpu,     // or the memory that it reads
+  Cpu,  // or the memory that it reads
   Gpu,
   Others,  // neither was busy: other programs had the machine
 };

@@ -40,6 +40,17 @@ enum class PolicyKind {
   Hybrid,      // as Lfu, starting from what earlier runs used
 };
 
+// How experts come and go in a GPU's memory, where it holds some of them.
+struct PromotionOptions {
+  bool promotes = true;  // else what is there at first stays
+  // Of the time of passes, what copies may take of the link at most. A copy reads the host's memory as well, as a miss does.
+  double share_of_link = 0.15;
+  double link_bytes_per_second = 20e9;  // until a copy was measured
+  // Copies run on a thread of their own, because the host's memory must first be brought into pinned memory. Else where they are asked for.
+  bool has_thread = true;
+  std::function<double()> now;  // seconds by some clock; empty: the system's
+};
+
 // How the disk is read. Automatic: io_uring where the system allows it, else threads that call pread().
 enum class DiskAccess { Automatic, Uring, Pread };
 
@@ -47,7 +58,7 @@ class Disk;  // engine/store/disk.h
 
 struct StoreOptions {
   Storage storage = Storage::Automatic;
-  uint64_t ram_bytes = 0;    // what this process may have in memory, all told; 0: what is free, less a margin
+  uint64_t ram_bytes = 0;  // what this process may have in memory, all told; 0: what is free, less a margin
   // For tests and experiments, in place of what ram_bytes leaves: memory for weights, and what prompts borrow of more.
   uint64_t store_bytes = 0;
   uint64_t prompt_bytes = 0;

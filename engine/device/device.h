@@ -92,6 +92,25 @@ struct AttentionShape {
   float scale = 1;         // of the scores
 };
 
+// Where an expert's matrices lie in device memory; all null: elsewhere.
+struct ExpertPlace {
+  const std::byte* gate = nullptr;
+  const std::byte* up = nullptr;
+  const std::byte* down = nullptr;
+};
+
+// What the device leaves to the host in a place of a pass; host memory, valid during the call.
+struct HostShare {
+  Rows inputs;
+  // Of experts: what was chosen for the rows, [rows * n_used], and which of it the device multiplies itself: bit k of hits[row].
+  std::span<const int32_t> ids;
+  std::span<const float> weights;
+  std::span<const uint32_t> hits;
+};
+// Makes `results`, as many rows and columns as the inputs, which are added to those of the device. Returns false where there is nothing to
+// add; then they may be left as they are.
+using HostWork = std::function<bool(const HostShare& share, Rows results)>;
+
 // The experts of a layer for a device that holds them all: the choice and the products, without the host between them.
 struct RoutedExperts {
   const kernels::reference::RouterRule* rule = nullptr;
@@ -105,6 +124,11 @@ struct RoutedExperts {
   // What was chosen, in host memory, [rows * n_used]; empty where nobody asks. Waits for the stream where somebody does.
   std::span<int32_t> ids;
   std::span<float> weights;
+  // Where the layer's experts lie, in device memory, one for each; null: all where the stacks have them. What is not there is the
+  // host's to multiply, and `work` does: it must be given, and finish_host_work() be called.
+  const ExpertPlace* places = nullptr;
+  uint32_t layer = 0;
+  HostWork work;
 };
 
 // A way to keep a stack of matrices in the device's own memory.
@@ -135,6 +159,10 @@ class Device {
   virtual std::unique_ptr<Buffer> allocate(uint64_t bytes) = 0;
   // For weights: leaves keep_free bytes of the device's own memory to others.
   virtual std::unique_ptr<Buffer> allocate_weights(uint64_t bytes, uint64_t keep_free);
+  // The same, or null where its own memory has no such room.
+  virtual std::unique_ptr<Buffer> allocate_own(uint64_t bytes, uint64_t keep_free);
+  // What allocate_own() could hand out in all.
+  virtual uint64_t room(uint64_t) const { return 0; }
   virtual DeviceMemory memory() const { return {}; }
   virtual std::unique_ptr<Stream> make_stream() = 0;
   virtual void synchronize(Stream& stream) = 0;
@@ -213,10 +241,20 @@ class Device {
   virtual void route(Stream& stream, const kernels::reference::RouterRule& rule, Rows logits, const Vector* bias,
                      std::span<int32_t> ids, std::span<float> weights) = 0;
 
-  // Does the device choose and multiply experts on its own? Then all weights of experts are in its memory.
+  // Does the device choose and multiply experts on its own?
   virtual bool holds_experts() const { return false; }
   // output row i = sum over k, in the router's order, of the router's weight times down(silu(gate x) * up x) of the chosen expert.
   virtual void multiply_experts(Stream& stream, const RoutedExperts& experts);
+
+  // For devices that run beside the host. Hands it the rows of x here, and adds what it makes of them to `out`, or replaces that by it,
+  // where finish_host_work() stands; what is asked for in between, the device does meanwhile. One work a layer and pass. The host does it
+  // in start(), or whenever the stream is waited for; what it throws ends the pass.
+  virtual void begin_host_work(Stream& stream, uint32_t layer, const Input& x, HostWork work);
+  virtual void finish_host_work(Stream& stream, uint32_t layer, Rows out, bool replaces);
+  // Begins what was asked for, and does the host's work in it.
+  virtual void start(Stream&) {}
+  // What will be asked of `later` begins after what was asked of `earlier`, which is started.
+  virtual void follow(Stream&, Stream&) {}
 
   // out row i = sum over k, in order, of weights[i * n_used + k] * y row places[i * n_used + k]. weights and places in
   // host memory.

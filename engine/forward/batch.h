@@ -37,7 +37,9 @@ void grouped_query_attention(ForwardContext& context, const Batch& batch, uint32
 void latent_attention(ForwardContext& context, const Batch& batch, uint32_t layer, const Input& x, Rows out);
 
 // The feed-forward part: out = ffn(x), x normed.
-void dense_ffn(ForwardContext& context, const DenseWeights& weights, const Input& x, Rows out);
+void dense_ffn(const Processor& on, const DenseWeights& weights, const Input& x, Rows out);
+// Are these weights the host's to multiply, beside the device?
+bool is_left_to_host(const ForwardContext& context, const DenseWeights& weights);
 // residual: what the layer will add to, for guessing what the next layer chooses.
 void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, const Input& x, Rows out,
                  const RoutingObserver& on_routing);

@@ -3,23 +3,26 @@
 #include <algorithm>
 
 #include "engine/forward/batch.h"
+#include "engine/forward/host_side.h"
 
 namespace sluice::engine {
 
 ForwardContext::ForwardContext(std::unique_ptr<Device> owned_device, const ModelSpec& model_spec,
                                const ModelWeights& model_weights, LatentAttention latent,
                                std::unique_ptr<WeightStore> weight_store)
-    : device(*owned_device),
-      stream(owned_device->make_stream()),
+    : owned_device_(std::move(owned_device)),
+      device(*owned_device_),
+      stream(device.make_stream()),
       spec(model_spec),
       weights(model_weights),
       latent_attention(latent),
       store(weight_store ? std::move(weight_store) : make_mapped_store(model_weights)),
       rope(model_spec.rope),
-      workspace(*owned_device),
-      owned_device_(std::move(owned_device)) {
+      workspace(device) {
   rope.frequency_factors = weights.rope_factors.data;
 }
+
+ForwardContext::~ForwardContext() = default;
 
 static Batch arrange(std::span<const BatchRow> rows, std::span<SequenceState* const> sequences) {
   Batch batch;
@@ -59,17 +62,29 @@ void attention(ForwardContext& context, const Batch& batch, uint32_t layer, cons
     latent_attention(context, batch, layer, x, out);
 }
 
-void dense_ffn(ForwardContext& context, const DenseWeights& weights, const Input& x, Rows out) {
-  Device& device = context.device;
-  Stream& stream = *context.stream;
-  WorkspaceScope scope(context.workspace);
-  const Rows gate = context.workspace.rows(out.n_rows, weights.gate.n_outputs);
-  const Rows up = context.workspace.rows(out.n_rows, weights.up.n_outputs);
+void dense_ffn(const Processor& on, const DenseWeights& weights, const Input& x, Rows out) {
+  WorkspaceScope scope(on.workspace);
+  const Rows gate = on.workspace.rows(out.n_rows, weights.gate.n_outputs);
+  const Rows up = on.workspace.rows(out.n_rows, weights.up.n_outputs);
   const Product gate_and_up[] = {{&weights.gate, &x, nullptr, gate}, {&weights.up, &x, nullptr, up}};
-  device.multiply(stream, gate_and_up);
-  const auto hidden = device.swiglu_and_prepare(stream, gate, up);
+  on.device.multiply(on.stream, gate_and_up);
+  const auto hidden = on.device.swiglu_and_prepare(on.stream, gate, up);
   const Product down[] = {{&weights.down, hidden.get(), nullptr, out}};
-  device.multiply(stream, down);
+  on.device.multiply(on.stream, down);
+}
+
+bool is_left_to_host(const ForwardContext& context, const DenseWeights& weights) {
+  return context.host != nullptr && weights.gate.place == Place::MappedFile;
+}
+
+// out = the rows that the host makes of x.
+static void dense_ffn_of_host(ForwardContext& context, uint32_t layer, const DenseWeights& weights, const Input& x,
+                              Rows out) {
+  context.device.begin_host_work(*context.stream, layer, x, [&context, &weights](const HostShare& share, Rows results) {
+    context.host->multiply(weights, share.inputs, results);
+    return true;
+  });
+  context.device.finish_host_work(*context.stream, layer, out, true);
 }
 
 // x: normed; residual: what the layer adds to, for guessing what comes after it.
@@ -78,7 +93,10 @@ static void feed_forward(ForwardContext& context, uint32_t layer, Rows residual,
   const LayerWeights& weights = context.weights.layers[layer];
   const PartLease lease(*context.store, feed_forward_part(layer));
   if (const auto* dense = std::get_if<DenseWeights>(&weights.ffn)) {
-    dense_ffn(context, *dense, x, out);
+    if (is_left_to_host(context, *dense))
+      dense_ffn_of_host(context, layer, *dense, x, out);
+    else
+      dense_ffn(context.processor(), *dense, x, out);
   } else {
     experts_ffn(context, layer, residual, x, out, on_routing);
   }
@@ -115,9 +133,19 @@ static void compute_logits(ForwardContext& context, const Batch& batch, Rows x, 
   Stream& stream = *context.stream;
   WorkspaceScope scope(context.workspace);
   const auto n_rows = static_cast<int64_t>(batch.logits_rows.size());
-  const Rows out = context.workspace.rows(n_rows, context.spec.n_vocabulary);
   const auto input =
       device.norm_and_prepare(stream, x, nullptr, context.weights.output_norm, context.spec.norm_epsilon, x);
+  if (context.host && context.weights.output.front().place == Place::MappedFile) {
+    std::vector<float> normed(static_cast<size_t>(n_rows * x.n_cols));
+    for (int64_t i = 0; i < n_rows; ++i)
+      device.copy_to_host(stream, normed.data() + i * x.n_cols, x.row(batch.logits_rows[static_cast<size_t>(i)]),
+                          static_cast<uint64_t>(x.n_cols) * sizeof(float));
+    device.synchronize(stream);
+    context.host->multiply_output({normed.data(), n_rows, x.n_cols, x.n_cols},
+                                  {logits, n_rows, context.spec.n_vocabulary, context.spec.n_vocabulary});
+    return;
+  }
+  const Rows out = context.workspace.rows(n_rows, context.spec.n_vocabulary);
   int64_t done = 0;
   for (size_t piece = 0; piece < context.weights.output.size(); ++piece) {
     const Linear& matrix = context.weights.output[piece];
@@ -139,6 +167,7 @@ static bool evaluate(ForwardContext& context, std::span<const BatchRow> rows, st
   else
     context.workspace.reset();
   context.store->begin_pass(batch.n_rows());
+  if (context.host) context.host->begin_pass(batch.n_rows());
   batch.cosines = context.workspace.rows(batch.n_rows(), context.rope.n_dims / 2);
   batch.sines = context.workspace.rows(batch.n_rows(), context.rope.n_dims / 2);
   context.device.rope_angles(*context.stream, context.rope, batch.positions, batch.cosines, batch.sines);
@@ -151,6 +180,7 @@ static bool evaluate(ForwardContext& context, std::span<const BatchRow> rows, st
     return false;
   }
   compute_logits(context, batch, x, logits);
+  if (context.host) context.host->end_pass(context.device, *context.stream);
   context.device.synchronize(*context.stream);
   for (const BatchSequence& sequence : batch.sequences) sequence.state->advance(sequence.n_rows);
   return true;

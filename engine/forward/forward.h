@@ -17,12 +17,25 @@
 
 namespace sluice::engine {
 
+class HostSide;  // engine/forward/host_side.h
+
+// Where a part of a pass is computed.
+struct Processor {
+  Device& device;
+  Stream& stream;
+  Workspace& workspace;
+};
+
 // What a pass needs besides its rows. One thread at a time may evaluate with it.
 class ForwardContext {
+  std::unique_ptr<Device> owned_device_;  // outlives all that follow
+
  public:
   // store: where the weights are; null when all are in memory or in a mapped file.
   ForwardContext(std::unique_ptr<Device> device, const ModelSpec& spec, const ModelWeights& weights,
                  LatentAttention latent_attention, std::unique_ptr<WeightStore> store = nullptr);
+  ~ForwardContext();
+  Processor processor() { return {device, *stream, workspace}; }
 
   Device& device;
   std::unique_ptr<Stream> stream;
@@ -32,9 +45,8 @@ class ForwardContext {
   std::unique_ptr<WeightStore> store;
   kernels::reference::Rope rope;  // with the frequency factors of the weights
   Workspace workspace;
-
- private:
-  std::unique_ptr<Device> owned_device_;
+  // The CPU, where a device with memory of its own leaves something to it: what lies in the file's mapping or in the store.
+  std::unique_ptr<HostSide> host;
 };
 
 struct BatchRow {

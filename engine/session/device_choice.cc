@@ -22,7 +22,7 @@ static std::string why_not(const CudaGpu& gpu, const ModelOptions& options, uint
       options.vram_bytes > 0 ? std::min(options.vram_bytes, gpu.free_vram_bytes) : gpu.free_vram_bytes;
   if (gpu_bytes > free)
     return "the model and a session take " + gibibytes(gpu_bytes) + ", and " + gpu.name + " has " + gibibytes(free) +
-           " free; --device cuda keeps what does not fit in RAM that the GPU reads";
+           " free; --device cuda leaves what does not fit to the CPU";
   return {};
 }
 

@@ -7,15 +7,19 @@
 namespace sluice::engine {
 namespace {
 
-// Every handle of a model, by how often a token reads it.
+// Of each buffer, at most.
+constexpr uint64_t kLostToAlignment = 512;
+
+// Every handle of a model.
 struct Handles {
-  std::vector<Linear*> dense;
+  std::vector<Linear*> dense;  // the device's in any case
   std::vector<Vector*> vectors;
+  std::vector<std::vector<Linear*>> groups;  // each the device's or the host's as a whole
   std::vector<LinearStack*> experts;
 };
 
 void add(Handles& handles, DenseWeights& dense) {
-  for (Linear* matrix : {&dense.gate, &dense.up, &dense.down}) handles.dense.push_back(matrix);
+  if (dense.gate) handles.groups.push_back({&dense.gate, &dense.up, &dense.down});
 }
 
 void add(Handles& handles, GroupedQueryWeights& attention) {
@@ -43,7 +47,8 @@ void add(Handles& handles, ExpertsWeights& experts) {
 Handles handles_of(ModelWeights& weights) {
   Handles handles;
   handles.vectors.push_back(&weights.output_norm);
-  for (Linear& piece : weights.output) handles.dense.push_back(&piece);
+  handles.groups.emplace_back();
+  for (Linear& piece : weights.output) handles.groups.back().push_back(&piece);
   for (LayerWeights& layer : weights.layers) {
     handles.vectors.push_back(&layer.attention_norm);
     handles.vectors.push_back(&layer.ffn_norm);
@@ -116,29 +121,49 @@ DeviceWeights move_to_device(Device& device, Stream& stream, const gguf::File& f
   Mover mover(device, stream, file, keep_free, on_bytes);
   std::erase_if(handles.dense, [](const Linear* matrix) { return !*matrix; });
   std::erase_if(handles.vectors, [](const Vector* vector) { return !*vector; });
-  // Biases of matrices are vectors of their own.
-  for (Linear* matrix : handles.dense)
-    if (matrix->bias) handles.vectors.push_back(&matrix->bias);
-  const std::byte* embedding = weights.token_embedding.data;
-  const bool is_tied = std::ranges::any_of(
-      handles.dense, [&](const Linear* matrix) { return mover.tensor_at(matrix->data) == mover.tensor_at(embedding); });
-  if (is_tied) handles.dense.push_back(&weights.token_embedding);
-
+  const std::byte* const embedding = weights.token_embedding.data;
+  const auto is_tied = [&](const Linear* matrix) {
+    return mover.tensor_at(matrix->data) == mover.tensor_at(embedding);
+  };
   const auto bytes_of = [](const Vector* vector) { return reinterpret_cast<const std::byte*>(vector->data); };
   for (const Vector* vector : handles.vectors) mover.expect(bytes_of(vector));
   for (const Linear* matrix : handles.dense) mover.expect(matrix->data);
+  for (const auto& group : handles.groups)
+    for (const Linear* matrix : group) mover.expect(matrix->data);
   for (const LinearStack* stack : handles.experts) mover.expect(stack->first.data);
 
-  for (Vector* vector : handles.vectors) vector->data = reinterpret_cast<const float*>(mover.moved(bytes_of(vector)));
-  for (Linear* matrix : handles.dense) {
-    matrix->data = mover.moved(matrix->data);
-    matrix->place = Place::Buffer;
+  const auto move_vector = [&](Vector& vector) {
+    vector.data = reinterpret_cast<const float*>(mover.moved(bytes_of(&vector)));
+  };
+  const auto move = [&](Linear& matrix) {
+    matrix.data = mover.moved(matrix.data);
+    matrix.place = Place::Buffer;
+    if (matrix.bias) move_vector(matrix.bias);
+  };
+  for (Vector* vector : handles.vectors) move_vector(*vector);
+  for (Linear* matrix : handles.dense) move(*matrix);
+  uint64_t host_dense_bytes = 0;
+  for (const auto& group : handles.groups) {
+    uint64_t bytes = 0;
+    for (const Linear* matrix : group) bytes += matrix->bytes() + kLostToAlignment;
+    if (bytes > device.room(keep_free)) {
+      for (const Linear* matrix : group) host_dense_bytes += matrix->bytes();
+      continue;
+    }
+    if (std::ranges::any_of(group, is_tied)) move(weights.token_embedding);
+    for (Linear* matrix : group) move(*matrix);
   }
-  for (LinearStack* stack : handles.experts) {
-    stack->first.data = mover.moved(stack->first.data);
-    stack->first.place = Place::Buffer;
-  }
-  return mover.take();
+
+  uint64_t expert_bytes = 0;
+  for (const LinearStack* stack : handles.experts)
+    expert_bytes += stack->stride_bytes * static_cast<uint64_t>(stack->count) + kLostToAlignment;
+  const bool has_all_experts = expert_bytes <= device.room(keep_free);
+  if (has_all_experts)
+    for (LinearStack* stack : handles.experts) move(stack->first);
+  DeviceWeights moved = mover.take();
+  moved.host_dense_bytes = host_dense_bytes;
+  moved.has_all_experts = has_all_experts;
+  return moved;
 }
 
 }  // namespace sluice::engine

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/device/cpu_device.h"
 #include "engine/engine.h"
 #include "engine/forward/forward.h"
+#include "engine/forward/host_side.h"
 #include "engine/model/bound_model.h"
 #include "engine/placement/measure_machine.h"
 #include "engine/placement/memory.h"
@@ -36,6 +38,10 @@ struct Model::State {
   ChosenDevice device{};  // its Device is the context's
   DeviceWeights device_weights{};
 
+  // The GPU's weights are moved there. The result: the VRAM tier, where some experts are the host's.
+  std::unique_ptr<VramTier> open_on_gpu(Device& gpu, uint64_t keep_free,
+                                        const std::function<void(uint64_t done)>& on_bytes);
+  bool has_host_side() const { return !device_weights.has_all_experts || device_weights.host_dense_bytes > 0; }
   // Weights in a mapped file, with copies in memory (then the result is null), or in a store on the disk.
   std::unique_ptr<WeightStore> open_on_cpu(Device& cpu, const std::filesystem::path& path, const SessionMemory& session,
                                            const std::function<void(uint64_t done)>& on_bytes);
@@ -108,6 +114,41 @@ std::unique_ptr<WeightStore> Model::State::open_on_cpu(Device& cpu, const std::f
   return nullptr;
 }
 
+std::unique_ptr<VramTier> Model::State::open_on_gpu(Device& gpu, uint64_t keep_free,
+                                                    const std::function<void(uint64_t done)>& on_bytes) {
+  device_weights = move_to_device(gpu, *gpu.make_stream(), file, weights, keep_free,
+                                  [&](uint64_t done, uint64_t) { on_bytes(done); });
+  work = work_of(spec, weights, options.session.cache, nullptr);
+  std::unique_ptr<VramTier> tier;
+  if (!device_weights.has_all_experts) {
+    VramTierOptions tier_options;
+    tier_options.policy = options.store.policy;
+    tier_options.promotion = options.promotion;
+    tier = std::make_unique<VramTier>(gpu, weights, gpu.room(keep_free), keep_free, tier_options,
+                                      [&](uint64_t done) { on_bytes(device_weights.bytes + done); });
+  }
+  for (const WeightGroup& group : work.groups) {
+    uint32_t n_vram = group.n_units;
+    const LayerWeights& layer = weights.layers[std::min<size_t>(group.layer, weights.layers.size() - 1)];
+    const auto* experts = std::get_if<ExpertsWeights>(&layer.ffn);
+    if (group.role == GroupRole::RoutedExperts && tier) {
+      n_vram = 0;
+      for (uint32_t id = 0; id < group.n_units; ++id)
+        n_vram += tier->holds(group.layer, static_cast<int32_t>(id)) ? 1 : 0;
+    } else if (group.role == GroupRole::SharedExperts && experts != nullptr) {
+      n_vram = experts->shared.gate.place == Place::Buffer ? 1 : 0;
+    } else if (group.role == GroupRole::DenseFfn && experts == nullptr) {
+      n_vram = std::get<DenseWeights>(layer.ffn).gate.place == Place::Buffer ? 1 : 0;
+    } else if (group.role == GroupRole::Output) {
+      n_vram = weights.output.front().place == Place::Buffer ? 1 : 0;
+    } else if (group.role == GroupRole::Embedding) {
+      n_vram = weights.token_embedding.place == Place::Buffer ? 1 : 0;
+    }
+    places.push_back({n_vram, group.n_units - n_vram, 0});
+  }
+  return tier;
+}
+
 Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Model::~Model() {
   if (state_) save_heat(state_->disk, *state_->context->store, state_->options.store);
@@ -144,17 +185,24 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
   std::unique_ptr<Device> device = std::move(state->device.device);
   state->session_bytes = session.bytes();
   std::unique_ptr<WeightStore> store;
+  std::unique_ptr<VramTier> tier;
   if (state->device.is_gpu) {
-    state->device_weights = move_to_device(*device, *device->make_stream(), state->file, state->weights,
-                                           session.bytes(), [&](uint64_t done, uint64_t) { progress.done(done); });
-    state->work = work_of(state->spec, state->weights, options.session.cache, nullptr);
-    for (const WeightGroup& group : state->work.groups) state->places.push_back({group.n_units, 0, 0});
+    tier = state->open_on_gpu(*device, session.bytes(), [&](uint64_t done) { progress.done(done); });
   } else {
     store = state->open_on_cpu(*device, path, session, [&](uint64_t done) { progress.done(done); });
   }
   const bool is_mapped = store == nullptr && !state->device.is_gpu;
   state->context = std::make_unique<ForwardContext>(std::move(device), state->spec, state->weights,
                                                     options.latent_attention, std::move(store));
+  if (state->device.is_gpu && state->has_host_side()) {
+    ForwardContext& context = *state->context;
+    context.host = std::make_unique<HostSide>(make_cpu_device(n_threads, options.pin_threads, true), state->spec,
+                                              state->weights, *context.store, std::move(tier));
+    if (total <= available_memory_bytes() / 10 * 9) {
+      const uint64_t moved = state->device_weights.bytes;
+      context.host->touch_weights([&](uint64_t done) { progress.done(std::min(total, moved + done)); });
+    }
+  }
   if (is_mapped) warm_pages(state->context->device, state->file, state->resident, progress);
   return std::shared_ptr<const Model>(new Model(std::move(state)));
 }
@@ -204,6 +252,16 @@ std::string_view Model::why_no_gpu() const {
 }
 bool Model::is_on_gpu() const {
   return state_->device.is_gpu;
+}
+VramStatistics Model::vram_statistics() const {
+  const HostSide* const host = state_->context->host.get();
+  return host != nullptr && host->tier() != nullptr ? host->tier()->statistics() : VramStatistics{};
+}
+uint64_t Model::host_dense_bytes() const {
+  return state_->device_weights.host_dense_bytes;
+}
+uint32_t Model::most_rows() const {
+  return state_->context->host ? kMostSharedRows : UINT32_MAX;
 }
 DeviceMemory Model::device_memory() const {
   return state_->context->device.memory();

@@ -64,7 +64,7 @@ Session::~Session() = default;
 Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options) {
   SessionOptions chosen = options;
   chosen.n_context = session_context(model->spec(), options);
-  chosen.n_batch = std::max(1u, options.n_batch);
+  chosen.n_batch = std::clamp(options.n_batch, 1u, model->most_rows());
   check_memory(*model, chosen);
   SequenceState sequence(model->forward_context().device, model->spec(), options.cache);
   state_ = std::make_unique<State>(State{std::move(model), chosen, std::move(sequence), {}, {}, {}});

@@ -20,7 +20,8 @@ UsageWatch::UsageWatch(const Model& model)
 
 Usage UsageWatch::usage() const {
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin_;
-  return {seconds.count(), cpu_seconds_now() - cpu_begin_, since(store_begin_, model_.store_statistics()), model_.is_on_gpu()};
+  return {seconds.count(), cpu_seconds_now() - cpu_begin_, since(store_begin_, model_.store_statistics()),
+          model_.is_on_gpu()};
 }
 
 static double share(double part, double whole) {

@@ -322,6 +322,22 @@ std::unique_ptr<ExpertRequest> DiskStore::begin(uint32_t layer, std::span<const 
   return std::make_unique<Request>(*this, layer, expert_ids, n_rows);
 }
 
+std::unique_ptr<ExpertHold> DiskStore::hold(uint32_t layer, int32_t expert_id) {
+  struct Held : ExpertHold {
+    DiskStore* store = nullptr;
+    SlotNumber slot = 0;
+    ~Held() override { store->release_slot(slot); }
+  };
+  const auto slot = slots_.find(number_of(layer, expert_id));
+  if (!slot || slot_states_[*slot].load != nullptr || slot_states_[*slot].is_broken) return nullptr;
+  auto held = std::make_unique<Held>();
+  slots_.hold(*slot);
+  held->store = this;
+  held->slot = *slot;
+  held->handles = handles_of(layer, expert_id, *slot);
+  return held;
+}
+
 bool DiskStore::wants_guess(uint32_t layer) const {
   if (!options_.guesses || layer >= inventory_.experts.size() || inventory_.experts[layer].n_experts == 0) return false;
   const SlotClass& slots = plan_.classes[plan_.class_of_layer[layer]];

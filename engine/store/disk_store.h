@@ -41,6 +41,7 @@ class DiskStore : public WeightStore {
   void release(size_t part) noexcept override { dense_.release(part); }
   std::unique_ptr<ExpertRequest> begin(uint32_t layer, std::span<const int32_t> expert_ids,
                                        std::span<const int64_t> n_rows) override;
+  std::unique_ptr<ExpertHold> hold(uint32_t layer, int32_t expert_id) override;
   bool wants_guess(uint32_t layer) const override;
   void guess(uint32_t layer, std::span<const int32_t> expert_ids) override;
   StoreStatistics statistics() const override;

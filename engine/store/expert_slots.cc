@@ -63,6 +63,11 @@ void ExpertSlots::put_back(SlotNumber slot) {
   free_[slots_[slot].slot_class].push_back(slot);
 }
 
+void ExpertSlots::take_away(SlotNumber slot) {
+  clear(slot);
+  std::erase(free_[slots_[slot].slot_class], slot);
+}
+
 void ExpertSlots::set_worth(SlotNumber number, double worth) {
   Slot& slot = slots_[number];
   auto& used = used_[slot.slot_class];

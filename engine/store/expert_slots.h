@@ -40,6 +40,10 @@ class ExpertSlots {
   std::optional<SlotNumber> withdraw(uint32_t slot_class);
   void put_back(SlotNumber slot);
 
+  // Takes a slot out of use for good; nobody holds it.
+  void take_away(SlotNumber slot);
+
+  size_t n_free(uint32_t slot_class) const { return free_[slot_class].size(); }
   size_t n_slots() const { return slots_.size(); }
   size_t n_in_use() const { return n_in_use_; }
   uint32_t class_of(SlotNumber slot) const { return slots_[slot].slot_class; }

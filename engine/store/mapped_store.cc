@@ -41,6 +41,12 @@ class MappedStore : public WeightStore {
     }
     return std::make_unique<MappedRequest>(std::move(experts));
   }
+  std::unique_ptr<ExpertHold> hold(uint32_t layer, int32_t expert_id) override {
+    auto hold = std::make_unique<ExpertHold>();
+    const auto& stacks = std::get<ExpertsWeights>(weights_.layers[layer].ffn);
+    hold->handles = {stacks.gate.at(expert_id), stacks.up.at(expert_id), stacks.down.at(expert_id)};
+    return hold;
+  }
   bool wants_guess(uint32_t) const override { return false; }
   void guess(uint32_t, std::span<const int32_t>) override {}
   StoreStatistics statistics() const override { return {}; }

@@ -31,6 +31,12 @@ struct ExpertHandles {
   Linear gate, up, down;
 };
 
+// An expert in the host's memory, which stays there while this lives.
+struct ExpertHold {
+  ExpertHandles handles;
+  virtual ~ExpertHold() = default;
+};
+
 // The experts that one layer chose for one batch.
 class ExpertRequest {
  public:
@@ -71,6 +77,8 @@ class WeightStore {
   // must not outlive its store, and there is one at a time.
   virtual std::unique_ptr<ExpertRequest> begin(uint32_t layer, std::span<const int32_t> expert_ids,
                                                std::span<const int64_t> n_rows) = 0;
+  // The expert if it is in memory now, else null. Must not outlive the store.
+  virtual std::unique_ptr<ExpertHold> hold(uint32_t layer, int32_t expert_id) = 0;
   // Is it of use to guess what the layer's router will choose?
   virtual bool wants_guess(uint32_t layer) const = 0;
   // The guess, at most one for a layer and pass, before its begin(): expert_ids distinct, the likeliest first. May be wrong. What an

@@ -16,9 +16,9 @@ uint64_t rounded(uint64_t bytes) {
 }
 
 void check(const MeetingShape& shape, int64_t n_rows) {
-  require(shape.most_rows > 0 && shape.most_rows <= 0xFFFF && shape.n_used > 0 && shape.n_used <= 32 &&
+  require(shape.most_rows > 0 && shape.most_rows <= 0xFFFF && shape.n_used >= 0 && shape.n_used <= 32 &&
               shape.n_columns > 0 && shape.n_columns <= 0x7FFFFFFF,
-          "A meeting of CPU and GPU has 1 to 65535 rows, of at least one column, and 1 to 32 experts a row.");
+          "A meeting of CPU and GPU has 1 to 65535 rows, of at least one column, and 32 experts a row at most.");
   require(n_rows <= shape.most_rows, "A meeting has no room for so many rows.");
 }
 
@@ -34,6 +34,7 @@ struct AddArguments {
   int64_t n_columns;
   const uint32_t* pass;
   uint32_t* unanswered;
+  uint64_t replaces;
 };
 
 // The host's memory is read past all caches, and both reads are under way together: each takes a microsecond over PCIe.
@@ -46,7 +47,11 @@ __global__ void __launch_bounds__(kThreads) add_rows_of_host(const AddArguments 
     if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) *a.unanswered = 1;
     return;
   }
-  if (answer.y != 0) a.rows[blockIdx.y * a.rows_stride + column] += result;
+  float& value = a.rows[blockIdx.y * a.rows_stride + column];
+  if (answer.y != 0)
+    value = a.replaces ? result : value + result;
+  else if (a.replaces)
+    value = 0;
 }
 
 template <class T>
@@ -86,9 +91,10 @@ uint64_t meeting_bytes(const MeetingShape& shape) {
 void publish_choice(Launches& list, const PublishCall& call) {
   check(call.shape, call.inputs.n_rows);
   require(call.inputs.n_columns == call.shape.n_columns, "A meeting's inputs have another length than its results.");
-  require(call.to.published != nullptr && call.places != nullptr && call.ids != nullptr && call.weights != nullptr &&
-              call.inputs.data != nullptr && call.pass != nullptr,
-          "Publishing a choice needs what was chosen, and places for it.");
+  require(call.to.published != nullptr && call.inputs.data != nullptr && call.pass != nullptr,
+          "Publishing a choice needs rows, and a place for them.");
+  require(call.shape.n_used == 0 || (call.places != nullptr && call.ids != nullptr && call.weights != nullptr),
+          "Publishing a choice needs what was chosen.");
   if (call.inputs.n_rows <= 0) return;
   append_launch(list, "Publishing a choice", reinterpret_cast<const void*>(publish_rows), "publish choice", {1},
                 kThreads, 0, publish_arguments(call));
@@ -99,8 +105,8 @@ void add_result(Launches& list, const AddResultCall& call) {
   require(call.rows.n_columns == call.shape.n_columns, "A meeting's rows have another length than its results.");
   require(call.from.answer != nullptr && call.rows.data != nullptr && call.pass != nullptr,
           "Adding what the host computed needs rows, and where it is.");
-  const AddArguments a{call.from.answer,     call.from.results, call.rows.data,      call.rows.stride,
-                       call.shape.n_columns, call.pass,         call.from.unanswered};
+  const AddArguments a{call.from.answer,     call.from.results, call.rows.data,       call.rows.stride,
+                       call.shape.n_columns, call.pass,         call.from.unanswered, call.replaces};
   append_launch(list, "Adding what the host computed", reinterpret_cast<const void*>(add_rows_of_host), "add result",
                 {divide_up(call.shape.n_columns, kThreads), call.rows.n_rows}, kThreads, 0, a);
 }

@@ -15,7 +15,7 @@ namespace sluice::kernels::cuda {
 
 struct MeetingShape {
   int64_t most_rows = 0;
-  int64_t n_used = 0;     // experts a row, at most 32
+  int64_t n_used = 0;     // experts a row, at most 32; 0 where nothing is chosen
   int64_t n_columns = 0;  // of inputs and results
 };
 
@@ -60,13 +60,14 @@ struct PublishCall {
 };
 void publish_choice(Launches& list, const PublishCall& call);
 
-// Behind a wait for the gate: rows += results, if the host has any. Where the answer is not this pass's, nothing is added, and
+// Behind a wait for the gate: rows += results, if the host has any, or rows = results. Where the answer is not this pass's, nothing is added, and
 // `unanswered` says so to whoever waits for the stream.
 struct AddResultCall {
   MeetingShape shape;
   MeetingPlaces from;  // device addresses
   FloatRows rows;      // device memory, [n_rows, n_columns]
   const uint32_t* pass = nullptr;
+  bool replaces = false;  // rows are the results alone; zeros where the host has none
 };
 void add_result(Launches& list, const AddResultCall& call);
 

@@ -76,6 +76,12 @@ std::string_view Model::why_no_gpu() const {
 DeviceMemory Model::device_memory() const {
   return {};
 }
+VramStatistics Model::vram_statistics() const {
+  return {};
+}
+uint64_t Model::host_dense_bytes() const {
+  return 0;
+}
 StoreStatistics Model::store_statistics() const {
   return {};
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/device/cuda/host_shares.h"
 #include "engine/device/cuda/input.h"
 #include "engine/device/cuda/pass.h"
 #include "engine/device/cuda/products.h"
@@ -20,6 +21,8 @@ namespace {
 
 using namespace cuda;
 namespace gpu = kernels::cuda;
+
+static_assert(sizeof(ExpertPlace) == sizeof(gpu::ExpertPlace));
 
 // Of the GPU's memory: for the driver's own needs, graphs, and what a desktop takes meanwhile.
 constexpr uint64_t kVramMargin = uint64_t{256} << 20;
@@ -47,10 +50,15 @@ class CudaBuffer : public Buffer {
 
 class CudaStream : public Stream {
  public:
-  explicit CudaStream(bool graphs) : pass(graphs) {}
-  void abandon() noexcept override { pass.drop(); }
-  Scratch scratch;  // outlives what the pass has in flight
+  explicit CudaStream(bool graphs) : pass(graphs), host_shares(pass) {}
+  ~CudaStream() override { cudaStreamSynchronize(pass.stream()); }  // what is in flight uses all of these
+  void abandon() noexcept override {
+    pass.drop();
+    host_shares.drop();
+  }
+  Scratch scratch;
   Pass pass;
+  HostShares host_shares;
 };
 
 gpu::FloatRows float_rows(Rows x) {
@@ -70,6 +78,18 @@ class CudaDevice : public Device {
     check(cudaMemGetInfo(&free, &total), "asking for its free memory");
     return allocate_if(bytes + keep_free + kVramMargin <= free, bytes, keep_free);
   }
+  std::unique_ptr<Buffer> allocate_own(uint64_t bytes, uint64_t keep_free) override {
+    if (bytes > room(keep_free)) return nullptr;
+    Memory memory = Memory::allocate(Memory::Kind::Vram, bytes);
+    return memory ? std::make_unique<CudaBuffer>(std::move(memory), buffers_) : nullptr;
+  }
+  uint64_t room(uint64_t keep_free) const override {
+    size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "asking for its free memory");
+    const uint64_t left = free - std::min<uint64_t>(free, keep_free + kVramMargin);
+    if (vram_limit_ == 0) return left;
+    return std::min(left, vram_limit_ - std::min(vram_limit_, buffers_->vram + keep_free));
+  }
   DeviceMemory memory() const override {
     size_t free = 0, total = 0;
     if (cudaMemGetInfo(&free, &total) != cudaSuccess) cudaGetLastError();
@@ -77,6 +97,8 @@ class CudaDevice : public Device {
   }
 
   std::unique_ptr<Stream> make_stream() override { return std::make_unique<CudaStream>(graphs_); }
+  void start(Stream& stream) override { pass(stream).submit(); }
+  void follow(Stream& later, Stream& earlier) override { pass(later).follow(pass(earlier)); }
   void synchronize(Stream& stream) override { pass(stream).wait(); }
   void copy_to_device(Stream& stream, void* to, const void* host, uint64_t bytes) override {
     pass(stream).copy_to_device(to, host, bytes);
@@ -269,7 +291,8 @@ class CudaDevice : public Device {
     call.gate = matrix_of(experts.gate->first);
     call.up = matrix_of(experts.up->first);
     call.down = matrix_of(experts.down->first);
-    call.places = places_of(stream, experts);
+    call.places = experts.places != nullptr ? reinterpret_cast<const gpu::ExpertPlace*>(experts.places)
+                                            : places_of(stream, experts);
     call.ids = reinterpret_cast<const int32_t*>(ids.data());
     call.weights = reinterpret_cast<const float*>(weights.data());
     call.n_used = n_used;
@@ -278,8 +301,25 @@ class CudaDevice : public Device {
     call.output = experts.output.data;
     call.output_stride = experts.output.stride;
     call.not_finite = pass.not_finite();
+    if (experts.work) {
+      gpu::PublishCall publish;
+      publish.places = call.places;
+      publish.ids = call.ids;
+      publish.weights = call.weights;
+      publish.inputs = values_of(*experts.input);
+      host_shares(stream).begin(experts.layer, n_used, publish, experts.work);
+    }
     gpu::multiply_experts(pass.launches(), call);
     if (!experts.ids.empty()) read_choice(stream, ids, weights, experts.ids, experts.weights);
+  }
+
+  void begin_host_work(Stream& stream, uint32_t layer, const Input& x, HostWork work) override {
+    gpu::PublishCall publish;
+    publish.inputs = values_of(x);
+    host_shares(stream).begin(layer, 0, publish, std::move(work));
+  }
+  void finish_host_work(Stream& stream, uint32_t layer, Rows out, bool replaces) override {
+    host_shares(stream).finish(layer, out, replaces);
   }
 
   void weighted_sum(Stream& stream, Rows y, std::span<const int32_t> places, std::span<const float> weights,
@@ -292,6 +332,11 @@ class CudaDevice : public Device {
  private:
   static Pass& pass(Stream& stream) { return static_cast<CudaStream&>(stream).pass; }
   static Scratch& scratch(Stream& stream) { return static_cast<CudaStream&>(stream).scratch; }
+  static HostShares& host_shares(Stream& stream) { return static_cast<CudaStream&>(stream).host_shares; }
+  static gpu::FloatRows values_of(const Input& input) {
+    const gpu::Activations& x = static_cast<const CudaInput&>(input).activations;
+    return {const_cast<float*>(x.values), x.n_rows, x.n_columns, x.stride};
+  }
 
   // Scratch memory for a scope; what was appended in it may still use it, and is done before what is appended later.
   class ScratchLease {
@@ -348,10 +393,10 @@ class CudaDevice : public Device {
   const gpu::ExpertPlace* places_of(Stream& stream, const RoutedExperts& experts) {
     const auto found = expert_places_.find(experts.gate->first.data);
     if (found != expert_places_.end()) return reinterpret_cast<const gpu::ExpertPlace*>(found->second.device());
-    std::vector<gpu::ExpertPlace> places;
+    std::vector<ExpertPlace> places;
     for (int64_t e = 0; e < experts.gate->count; ++e)
       places.push_back({experts.gate->at(e).data, experts.up->at(e).data, experts.down->at(e).data});
-    const uint64_t bytes = places.size() * sizeof(gpu::ExpertPlace);
+    const uint64_t bytes = places.size() * sizeof(ExpertPlace);
     Memory table = vram_or_pinned_memory(bytes);
     // Nothing that was asked for reads it yet.
     check(cudaMemcpyAsync(table.device(), places.data(), bytes, cudaMemcpyDefault, pass(stream).stream()),

@@ -80,13 +80,14 @@ void Meeting::publish(kernels::cuda::Launches& launches, kernels::cuda::PublishC
   publish_choice(launches, call);
 }
 
-void Meeting::add_answer(kernels::cuda::Launches& launches, const Rows& rows, const uint32_t* pass) const {
+void Meeting::add_answer(kernels::cuda::Launches& launches, const Rows& rows, const uint32_t* pass,
+                         bool replaces) const {
   if (rows.n_rows <= 0) return;
   if (way_ == WaitBy::StreamOperation)
     append_wait_for_word(launches, {there_.gate, kGateOpen, 0});
   else
     append_host_function(launches, {sleep_until_open, here_.gate});
-  add_result(launches, {shape_, there_, {rows.data, rows.n_rows, rows.n_cols, rows.stride}, pass});
+  add_result(launches, {shape_, there_, {rows.data, rows.n_rows, rows.n_cols, rows.stride}, pass, replaces});
 }
 
 Choice Meeting::wait_for_choice(uint32_t pass, int64_t n_rows, cudaStream_t stream) {

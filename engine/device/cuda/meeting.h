@@ -51,8 +51,9 @@ class Meeting {
 
   // The GPU's side. `call` without shape and `to`.
   void publish(kernels::cuda::Launches& launches, kernels::cuda::PublishCall call) const;
-  // Waits for the answer, then rows += what it holds. `pass`: device memory, as in `publish`.
-  void add_answer(kernels::cuda::Launches& launches, const Rows& rows, const uint32_t* pass) const;
+  // Waits for the answer, then rows += what it holds, or rows = that. `pass`: device memory, as in `publish`.
+  void add_answer(kernels::cuda::Launches& launches, const Rows& rows, const uint32_t* pass,
+                  bool replaces = false) const;
 
   // The host's side. Waits until the GPU has chosen for the n_rows rows of this pass. Throws Error(Device) when the GPU failed, or ended
   // what was on `stream` without choosing.

@@ -35,13 +35,21 @@ void Pass::submit() {
   tables_.upload(stream_.get());
   // What fails to start is not tried again.
   kernels::cuda::Launches launches = std::exchange(launches_, {});
-  graphs_.start(launches, stream_.get());
+  const std::vector<std::function<void()>> host_work = std::exchange(host_work_, {});
+  try {
+    graphs_.start(launches, stream_.get());
+    for (const std::function<void()>& work : host_work) work();
+  } catch (...) {
+    if (!host_work.empty()) hooks_.give_up();
+    throw;
+  }
   launches.clear();
   launches_ = std::move(launches);  // with its room
 }
 
 void Pass::drop() noexcept {
   launches_.clear();
+  host_work_.clear();
   host_copies_.clear();
 }
 
@@ -82,10 +90,17 @@ void Pass::copy(void* to, const void* from, uint64_t bytes) {
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_.get()), "copying within it");
 }
 
+void Pass::follow(const Pass& other) {
+  const EventHandle event;
+  check(cudaEventRecord(event.get(), other.stream()), "ordering two streams");
+  check(cudaStreamWaitEvent(stream(), event.get(), 0), "ordering two streams");
+}
+
 void Pass::wait() {
   do_or_drop([&] {
     submit();
     check(cudaStreamSynchronize(stream_.get()), "computing");
+    if (hooks_.check) hooks_.check();
   });
   values_.reset();
   tables_.reset();

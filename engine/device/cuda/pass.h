@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -33,7 +34,17 @@ class Pass {
     return room(tables_, values.size_bytes()).place(values);
   }
 
-  // Starts all launches so far.
+  // What the host does beside the launches so far and those that follow: called in order once they are started.
+  void add_host_work(std::function<void()> work) { host_work_.push_back(std::move(work)); }
+  struct Hooks {
+    // Work was started, and the host cannot do its part: must let go of all launches that wait for it.
+    std::function<void()> give_up;
+    // All is done: throws where it was not done rightly.
+    std::function<void()> check;
+  };
+  void set_hooks(Hooks hooks) { hooks_ = std::move(hooks); }
+
+  // Starts all launches so far, and does the host's work. Throws what it throws.
   void submit();
   // Starts them, then copies. `host` has the bytes after the next wait().
   void copy_to_host(void* host, const void* from, uint64_t bytes);
@@ -42,6 +53,9 @@ class Pass {
   void copy(void* to, const void* from, uint64_t bytes);
   // Until all is done. Throws Error(BadFile) when a kernel met a value that is not finite.
   void wait();
+
+  // What is started here from now on begins after what the other has started.
+  void follow(const Pass& other);
 
   // Forgets the launches that were not started, and whom results were for: when a pass ends by an exception, the memory of both may be
   // gone. What fails here drops them itself.
@@ -69,6 +83,8 @@ class Pass {
   Memory staging_;  // what goes to the host
   uint64_t staged_ = 0;
   std::vector<HostCopy> host_copies_;
+  std::vector<std::function<void()>> host_work_;
+  Hooks hooks_;
 };
 
 }  // namespace sluice::engine::cuda

@@ -61,4 +61,12 @@ StreamHandle::~StreamHandle() {
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
 }
 
+EventHandle::EventHandle() {
+  check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "making an event");
+}
+
+EventHandle::~EventHandle() {
+  cudaEventDestroy(event_);
+}
+
 }  // namespace sluice::engine::cuda

@@ -62,4 +62,17 @@ class StreamHandle {
   cudaStream_t stream_ = nullptr;
 };
 
+// For ordering streams; may be let go while it is waited for.
+class EventHandle {
+ public:
+  EventHandle();
+  ~EventHandle();
+  EventHandle(const EventHandle&) = delete;
+  EventHandle& operator=(const EventHandle&) = delete;
+  cudaEvent_t get() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
 }  // namespace sluice::engine::cuda

@@ -1,0 +1,61 @@
+#include "engine/device/cuda/host_shares.h"
+
+#include <algorithm>
+#include <bit>
+#include <stdexcept>
+
+namespace sluice::engine::cuda {
+
+HostShares::HostShares(Pass& pass) : pass_(pass) {
+  pass_.set_hooks({[this] {
+                     abandon(meetings_, pass_.stream());
+                     for (Meeting& meeting : meetings_) meeting.went_unanswered();  // as was to be
+                   },
+                   [this] {
+                     for (Meeting& meeting : meetings_)
+                       if (meeting.went_unanswered())
+                         throw Error(
+                             Error::Kind::Device,
+                             "The GPU went on without the host's part of a pass; --device cpu does without it.");
+                   }});
+}
+
+void HostShares::begin(uint32_t layer, int64_t n_used, kernels::cuda::PublishCall call, HostWork work) {
+  if (meetings_.empty()) way_ = find_way_to_wait();
+  const int64_t n_rows = call.inputs.n_rows;
+  // Rounded, so that batches of all sizes get along with few.
+  const auto most_rows = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n_rows)));
+  const auto key = std::tuple(layer, most_rows, n_used);
+  if (!meeting_of_.contains(key)) {
+    meetings_.emplace_back(kernels::cuda::MeetingShape{most_rows, n_used, call.inputs.n_columns}, way_);
+    meeting_of_.emplace(key, meetings_.size() - 1);
+  }
+  if (++last_number_ == 0) ++last_number_;
+  const uint32_t number = last_number_;
+  const size_t meeting = meeting_of_.at(key);
+  call.pass = pass_.cells(std::span<const uint32_t>(&number, 1));
+  open_.push_back({layer, meeting, call.pass});
+  meetings_[meeting].publish(pass_.launches(), call);
+  pass_.add_host_work(
+      [this, meeting, number, n_rows, own = std::move(work)] { do_work(meeting, number, n_rows, own); });
+}
+
+void HostShares::do_work(size_t index, uint32_t number, int64_t n_rows, const HostWork& work) {
+  Meeting& meeting = meetings_[index];
+  const Choice choice = meeting.wait_for_choice(number, n_rows, pass_.stream());
+  const Rows results = meeting.results();
+  const Rows inputs{const_cast<float*>(choice.inputs), results.n_rows, results.n_cols, results.stride};
+  if (work({inputs, choice.ids, choice.weights, choice.hits}, results))
+    meeting.answer(results);
+  else
+    meeting.answer_nothing();
+}
+
+void HostShares::finish(uint32_t layer, const Rows& out, bool replaces) {
+  const auto found = std::ranges::find(open_, layer, &Open::layer);
+  if (found == open_.end()) throw std::logic_error("Work of the host is finished that was not begun.");
+  meetings_[found->meeting].add_answer(pass_.launches(), out, found->number, replaces);
+  open_.erase(found);
+}
+
+}  // namespace sluice::engine::cuda

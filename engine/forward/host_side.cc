@@ -1,0 +1,108 @@
+#include "engine/forward/host_side.h"
+
+#include <algorithm>
+
+#include "engine/forward/batch.h"
+#include "engine/forward/expert_groups.h"
+
+namespace sluice::engine {
+
+HostSide::HostSide(std::unique_ptr<Device> cpu, const ModelSpec& spec, const ModelWeights& weights, WeightStore& store,
+                   std::unique_ptr<VramTier> tier)
+    : cpu_(std::move(cpu)),
+      stream_(cpu_->make_stream()),
+      workspace_(*cpu_),
+      spec_(spec),
+      weights_(weights),
+      store_(store),
+      tier_(std::move(tier)) {
+  if (tier_) tier_->set_store(store);
+}
+
+void HostSide::begin_pass(int64_t n_rows) {
+  workspace_.reset();
+  if (tier_) tier_->begin_pass(n_rows);
+}
+
+void HostSide::end_pass(Device& device, Stream& stream) {
+  if (!tier_) return;
+  device.start(stream);
+  tier_->end_pass(stream);
+}
+
+const ExpertPlace* HostSide::expert_places(uint32_t layer) const {
+  return tier_ ? tier_->places(layer) : nullptr;
+}
+
+bool HostSide::multiply_experts(uint32_t layer, const HostShare& share, Rows results) {
+  const auto& spec = std::get<ExpertsSpec>(spec_.layers[layer].ffn);
+  const auto& weights = std::get<ExpertsWeights>(weights_.layers[layer].ffn);
+  const int64_t n_used = spec.router.n_chosen;
+  if (tier_) tier_->used(layer, n_used, share.ids, share.hits);
+  const ExpertGroups groups = group_by_expert(share.ids, n_used, spec.router.n_experts, share.hits);
+  const bool has_shared = spec.n_shared_hidden > 0 && weights.shared.gate.place == Place::MappedFile;
+  if (groups.expert_ids.empty() && !has_shared) return false;
+
+  WorkspaceScope scope(workspace_);
+  const auto x = cpu_->prepare(*stream_, share.inputs);
+  if (!groups.expert_ids.empty()) {
+    std::vector<float> missed_weights(share.weights.begin(), share.weights.end());
+    for (size_t pair = 0; pair < missed_weights.size(); ++pair)
+      if ((share.hits[pair / static_cast<size_t>(n_used)] >> (pair % static_cast<size_t>(n_used)) & 1u) != 0)
+        missed_weights[pair] = 0;
+    const auto request = store_.begin(layer, groups.expert_ids, groups.n_rows);
+    engine::multiply_experts(processor(), groups, *request, *x, missed_weights, n_used, results);
+  }
+  if (!has_shared) return true;
+  if (groups.expert_ids.empty()) {
+    dense_ffn(processor(), weights.shared, *x, results);
+  } else {
+    const Rows shared = workspace_.rows(results.n_rows, results.n_cols);
+    dense_ffn(processor(), weights.shared, *x, shared);
+    cpu_->add(*stream_, results, shared);
+  }
+  return true;
+}
+
+void HostSide::multiply(const DenseWeights& weights, Rows x, Rows results) {
+  WorkspaceScope scope(workspace_);
+  dense_ffn(processor(), weights, *cpu_->prepare(*stream_, x), results);
+}
+
+void HostSide::multiply_output(Rows x, Rows logits) {
+  const auto input = cpu_->prepare(*stream_, x);
+  std::vector<Product> products;
+  int64_t done = 0;
+  for (const Linear& piece : weights_.output) {
+    products.push_back({&piece, input.get(), nullptr, logits.columns(done, piece.n_outputs)});
+    done += piece.n_outputs;
+  }
+  cpu_->multiply(*stream_, products);
+}
+
+void HostSide::touch_weights(const std::function<void(uint64_t done)>& on_bytes) {
+  uint64_t done = 0;
+  const auto touch = [&](const Linear& matrix) {
+    if (!matrix || matrix.place != Place::MappedFile) return;
+    cpu_->touch_weights(matrix.data, 1, matrix.bytes());
+    done += matrix.bytes();
+    on_bytes(done);
+  };
+  const auto touch_dense = [&](const DenseWeights& dense) {
+    for (const Linear* matrix : {&dense.gate, &dense.up, &dense.down}) touch(*matrix);
+  };
+  for (uint32_t layer = 0; layer < weights_.layers.size(); ++layer) {
+    if (const auto* dense = std::get_if<DenseWeights>(&weights_.layers[layer].ffn)) {
+      touch_dense(*dense);
+      continue;
+    }
+    const auto& experts = std::get<ExpertsWeights>(weights_.layers[layer].ffn);
+    touch_dense(experts.shared);
+    for (int32_t id = 0; tier_ && id < experts.gate.count; ++id)
+      if (!tier_->holds(layer, id))
+        for (const LinearStack* stack : {&experts.gate, &experts.up, &experts.down}) touch(stack->at(id));
+  }
+  for (const Linear& piece : weights_.output) touch(piece);
+}
+
+}  // namespace sluice::engine

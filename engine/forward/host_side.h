@@ -1,0 +1,56 @@
+// The CPU beside a device with memory of its own: what it computes of a pass, because its weights are not there. Which experts those are,
+// the VRAM tier says (engine/store/vram_tier.h).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/forward/forward.h"
+#include "engine/store/vram_tier.h"
+
+namespace sluice::engine {
+
+// Rows of a pass that device and host share, at most: the memory in which they meet is kept for every layer.
+inline constexpr uint32_t kMostSharedRows = 32;
+
+class HostSide {
+ public:
+  // tier: null where all experts are on the device, or there are none. What is referred to must outlive this.
+  HostSide(std::unique_ptr<Device> cpu, const ModelSpec& spec, const ModelWeights& weights, WeightStore& store,
+           std::unique_ptr<VramTier> tier);
+
+  void begin_pass(int64_t n_rows);
+  // All of the pass was asked for: begins it, and then what should be elsewhere in the next ones.
+  void end_pass(Device& device, Stream& stream);
+
+  // Where the layer's experts are on the device (device memory, one for each); null: all.
+  const ExpertPlace* expert_places(uint32_t layer) const;
+
+  // results row i = sum over the row's experts that are no hits, in the router's order, of weight * down(silu(gate x_i) * up x_i), and the
+  // shared expert where it is left to the host. Returns false where there is nothing of either.
+  bool multiply_experts(uint32_t layer, const HostShare& share, Rows results);
+  // A dense feed-forward.
+  void multiply(const DenseWeights& weights, Rows x, Rows results);
+  // The output: logits of normed rows.
+  void multiply_output(Rows x, Rows logits);
+
+  // Brings into memory what the file's mapping has of it.
+  void touch_weights(const std::function<void(uint64_t done)>& on_bytes);
+
+  VramTier* tier() const { return tier_.get(); }
+
+ private:
+  Processor processor() { return {*cpu_, *stream_, workspace_}; }
+
+  std::unique_ptr<Device> cpu_;
+  std::unique_ptr<Stream> stream_;
+  Workspace workspace_;
+  const ModelSpec& spec_;
+  const ModelWeights& weights_;
+  WeightStore& store_;
+  std::unique_ptr<VramTier> tier_;
+};
+
+}  // namespace sluice::engine

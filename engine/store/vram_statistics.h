@@ -1,0 +1,21 @@
+// What the VRAM tier has done since it was made.
+#pragma once
+
+#include <cstdint>
+
+namespace sluice::engine {
+
+struct VramStatistics {
+  uint64_t n_experts = 0;  // of the model
+  uint64_t n_slots = 0;    // now
+  uint64_t slot_bytes = 0;
+  // Chosen (row, expert) pairs, of passes of few rows.
+  uint64_t n_hits = 0, n_misses = 0;
+  uint64_t n_promotions = 0;  // experts that came after the first
+  uint64_t promoted_bytes = 0;
+  uint64_t n_failed_copies = 0;
+  uint64_t n_slots_given_back = 0;
+  double copy_seconds = 0;
+};
+
+}  // namespace sluice::engine

@@ -1,0 +1,302 @@
+#include "engine/store/vram_tier.h"
+
+#include <algorithm>
+#include <functional>
+#include <limits>
+#include <utility>
+#include <variant>
+
+#include "engine/store/clock.h"
+#include "engine/store/disk_store.h"
+
+namespace sluice::engine {
+namespace {
+
+// Matrices begin at multiples of this in a slot.
+constexpr uint64_t kAlignment = 256;
+// What is given back at once: small beside a GPU's memory, large beside what an allocation costs.
+constexpr uint64_t kChunkBytes = uint64_t{64} << 20;
+constexpr uint32_t kNoClass = ~uint32_t{0};
+// What may be saved up of the link, in experts: what a change of subject needs at once.
+constexpr double kMostCredit = 16;
+
+uint64_t aligned(uint64_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+}  // namespace
+
+VramTier::VramTier(Device& device, const ModelWeights& weights, uint64_t bytes, uint64_t keep_free,
+                   const VramTierOptions& options, const std::function<void(uint64_t done)>& on_bytes)
+    : device_(device), weights_(weights), options_(options), slots_(0, {}), copies_(device.make_stream()) {
+  if (!options_.promotion.now)
+    options_.promotion.now = [] { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); };
+  make_classes();
+  const size_t n_experts = weights.layers.size() * static_cast<size_t>(n_experts_a_layer_);
+  if (options_.heat.size() != n_experts) options_.heat.clear();
+  policy_ = make_policy(options_.policy, n_experts, options_.heat);
+  places_.resize(n_experts);
+  table_ = device_.allocate(n_experts * sizeof(ExpertPlace));
+  make_slots(bytes, keep_free);
+  fill(on_bytes);
+  if (options_.promotion.has_thread) background_ = std::make_unique<BackgroundCopies>(device_, *copies_);
+}
+
+VramTier::~VramTier() {
+  background_.reset();
+  try {
+    device_.synchronize(*copies_);  // they write into slots
+  } catch (...) {
+  }
+}
+
+void VramTier::make_classes() {
+  for (const LayerWeights& layer : weights_.layers) {
+    class_of_layer_.push_back(kNoClass);
+    const auto* experts = std::get_if<ExpertsWeights>(&layer.ffn);
+    if (experts == nullptr) continue;
+    SlotClass wanted{experts->gate.first.bytes(), experts->up.first.bytes(), experts->down.first.bytes(), 0, 0};
+    wanted.slot_bytes = aligned(wanted.gate_bytes) + aligned(wanted.up_bytes) + aligned(wanted.down_bytes);
+    const auto found = std::ranges::find_if(classes_, [&](const SlotClass& known) {
+      return known.gate_bytes == wanted.gate_bytes && known.up_bytes == wanted.up_bytes &&
+             known.down_bytes == wanted.down_bytes;
+    });
+    class_of_layer_.back() = static_cast<uint32_t>(found - classes_.begin());
+    if (found == classes_.end()) classes_.push_back(wanted);
+    classes_[class_of_layer_.back()].n_experts += static_cast<uint64_t>(experts->gate.count);
+    n_experts_a_layer_ = std::max(n_experts_a_layer_, experts->gate.count);
+    counts_.n_experts += static_cast<uint64_t>(experts->gate.count);
+  }
+}
+
+// The same share of every class.
+void VramTier::make_slots(uint64_t bytes, uint64_t keep_free) {
+  bytes = std::min(bytes, device_.room(keep_free));
+  uint64_t all = 0;
+  for (const SlotClass& slots : classes_) all += slots.n_experts * slots.slot_bytes;
+  const double share = std::min(1.0, static_cast<double>(bytes) / static_cast<double>(std::max<uint64_t>(1, all)));
+  std::vector<uint64_t> n_slots;
+  for (const SlotClass& slots : classes_) {
+    n_slots.push_back(static_cast<uint64_t>(share * static_cast<double>(slots.n_experts)));
+    bytes -= std::min(bytes, n_slots.back() * slots.slot_bytes);
+  }
+  for (size_t i = 0; i < classes_.size(); ++i) {  // what rounding has left
+    const uint64_t more = std::min(bytes / classes_[i].slot_bytes, classes_[i].n_experts - n_slots[i]);
+    n_slots[i] += more;
+    bytes -= more * classes_[i].slot_bytes;
+  }
+  std::vector<uint32_t> made(classes_.size(), 0);
+  for (uint32_t c = 0; c < classes_.size(); ++c) {
+    const uint64_t slot_bytes = classes_[c].slot_bytes, a_chunk = std::max<uint64_t>(1, kChunkBytes / slot_bytes);
+    while (made[c] < n_slots[c]) {
+      uint64_t n = std::min(a_chunk, n_slots[c] - made[c]);
+      std::unique_ptr<Buffer> buffer;
+      while (n > 0 && (buffer = device_.allocate_own(n * slot_bytes, keep_free)) == nullptr) n /= 2;
+      if (n == 0) break;
+      auto* const memory = static_cast<std::byte*>(buffer->data());
+      chunks_.push_back({std::move(buffer), static_cast<SlotNumber>(memory_.size()), static_cast<uint32_t>(n)});
+      for (uint64_t i = 0; i < n; ++i) memory_.push_back(memory + i * slot_bytes);
+      made[c] += static_cast<uint32_t>(n);
+      counts_.slot_bytes += n * slot_bytes;
+    }
+  }
+  counts_.n_slots = memory_.size();
+  slots_ = ExpertSlots(places_.size(), made);
+}
+
+void VramTier::fill(const std::function<void(uint64_t done)>& on_bytes) {
+  // By heat; where that says nothing the layers take turns.
+  std::vector<ExpertNumber> order;
+  for (int32_t id = 0; id < n_experts_a_layer_; ++id)
+    for (uint32_t layer = 0; layer < weights_.layers.size(); ++layer)
+      if (const auto* experts = std::get_if<ExpertsWeights>(&weights_.layers[layer].ffn))
+        if (id < experts->gate.count) order.push_back(number_of(layer, id));
+  if (!options_.heat.empty())
+    std::ranges::stable_sort(order, std::greater(), [&](ExpertNumber expert) { return options_.heat[expert]; });
+  uint64_t done = 0;
+  for (const ExpertNumber expert : order) {
+    const uint32_t layer = expert / static_cast<uint32_t>(n_experts_a_layer_);
+    const uint32_t slot_class = class_of_layer_[layer];
+    if (slots_.n_free(slot_class) == 0) continue;
+    const auto slot = slots_.take(expert, slot_class, policy_->worth(expert));
+    if (!slot) continue;
+    slots_.release(*slot);
+    const auto& stacks = std::get<ExpertsWeights>(weights_.layers[layer].ffn);
+    const int64_t id = expert % static_cast<uint32_t>(n_experts_a_layer_);
+    places_[expert] = place_of(*slot);
+    const auto copy = [&](const std::byte* to, const Linear& from) {
+      device_.copy_to_device(*copies_, const_cast<std::byte*>(to), from.data, from.bytes());
+      done += from.bytes();
+    };
+    copy(places_[expert].gate, stacks.gate.at(id));
+    copy(places_[expert].up, stacks.up.at(id));
+    copy(places_[expert].down, stacks.down.at(id));
+    if (on_bytes) on_bytes(done);
+  }
+  device_.copy_to_device(*copies_, table_->data(), places_.data(), places_.size() * sizeof(ExpertPlace));
+  device_.synchronize(*copies_);
+}
+
+ExpertNumber VramTier::number_of(uint32_t layer, int32_t expert_id) const {
+  return layer * static_cast<uint32_t>(n_experts_a_layer_) + static_cast<uint32_t>(expert_id);
+}
+
+ExpertPlace VramTier::place_of(SlotNumber slot) const {
+  const SlotClass& slots = classes_[slots_.class_of(slot)];
+  const std::byte* const up = memory_[slot] + aligned(slots.gate_bytes);
+  return {memory_[slot], up, up + aligned(slots.up_bytes)};
+}
+
+const ExpertPlace* VramTier::places(uint32_t layer) const {
+  if (class_of_layer_[layer] == kNoClass) return nullptr;
+  return static_cast<const ExpertPlace*>(table_->data()) + number_of(layer, 0);
+}
+
+bool VramTier::holds(uint32_t layer, int32_t expert_id) const {
+  return places_[number_of(layer, expert_id)].gate != nullptr;
+}
+
+void VramTier::begin_pass(int64_t n_rows) {
+  if (pass_rows_ > 0 && pass_rows_ <= kSmallPassRows) {
+    const double rate = background_ && background_->bytes_per_second() > 0 ? background_->bytes_per_second()
+                                                                           : options_.promotion.link_bytes_per_second;
+    credit_bytes_ += options_.promotion.share_of_link * rate * (options_.promotion.now() - pass_begin_);
+  }
+  pass_begin_ = options_.promotion.now();
+  leaving_.clear();
+  pass_rows_ = n_rows;
+  missed_.clear();
+  for (const ExpertNumber expert : policy_->begin_pass(n_rows))
+    if (const auto slot = slots_.find(expert)) slots_.set_worth(*slot, policy_->worth(expert));
+}
+
+void VramTier::used(uint32_t layer, int64_t n_used, std::span<const int32_t> ids, std::span<const uint32_t> hits) {
+  std::vector<int64_t> n_rows(static_cast<size_t>(n_experts_a_layer_), 0);
+  for (const int32_t id : ids) ++n_rows[static_cast<size_t>(id)];
+  for (int32_t id = 0; id < n_experts_a_layer_; ++id) {
+    if (n_rows[static_cast<size_t>(id)] == 0) continue;
+    const ExpertNumber expert = number_of(layer, id);
+    const double worth = policy_->use(expert, n_rows[static_cast<size_t>(id)]);
+    if (const auto slot = slots_.find(expert))
+      slots_.set_worth(*slot, worth);
+    else
+      missed_.push_back({worth, expert});
+  }
+  if (pass_rows_ > kSmallPassRows) return;
+  for (size_t pair = 0; pair < ids.size(); ++pair) {
+    const bool is_hit = (hits[pair / static_cast<size_t>(n_used)] >> (pair % static_cast<size_t>(n_used)) & 1u) != 0;
+    ++(is_hit ? counts_.n_hits : counts_.n_misses);
+  }
+}
+
+void VramTier::end_pass(Stream& stream) {
+  welcome(stream);
+  // A prompt chooses nearly every expert: what decode has gathered is not given up for that.
+  if (options_.promotion.promotes && pass_rows_ <= kSmallPassRows) promote(stream);
+}
+
+void VramTier::write_place(Stream& stream, ExpertNumber expert, const ExpertPlace& place) {
+  places_[expert] = place;
+  auto* const entry = static_cast<std::byte*>(table_->data()) + expert * sizeof(ExpertPlace);
+  device_.copy_to_device(stream, entry, &places_[expert], sizeof(ExpertPlace));
+}
+
+void VramTier::welcome(Stream& stream) {
+  using State = BackgroundCopy::State;
+  bool follows = false;
+  std::erase_if(arrivals_, [&](Arrival& arrival) {
+    const State state = arrival.copy->state;
+    if (state == State::Waiting) return false;
+    slots_.release(arrival.slot);
+    if (state == State::Failed) {
+      slots_.clear(arrival.slot);
+      ++counts_.n_failed_copies;
+      return true;
+    }
+    if (!std::exchange(follows, true)) device_.follow(stream, *copies_);
+    write_place(stream, arrival.expert, place_of(arrival.slot));
+    leaving_.push_back(std::move(arrival.source));
+    ++counts_.n_promotions;
+    counts_.promoted_bytes += arrival.copy->bytes();
+    return true;
+  });
+}
+
+void VramTier::promote(Stream& stream) {
+  if (store_ == nullptr || memory_.empty()) return;
+  std::ranges::sort(missed_, std::greater());
+  const size_t n_before = arrivals_.size();
+  for (const auto& [worth, expert] : missed_) {
+    const uint32_t layer = expert / static_cast<uint32_t>(n_experts_a_layer_);
+    const uint32_t slot_class = class_of_layer_[layer];
+    const SlotClass& slots = classes_[slot_class];
+    const auto bytes = static_cast<double>(slots.slot_bytes);
+    credit_bytes_ = std::min(credit_bytes_, kMostCredit * bytes);
+    if (credit_bytes_ < bytes) break;
+    if (slots_.find(expert)) continue;
+    if (slots_.n_free(slot_class) == 0) {
+      const auto least = slots_.least_worth(slot_class);
+      if (!least || least->second >= worth) continue;
+    }
+    const auto expert_id = static_cast<int32_t>(expert % static_cast<uint32_t>(n_experts_a_layer_));
+    std::unique_ptr<ExpertHold> source = store_->hold(layer, expert_id);
+    if (source == nullptr) continue;
+    if (slots_.n_free(slot_class) == 0) {
+      const auto least = slots_.least_worth(slot_class);
+      write_place(stream, least->first, {});
+    }
+    const auto slot = slots_.take(expert, slot_class, worth);
+    const ExpertPlace to = place_of(*slot);
+    auto copy = std::make_shared<BackgroundCopy>();
+    const auto add = [&](const std::byte* place, const Linear& matrix) {
+      copy->parts.push_back({const_cast<std::byte*>(place), matrix.data, matrix.bytes()});
+    };
+    add(to.gate, source->handles.gate);
+    add(to.up, source->handles.up);
+    add(to.down, source->handles.down);
+    arrivals_.push_back({*slot, expert, std::move(source), std::move(copy)});
+    credit_bytes_ -= bytes;
+  }
+  if (arrivals_.size() == n_before) return;
+  // No kernel reads the slots any more when the copies begin.
+  device_.follow(*copies_, stream);
+  for (size_t i = n_before; i < arrivals_.size(); ++i) {
+    if (background_)
+      background_->begin(arrivals_[i].copy);
+    else
+      do_copy(device_, *copies_, *arrivals_[i].copy);
+  }
+}
+
+void VramTier::give_back(Stream& stream, uint64_t bytes) {
+  if (background_) background_->wait_for_all();
+  device_.synchronize(*copies_);
+  welcome(stream);
+  for (uint64_t given = 0; given < bytes && !chunks_.empty();) {
+    // The chunk whose best expert is worth least.
+    const auto least = std::ranges::min_element(chunks_, std::less(), [&](const Chunk& chunk) {
+      double worth = std::numeric_limits<double>::lowest();
+      for (SlotNumber slot = chunk.first; slot < chunk.first + chunk.n_slots; ++slot)
+        if (const auto expert = slots_.expert_in(slot)) worth = std::max(worth, policy_->worth(*expert));
+      return worth;
+    });
+    for (SlotNumber slot = least->first; slot < least->first + least->n_slots; ++slot) {
+      if (const auto expert = slots_.expert_in(slot)) write_place(stream, *expert, {});
+      slots_.take_away(slot);
+    }
+    given += least->buffer->bytes();
+    counts_.n_slots -= least->n_slots;
+    counts_.n_slots_given_back += least->n_slots;
+    counts_.slot_bytes -= least->buffer->bytes();
+    device_.synchronize(stream);
+    chunks_.erase(least);
+  }
+}
+
+VramStatistics VramTier::statistics() const {
+  VramStatistics counts = counts_;
+  if (background_) counts.copy_seconds = background_->busy_seconds();
+  return counts;
+}
+
+}  // namespace sluice::engine

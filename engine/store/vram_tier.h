@@ -1,0 +1,115 @@
+// The tier above the store: experts that a GPU holds in slots of its own memory. It multiplies those itself; the others are the host's
+// (engine/forward/host_side.h).
+//
+// What is where changes only between passes. After each pass the experts of most worth that were missed take the slots of those of
+// least worth:
+//
+//   end of pass n      the victim's place in the table becomes null; the copy begins behind that, on a stream of its own
+//   pass n + 1         computes, the copy beside it; neither expert is on the GPU
+//   end of pass n + 1  the newcomer's place is written into the table, behind the copy, if the copy is under way by then
+//
+// All of it is ordered by the streams, so the host waits for none of it. Copies take a set share of the time of passes and no more.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/device/device.h"
+#include "engine/model/weights.h"
+#include "engine/store/background_copies.h"
+#include "engine/store/expert_slots.h"
+#include "engine/store/policy.h"
+#include "engine/store/store.h"
+#include "engine/store/vram_statistics.h"
+
+namespace sluice::engine {
+
+struct VramTierOptions {
+  PolicyKind policy = PolicyKind::Hybrid;
+  std::vector<float> heat;  // of earlier runs, one number for each layer and expert; may be empty
+  PromotionOptions promotion;
+};
+
+class VramTier {
+ public:
+  // Fills slots with as many experts as may lie in `bytes`, the same share of each layer unless heat tells better; fewer when the device
+  // has less. on_bytes is told how many bytes have come. What is referred to must outlive this. Throws Error.
+  VramTier(Device& device, const ModelWeights& weights, uint64_t bytes, uint64_t keep_free,
+           const VramTierOptions& options, const std::function<void(uint64_t done)>& on_bytes);
+  ~VramTier();
+
+  // Where experts come from; before the first pass.
+  void set_store(WeightStore& store) { store_ = &store; }
+
+  // The layer's table, device memory; null for a layer without experts.
+  const ExpertPlace* places(uint32_t layer) const;
+  // Whether a pass that begins now finds the expert here.
+  bool holds(uint32_t layer, int32_t expert_id) const;
+
+  void begin_pass(int64_t n_rows);
+  // What a layer of the pass chose, [rows, n_used], and what of that was here.
+  void used(uint32_t layer, int64_t n_used, std::span<const int32_t> ids, std::span<const uint32_t> hits);
+  // The pass is on its way on the stream.
+  void end_pass(Stream& stream);
+  // Frees device memory that nobody else takes from the slots of least worth, at least so much; experts that were there are the host's
+  // from the next pass on. Nothing may be in flight.
+  void give_back(Stream& stream, uint64_t bytes);
+
+  VramStatistics statistics() const;
+
+ private:
+  struct SlotClass {
+    uint64_t gate_bytes = 0, up_bytes = 0, down_bytes = 0;
+    uint64_t slot_bytes = 0;
+    uint64_t n_experts = 0;
+  };
+  // Slots of one class, freed together.
+  struct Chunk {
+    std::unique_ptr<Buffer> buffer;
+    SlotNumber first = 0;
+    uint32_t n_slots = 0;
+  };
+  struct Arrival {
+    SlotNumber slot = 0;
+    ExpertNumber expert = 0;
+    std::unique_ptr<ExpertHold> source;
+    std::shared_ptr<BackgroundCopy> copy;
+  };
+
+  void make_classes();
+  void make_slots(uint64_t bytes, uint64_t keep_free);
+  void fill(const std::function<void(uint64_t done)>& on_bytes);
+  ExpertNumber number_of(uint32_t layer, int32_t expert_id) const;
+  ExpertPlace place_of(SlotNumber slot) const;
+  void write_place(Stream& stream, ExpertNumber expert, const ExpertPlace& place);
+  void welcome(Stream& stream);
+  void promote(Stream& stream);
+
+  Device& device_;
+  const ModelWeights& weights_;
+  WeightStore* store_ = nullptr;
+  VramTierOptions options_;
+  int64_t n_experts_a_layer_ = 0;  // the most
+  std::vector<SlotClass> classes_;
+  std::vector<uint32_t> class_of_layer_;  // kNoClass: it has no experts
+  std::vector<Chunk> chunks_;
+  std::vector<std::byte*> memory_;  // of each slot
+  ExpertSlots slots_;
+  std::unique_ptr<Policy> policy_;
+  std::unique_ptr<Buffer> table_;
+  std::vector<ExpertPlace> places_;  // what the table says, or will before the next pass
+  std::unique_ptr<Stream> copies_;
+  std::unique_ptr<BackgroundCopies> background_;  // null: without a thread
+  std::vector<Arrival> arrivals_;
+  std::vector<std::unique_ptr<ExpertHold>> leaving_;     // sources of copies that the pass in flight waits for
+  std::vector<std::pair<double, ExpertNumber>> missed_;  // in this pass
+  int64_t pass_rows_ = 0;
+  double pass_begin_ = 0;
+  double credit_bytes_ = 0;  // that may be copied
+  VramStatistics counts_;
+};
+
+}  // namespace sluice::engine
