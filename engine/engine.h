@@ -48,6 +48,7 @@ struct ModelOptions {
   DeviceKind device = DeviceKind::Automatic;
   uint64_t vram_bytes = 0;  // of the GPU, not to be exceeded; 0: what is free, less a margin
   PromotionOptions promotion;
+  SharingOptions sharing;
   StoreOptions store;
   // What sessions will be opened with: their memory is kept free of weights.
   SessionOptions session;

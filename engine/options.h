@@ -51,6 +51,15 @@ struct PromotionOptions {
   std::function<double()> now;  // seconds by some clock; empty: the system's
 };
 
+// How GPU and CPU share the experts of a token that the GPU does not hold.
+struct SharingOptions {
+  // The GPU reads some of them over PCIe and multiplies them itself, as many as makes both sides end together; only from memory of the
+  // host that it can read.
+  bool reads_host = true;
+  // The CPU's sums are added one layer later, so that both wait less for one another. This changes the results.
+  bool defers = false;
+};
+
 // How the disk is read. Automatic: io_uring where the system allows it, else threads that call pread().
 enum class DiskAccess { Automatic, Uring, Pread };
 

@@ -129,6 +129,10 @@ struct RoutedExperts {
   const ExpertPlace* places = nullptr;
   uint32_t layer = 0;
   HostWork work;
+  // For one row: where the host has experts in memory that the device can read (slowly), as `places`; of m experts that are not there it
+  // reads and multiplies n_from_host[m] of them itself, host memory, [n_used + 1]. Empty: none.
+  const ExpertPlace* host_places = nullptr;
+  std::span<const uint32_t> n_from_host;
 };
 
 // A way to keep a stack of matrices in the device's own memory.

@@ -68,7 +68,7 @@ void experts_beside_host(ForwardContext& context, uint32_t layer, const Input& x
   std::vector<float> expert_weights;
   if (is_shared) {
     experts.layer = layer;
-    experts.places = context.host->expert_places(layer);
+    context.host->share(experts, layer, out.n_rows);
     experts.work = [&context, layer, on_routing](const HostShare& share, Rows results) {
       if (on_routing) on_routing(layer, share.ids, share.weights);
       return context.host->multiply_experts(layer, share, results);
@@ -86,7 +86,9 @@ void experts_beside_host(ForwardContext& context, uint32_t layer, const Input& x
     dense_ffn(context.processor(), weights.shared, x, shared);
     device.add(stream, out, shared);
   }
-  if (is_shared) device.finish_host_work(stream, layer, out, false);
+  if (!is_shared) return;
+  if (const auto deferred = context.host->take_deferred()) device.finish_host_work(stream, *deferred, out, false);
+  if (!context.host->defer(layer)) device.finish_host_work(stream, layer, out, false);
 }
 
 }  // namespace

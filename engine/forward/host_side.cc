@@ -8,19 +8,26 @@
 namespace sluice::engine {
 
 HostSide::HostSide(std::unique_ptr<Device> cpu, const ModelSpec& spec, const ModelWeights& weights, WeightStore& store,
-                   std::unique_ptr<VramTier> tier)
+                   std::unique_ptr<VramTier> tier, const SharingOptions& sharing)
     : cpu_(std::move(cpu)),
       stream_(cpu_->make_stream()),
       workspace_(*cpu_),
       spec_(spec),
       weights_(weights),
       store_(store),
-      tier_(std::move(tier)) {
+      tier_(std::move(tier)),
+      sharing_(sharing) {
   if (tier_) tier_->set_store(store);
+}
+
+// Is it the host's to multiply?
+static bool is_left(const DenseWeights& weights) {
+  return weights.gate && weights.gate.place == Place::MappedFile;
 }
 
 void HostSide::begin_pass(int64_t n_rows) {
   workspace_.reset();
+  deferred_layer_.reset();
   if (tier_) tier_->begin_pass(n_rows);
 }
 
@@ -30,8 +37,21 @@ void HostSide::end_pass(Device& device, Stream& stream) {
   tier_->end_pass(stream);
 }
 
-const ExpertPlace* HostSide::expert_places(uint32_t layer) const {
-  return tier_ ? tier_->places(layer) : nullptr;
+void HostSide::share(RoutedExperts& experts, uint32_t layer, int64_t n_rows) {
+  if (!tier_) return;
+  experts.places = tier_->places(layer);
+  experts.host_places = sharing_.reads_host && n_rows == 1 ? tier_->host_places(layer) : nullptr;
+  if (experts.host_places == nullptr) return;
+  if (!split_) split_.emplace(experts.rule->n_chosen);
+  experts.n_from_host = split_->counts(tier_->link_seconds(layer));
+}
+
+bool HostSide::defer(uint32_t layer) {
+  const auto& weights = std::get<ExpertsWeights>(weights_.layers[layer].ffn);
+  if (!sharing_.defers || layer + 1 == weights_.layers.size() || is_left(weights.shared)) return false;
+  if (!std::holds_alternative<ExpertsWeights>(weights_.layers[layer + 1].ffn)) return false;
+  deferred_layer_ = layer;
+  return true;
 }
 
 bool HostSide::multiply_experts(uint32_t layer, const HostShare& share, Rows results) {
@@ -40,10 +60,11 @@ bool HostSide::multiply_experts(uint32_t layer, const HostShare& share, Rows res
   const int64_t n_used = spec.router.n_chosen;
   if (tier_) tier_->used(layer, n_used, share.ids, share.hits);
   const ExpertGroups groups = group_by_expert(share.ids, n_used, spec.router.n_experts, share.hits);
-  const bool has_shared = spec.n_shared_hidden > 0 && weights.shared.gate.place == Place::MappedFile;
+  const bool has_shared = is_left(weights.shared);
   if (groups.expert_ids.empty() && !has_shared) return false;
 
   WorkspaceScope scope(workspace_);
+  const double begin = tier_ ? tier_->now() : 0;
   const auto x = cpu_->prepare(*stream_, share.inputs);
   if (!groups.expert_ids.empty()) {
     std::vector<float> missed_weights(share.weights.begin(), share.weights.end());
@@ -52,6 +73,8 @@ bool HostSide::multiply_experts(uint32_t layer, const HostShare& share, Rows res
         missed_weights[pair] = 0;
     const auto request = store_.begin(layer, groups.expert_ids, groups.n_rows);
     engine::multiply_experts(processor(), groups, *request, *x, missed_weights, n_used, results);
+    if (split_ && results.n_rows == 1)
+      split_->took(static_cast<int64_t>(groups.expert_ids.size()), tier_->now() - begin);
   }
   if (!has_shared) return true;
   if (groups.expert_ids.empty()) {

@@ -5,9 +5,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "engine/forward/forward.h"
+#include "engine/forward/miss_split.h"
 #include "engine/store/vram_tier.h"
 
 namespace sluice::engine {
@@ -19,14 +22,17 @@ class HostSide {
  public:
   // tier: null where all experts are on the device, or there are none. What is referred to must outlive this.
   HostSide(std::unique_ptr<Device> cpu, const ModelSpec& spec, const ModelWeights& weights, WeightStore& store,
-           std::unique_ptr<VramTier> tier);
+           std::unique_ptr<VramTier> tier, const SharingOptions& sharing = {});
 
   void begin_pass(int64_t n_rows);
   // All of the pass was asked for: begins it, and then what should be elsewhere in the next ones.
   void end_pass(Device& device, Stream& stream);
 
-  // Where the layer's experts are on the device (device memory, one for each); null: all.
-  const ExpertPlace* expert_places(uint32_t layer) const;
+  // Sets what of the layer's experts is where, and how the rest is shared, for a pass of so many rows.
+  void share(RoutedExperts& experts, uint32_t layer, int64_t n_rows);
+  // The layer whose sums are still to be added, if any: it is forgotten. And the one that is to be next, if the layer's may wait.
+  std::optional<uint32_t> take_deferred() { return std::exchange(deferred_layer_, std::nullopt); }
+  bool defer(uint32_t layer);
 
   // results row i = sum over the row's experts that are no hits, in the router's order, of weight * down(silu(gate x_i) * up x_i), and the
   // shared expert where it is left to the host. Returns false where there is nothing of either.
@@ -51,6 +57,9 @@ class HostSide {
   const ModelWeights& weights_;
   WeightStore& store_;
   std::unique_ptr<VramTier> tier_;
+  SharingOptions sharing_;
+  std::optional<MissSplit> split_;  // when a pass of one row shares experts
+  std::optional<uint32_t> deferred_layer_;
 };
 
 }  // namespace sluice::engine

@@ -197,7 +197,7 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
   if (state->device.is_gpu && state->has_host_side()) {
     ForwardContext& context = *state->context;
     context.host = std::make_unique<HostSide>(make_cpu_device(n_threads, options.pin_threads, true), state->spec,
-                                              state->weights, *context.store, std::move(tier));
+                                              state->weights, *context.store, std::move(tier), options.sharing);
     if (total <= available_memory_bytes() / 10 * 9) {
       const uint64_t moved = state->device_weights.bytes;
       context.host->touch_weights([&](uint64_t done) { progress.done(std::min(total, moved + done)); });

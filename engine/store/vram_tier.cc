@@ -152,15 +152,27 @@ const ExpertPlace* VramTier::places(uint32_t layer) const {
   return static_cast<const ExpertPlace*>(table_->data()) + number_of(layer, 0);
 }
 
+const ExpertPlace* VramTier::host_places(uint32_t layer) const {
+  if (class_of_layer_[layer] == kNoClass || host_table_ == nullptr) return nullptr;
+  return static_cast<const ExpertPlace*>(host_table_->data()) + number_of(layer, 0);
+}
+
+double VramTier::link_bytes_per_second() const {
+  return background_ && background_->bytes_per_second() > 0 ? background_->bytes_per_second()
+                                                            : options_.promotion.link_bytes_per_second;
+}
+
+double VramTier::link_seconds(uint32_t layer) const {
+  return static_cast<double>(classes_[class_of_layer_[layer]].slot_bytes) / link_bytes_per_second();
+}
+
 bool VramTier::holds(uint32_t layer, int32_t expert_id) const {
   return places_[number_of(layer, expert_id)].gate != nullptr;
 }
 
 void VramTier::begin_pass(int64_t n_rows) {
   if (pass_rows_ > 0 && pass_rows_ <= kSmallPassRows) {
-    const double rate = background_ && background_->bytes_per_second() > 0 ? background_->bytes_per_second()
-                                                                           : options_.promotion.link_bytes_per_second;
-    credit_bytes_ += options_.promotion.share_of_link * rate * (options_.promotion.now() - pass_begin_);
+    credit_bytes_ += options_.promotion.share_of_link * link_bytes_per_second() * (now() - pass_begin_);
   }
   pass_begin_ = options_.promotion.now();
   leaving_.clear();

@@ -46,6 +46,12 @@ class VramTier {
 
   // The layer's table, device memory; null for a layer without experts.
   const ExpertPlace* places(uint32_t layer) const;
+  // The same of the host's memory, as far as the device can read it; null where that has none of the layer.
+  const ExpertPlace* host_places(uint32_t layer) const;
+  // Of an expert of the layer over the link, as measured by copies.
+  double link_seconds(uint32_t layer) const;
+  double now() const { return options_.promotion.now(); }
+
   // Whether a pass that begins now finds the expert here.
   bool holds(uint32_t layer, int32_t expert_id) const;
 
@@ -79,6 +85,7 @@ class VramTier {
     std::shared_ptr<BackgroundCopy> copy;
   };
 
+  double link_bytes_per_second() const;
   void make_classes();
   void make_slots(uint64_t bytes, uint64_t keep_free);
   void fill(const std::function<void(uint64_t done)>& on_bytes);
@@ -100,6 +107,7 @@ class VramTier {
   ExpertSlots slots_;
   std::unique_ptr<Policy> policy_;
   std::unique_ptr<Buffer> table_;
+  std::unique_ptr<Buffer> host_table_;  // null: no memory of the host's can be read
   std::vector<ExpertPlace> places_;  // what the table says, or will before the next pass
   std::unique_ptr<Stream> copies_;
   std::unique_ptr<BackgroundCopies> background_;  // null: without a thread

@@ -95,6 +95,9 @@ void publish_choice(Launches& list, const PublishCall& call) {
           "Publishing a choice needs rows, and a place for them.");
   require(call.shape.n_used == 0 || (call.places != nullptr && call.ids != nullptr && call.weights != nullptr),
           "Publishing a choice needs what was chosen.");
+  require((call.n_from_host == nullptr) == (call.host_places == nullptr) &&
+              (call.n_from_host == nullptr || (call.chosen_places != nullptr && call.inputs.n_rows == 1)),
+          "Experts are read from the host's memory for one row, with places for them.");
   if (call.inputs.n_rows <= 0) return;
   append_launch(list, "Publishing a choice", reinterpret_cast<const void*>(publish_rows), "publish choice", {1},
                 kThreads, 0, publish_arguments(call));

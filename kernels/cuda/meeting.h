@@ -46,7 +46,7 @@ inline constexpr uint32_t kGateClosed = 0, kGateOpen = 1;
 uint64_t meeting_bytes(const MeetingShape& shape);
 MeetingPlaces place_meeting(const MeetingShape& shape, void* memory);
 
-// After the router: closes the gate, copies inputs, ids and weights, marks what is a hit, and then says so by the pass's number, with a
+// After the router: closes the gate, copies inputs, ids and weights, marks what the GPU multiplies, and then says so by the pass's number, with a
 // release that the host sees.
 struct PublishCall {
   MeetingShape shape;
@@ -57,6 +57,12 @@ struct PublishCall {
   const float* weights = nullptr;  // the same
   FloatRows inputs;                // device memory, [n_rows, n_columns]
   const uint32_t* pass = nullptr;  // device memory: the number
+  // Of one row, misses that the GPU multiplies as well, reading them in the host's memory over PCIe: of m misses n_from_host[m], device
+  // memory, [n_used + 1]. host_places: as places, mapped addresses; null where it is not to be read there. Null: none.
+  const ExpertPlace* host_places = nullptr;
+  const uint32_t* n_from_host = nullptr;
+  // [n_rows, n_used], device memory: where each choice lies for this pass; null where nobody asks.
+  ExpertPlace* chosen_places = nullptr;
 };
 void publish_choice(Launches& list, const PublishCall& call);
 

@@ -13,6 +13,9 @@ struct PublishArguments {
   const float* inputs;
   int64_t inputs_stride;
   const uint32_t* pass;
+  const ExpertPlace* host_places;
+  const uint32_t* n_from_host;
+  ExpertPlace* chosen_places;
   int32_t n_rows;
   int32_t n_used;
   int64_t n_columns;
@@ -26,6 +29,9 @@ inline PublishArguments publish_arguments(const PublishCall& call) {
           call.inputs.data,
           call.inputs.stride,
           call.pass,
+          call.host_places,
+          call.n_from_host,
+          call.chosen_places,
           static_cast<int32_t>(call.inputs.n_rows),
           static_cast<int32_t>(call.shape.n_used),
           call.shape.n_columns};
@@ -41,7 +47,22 @@ inline __device__ void publish(const PublishArguments& a) {
     uint32_t hits = 0;
     for (int k = 0; k < a.n_used; ++k)
       if (a.places[a.ids[row * a.n_used + k]].gate != nullptr) hits |= 1u << k;
-    a.to.hits[row] = hits;
+    // Of the misses the first few are read where the host has them.
+    uint32_t from_host = 0;
+    if (a.n_from_host != nullptr) {
+      uint32_t left = a.n_from_host[a.n_used - __popc(hits)];
+      for (int k = 0; k < a.n_used && left > 0; ++k) {
+        if ((hits >> k & 1u) != 0 || a.host_places[a.ids[row * a.n_used + k]].gate == nullptr) continue;
+        from_host |= 1u << k;
+        --left;
+      }
+    }
+    if (a.chosen_places != nullptr)
+      for (int k = 0; k < a.n_used; ++k) {
+        const int32_t id = a.ids[row * a.n_used + k];
+        a.chosen_places[row * a.n_used + k] = (from_host >> k & 1u) != 0 ? a.host_places[id] : a.places[id];
+      }
+    a.to.hits[row] = hits | from_host;
   }
   for (int row = 0; row < a.n_rows; ++row)
     for (int64_t c = thread; c < a.n_columns; c += n_threads)

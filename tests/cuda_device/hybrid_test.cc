@@ -116,3 +116,166 @@ TEST_CASE(
   CHECK(n_with_slots >= 26);
   CHECK(n_promoted > 50);
 }
+
+namespace {
+
+constexpr const char* kModel = "deepseek2-v2-lite";
+
+struct Scheduled {
+  tests::Answer answer;
+  engine::VramStatistics vram;
+  std::vector<std::string> findings;
+};
+
+Scheduled scheduled(const Sizes& sizes, std::span<const int32_t> tokens, const simt::GpuOptions& gpu,
+                    engine::PolicyKind policy, double share) {
+  tests::fresh_gpu(gpu, true);
+  Scheduled result;
+  {
+    engine::ModelOptions options = shared_options(vram_for(sizes, share));
+    options.store.policy = policy;
+    const Shared shared = shared_answer(kModel, options, tokens, 1, 3);
+    result.answer = shared.answer;
+    result.vram = shared.vram;
+  }
+  result.findings = simt::take_findings();
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("experts that come and go change nothing in any schedule, and nobody reads a slot while it is written") {
+  const tests::Golden golden = tests::read_golden(kModel);
+  const std::span<const int32_t> tokens = std::span(golden.tokens).first(6);
+  const Sizes sizes = sizes_of(kModel);
+  const Scheduled eager = scheduled(sizes, tokens, {}, engine::PolicyKind::Hybrid, 0.4);
+  CHECK(eager.vram.n_promotions >= 5);
+  CHECK(eager.findings == std::vector<std::string>());
+  for (const auto effects : {simt::Effects::Lazy, simt::Effects::Seeded})
+    for (const uint64_t seed : {1, 2, 3}) {
+      simt::GpuOptions gpu;
+      gpu.effects = effects;
+      gpu.seed = seed;
+      const Scheduled other = scheduled(sizes, tokens, gpu, engine::PolicyKind::Hybrid, 0.4);
+      CHECK(other.findings == std::vector<std::string>());
+      CHECK(other.answer.logits == eager.answer.logits);
+      CHECK(other.vram.n_promotions == eager.vram.n_promotions);
+    }
+}
+
+TEST_CASE(
+    "an order of streams that is forgotten is found: a slot is written while kernels may read it, or read before it is "
+    "written") {
+  const tests::Golden golden = tests::read_golden(kModel);
+  const std::span<const int32_t> tokens = std::span(golden.tokens).first(4);
+  const Sizes sizes = sizes_of(kModel);
+  // Copies wait for the pass, and the pass after the next for them; the two take turns. Of two slots both are read in a pass, and one is
+  // written after it.
+  for (const uint64_t parity : {0, 1}) {
+    size_t n_found = 0;
+    for (const uint64_t seed : {1, 2, 3}) {
+      simt::GpuOptions gpu;
+      gpu.effects = simt::Effects::Seeded;
+      gpu.seed = seed;
+      gpu.forgets_wait = [parity](uint64_t nth) { return nth % 2 == parity; };
+      n_found += !scheduled(sizes, tokens, gpu, engine::PolicyKind::Lru, 0.26).findings.empty();
+      n_found += !scheduled(sizes, tokens, gpu, engine::PolicyKind::Lfu, 0.4).findings.empty();
+    }
+    CAPTURE(parity);
+    CHECK(n_found > 0);
+  }
+}
+
+TEST_CASE("copies on a thread of their own bring experts as well") {
+  const tests::Golden golden = tests::read_golden(kModel);
+  const Sizes sizes = sizes_of(kModel);
+  const auto cpu = tests::answer(tests::fixture_path(kModel), tests::options_for(DeviceKind::Cpu), golden.tokens, 8, 1);
+  tests::fresh_gpu();
+  engine::ModelOptions options = shared_options(vram_for(sizes, 0.5));
+  options.promotion.has_thread = true;
+  const Shared shared = shared_answer(kModel, options, golden.tokens, 1, 8);
+  CHECK(shared.vram.n_promotions > 0);
+  CHECK(shared.vram.n_hits + shared.vram.n_misses > 0);
+  check_same(cpu, shared.answer, golden.n_vocabulary);
+  CHECK(simt::take_findings() == std::vector<std::string>());
+}
+
+TEST_CASE("what the routers chose in a shared pass is told") {
+  const char* const name = "qwen3moe";
+  const tests::Golden golden = tests::read_golden(name);
+  const Sizes sizes = sizes_of(name);
+  std::vector<uint16_t> chosen[2];
+  for (const DeviceKind device : {DeviceKind::Cpu, DeviceKind::Cuda}) {
+    tests::fresh_gpu();
+    engine::ModelOptions options = tests::options_for(device);
+    if (device == DeviceKind::Cuda) options.vram_bytes = vram_for(sizes, 0.4);
+    engine::Session session(engine::Model::open(tests::fixture_path(name), options), options.session);
+    session.record_routing([&](const engine::traces::Pass& pass) {
+      std::vector<uint16_t>& all = chosen[device == DeviceKind::Cuda];
+      all.insert(all.end(), pass.expert_ids.begin(), pass.expert_ids.end());
+    });
+    session.append(golden.tokens);
+  }
+  CHECK(chosen[0] == chosen[1]);
+  CHECK(!chosen[0].empty());
+}
+
+TEST_CASE("a GPU that fails in a shared pass gives a sentence and no hang, and the next session works") {
+  using simt::FaultPoint;
+  const tests::Golden golden = tests::read_golden(kModel);
+  const std::span<const int32_t> tokens = std::span(golden.tokens).first(3);
+  const Sizes sizes = sizes_of(kModel);
+  tests::fresh_gpu();
+  const auto expected = shared_answer(kModel, shared_options(vram_for(sizes, 0.5)), tokens, 1, 1).answer.logits;
+  size_t n_errors = 0;
+  for (const FaultPoint point : {FaultPoint::Copy, FaultPoint::Launch, FaultPoint::GraphInstantiate,
+                                 FaultPoint::KernelExecution, FaultPoint::Malloc, FaultPoint::HostAlloc})
+    for (const uint64_t nth : {uint64_t{1}, uint64_t{9}, uint64_t{40}, uint64_t{200}}) {
+      CAPTURE(static_cast<int>(point));
+      CAPTURE(nth);
+      simt::GpuOptions gpu;
+      gpu.host_functions_may_wait = true;  // where streams cannot wait by themselves, because asking for it failed
+      tests::fresh_gpu(gpu);
+      simt::inject_fault({point, nth, point == FaultPoint::Malloc || point == FaultPoint::HostAlloc ? 2 : 719, 1});
+      try {
+        shared_answer(kModel, shared_options(vram_for(sizes, 0.5)), tokens, 1, 1);
+      } catch (const engine::Error& error) {
+        ++n_errors;
+        CHECK(std::string(error.what()).size() > 20);
+      }
+    }
+  CHECK(n_errors > 6);
+  tests::fresh_gpu();
+  CHECK(shared_answer(kModel, shared_options(vram_for(sizes, 0.5)), tokens, 1, 1).answer.logits == expected);
+}
+
+TEST_CASE(
+    "deferred experts change the logits, but not those of models in which no layer with experts follows another") {
+  struct Case {
+    const char* name;
+    double share;
+    bool changes;
+  };
+  for (const Case& one : {Case{"qwen3moe", 0.4, true}, Case{"qwen3moe", 1, false}, Case{kModel, 0.4, false}}) {
+    CAPTURE(one.name);
+    CAPTURE(one.share);
+    const tests::Golden golden = tests::read_golden(one.name);
+    const std::span<const int32_t> tokens = std::span(golden.tokens).first(8);
+    const Sizes sizes = sizes_of(one.name);
+    engine::ModelOptions options = shared_options(one.share < 1 ? vram_for(sizes, one.share) : 0);
+    tests::fresh_gpu();
+    const tests::Answer plain = shared_answer(one.name, options, tokens, 1).answer;
+    options.sharing.defers = true;
+    tests::fresh_gpu();
+    const tests::Answer deferred = shared_answer(one.name, options, tokens, 1).answer;
+    CHECK((plain.logits != deferred.logits) == one.changes);
+    // All is added in the end: the first token's norm of logits stays what it is about.
+    const auto norm = [&](const tests::Answer& answer) {
+      double sum = 0;
+      for (size_t i = 0; i < golden.n_vocabulary; ++i) sum += answer.logits[i] * answer.logits[i];
+      return std::sqrt(sum);
+    };
+    CHECK(norm(deferred) == doctest::Approx(norm(plain)).epsilon(0.5));
+  }
+  CHECK(simt::take_findings() == std::vector<std::string>());
+}

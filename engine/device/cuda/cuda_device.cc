@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -281,6 +282,7 @@ class CudaDevice : public Device {
     const auto n_pairs = static_cast<uint64_t>(n_rows * n_used);
     const ScratchLease ids(scratch(stream), n_pairs * sizeof(int32_t)),
         weights(scratch(stream), n_pairs * sizeof(float));
+    const ScratchLease chosen_places(scratch(stream), n_pairs * sizeof(ExpertPlace));
     append_route(stream, *experts.rule, experts.logits, experts.bias, ids, weights);
 
     const int64_t n_hidden = experts.gate->first.n_outputs;
@@ -307,6 +309,15 @@ class CudaDevice : public Device {
       publish.ids = call.ids;
       publish.weights = call.weights;
       publish.inputs = values_of(*experts.input);
+      if (!experts.n_from_host.empty()) {
+        std::vector<int32_t> in_order(n_pairs);
+        std::iota(in_order.begin(), in_order.end(), 0);
+        publish.host_places = reinterpret_cast<const gpu::ExpertPlace*>(experts.host_places);
+        publish.n_from_host = pass.cells(experts.n_from_host);
+        publish.chosen_places = reinterpret_cast<gpu::ExpertPlace*>(chosen_places.data());
+        call.places = publish.chosen_places;
+        call.ids = pass.cells(std::span<const int32_t>(in_order));
+      }
       host_shares(stream).begin(experts.layer, n_used, publish, experts.work);
     }
     gpu::multiply_experts(pass.launches(), call);

@@ -32,6 +32,7 @@ void HostShares::begin(uint32_t layer, int64_t n_used, kernels::cuda::PublishCal
   }
   if (++last_number_ == 0) ++last_number_;
   const uint32_t number = last_number_;
+  std::erase_if(open_, [&](const Open& left) { return left.layer == layer; });  // of a pass that was cancelled
   const size_t meeting = meeting_of_.at(key);
   call.pass = pass_.cells(std::span<const uint32_t>(&number, 1));
   open_.push_back({layer, meeting, call.pass});
