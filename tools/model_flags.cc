@@ -75,8 +75,12 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
       .group("Memory");
   auto vram = [&flags](const std::string& text) { flags.model.vram_bytes = parse_bytes("--vram", text); };
   add_flag_with_value(app, "--vram", "BYTES", vram,
-                      "VRAM that the program may have; what does not fit lies in RAM, which the GPU reads slowly. "
-                      "Without it: what is free, less a margin")
+                      "VRAM that the program may have; what does not fit the CPU multiplies beside the GPU. Without "
+                      "it: what is free, less a margin")
+      .group("Memory");
+  add_switch(app, "--defer-experts", flags.model.sharing.defers,
+             "With experts shared between GPU and CPU: add what the CPU computes one layer later, so that both wait "
+             "less. Faster; changes the results")
       .group("Memory");
   add_choice(app, "--store", kStorageWords, flags.model.store.storage,
              "Where weights are: mapped and in memory, or read from the disk as they are needed; auto maps what fits")

@@ -210,7 +210,7 @@ TEST_CASE("answers without a choice, answers twice, and shapes that do not fit a
   CHECK_THROWS_AS(meeting.answer_nothing(), std::logic_error);
   CHECK(layers.finish() < kTolerance);
   for (const kernels::cuda::MeetingShape shape :
-       {kernels::cuda::MeetingShape{0, 3, 8}, {1, 0, 8}, {1, 33, 8}, {1, 3, 0}, {1 << 16, 3, 8}, {-1, 3, 8}})
+       {kernels::cuda::MeetingShape{0, 3, 8}, {1, -1, 8}, {1, 33, 8}, {1, 3, 0}, {1 << 16, 3, 8}, {-1, 3, 8}})
     CHECK_THROWS_AS(Meeting(shape, WaitBy::StreamOperation), std::invalid_argument);
 }
 
