@@ -80,7 +80,7 @@ void HostSide::multiply_output(Rows x, Rows logits) {
   cpu_->multiply(*stream_, products);
 }
 
-void HostSide::touch_weights(const std::function<void(uint64_t done)>& on_bytes) {
+void HostSide::touch_weights(bool with_experts, const std::function<void(uint64_t done)>& on_bytes) {
   uint64_t done = 0;
   const auto touch = [&](const Linear& matrix) {
     if (!matrix || matrix.place != Place::MappedFile) return;
@@ -98,7 +98,7 @@ void HostSide::touch_weights(const std::function<void(uint64_t done)>& on_bytes)
     }
     const auto& experts = std::get<ExpertsWeights>(weights_.layers[layer].ffn);
     touch_dense(experts.shared);
-    for (int32_t id = 0; tier_ && id < experts.gate.count; ++id)
+    for (int32_t id = 0; tier_ && with_experts && id < experts.gate.count; ++id)
       if (!tier_->holds(layer, id))
         for (const LinearStack* stack : {&experts.gate, &experts.up, &experts.down}) touch(stack->at(id));
   }

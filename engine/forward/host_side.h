@@ -36,8 +36,8 @@ class HostSide {
   // The output: logits of normed rows.
   void multiply_output(Rows x, Rows logits);
 
-  // Brings into memory what the file's mapping has of it.
-  void touch_weights(const std::function<void(uint64_t done)>& on_bytes);
+  // Brings into memory what the file's mapping has of it, the experts only where they are multiplied from there.
+  void touch_weights(bool with_experts, const std::function<void(uint64_t done)>& on_bytes);
 
   VramTier* tier() const { return tier_.get(); }
 
