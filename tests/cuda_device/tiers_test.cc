@@ -17,7 +17,7 @@ using engine::GroupRole;
 
 namespace {
 
-constexpr const char* kModels[] = {"qwen3moe", "deepseek2-v3", "deepseek2-r1-ud"};
+constexpr const char* kModels[] = {"qwen3moe", "deepseek2-kimi-k2"};
 
 // How much RAM beside a VRAM that holds half of the experts: slots for so many of those that it does not hold, and further ones of each class.
 struct Ram {
@@ -110,8 +110,9 @@ class Watch {
     look();
   }
 
-  // After a pass.
-  void look() {
+  // After every pass; after some, `is_next` is false: experts may have come to VRAM and gone since.
+  void look(bool is_next = true) {
+    if (!is_next) was_complete_ = false;
     engine::WeightStore& store = *context_.store;
     for (const auto& [layer, id] : store.take_moved()) known_[{layer, id}] = address(layer, id);
     const bool is_complete = store.is_complete();
@@ -212,13 +213,13 @@ TEST_CASE(
   for (const char* name : kModels) {
     const tests::Golden golden = tests::read_golden(name);
     const std::span<const int32_t> tokens = std::span(golden.tokens).first(10);
-    const auto cpu = tests::answer(tests::fixture_path(name), tests::options_for(DeviceKind::Cpu), tokens, 16, 3);
+    const auto cpu = tests::answer(tests::fixture_path(name), tests::options_for(DeviceKind::Cpu), tokens, 20, 3);
     for (const Ram& ram : {kAmple, kTight, kShort}) {
       const engine::ModelOptions options = options_for(name, ram);
       tests::fresh_gpu();
-      const Run told = run(name, options, tokens, 3, 16);
-      CAPTURE(name);
-      CAPTURE(ram.name);
+      const Run told = run(name, options, tokens, 3, 20);
+      CAPTURE(std::string(name));
+      CAPTURE(std::string(ram.name));
       CAPTURE(told.vram.n_slots);
       CAPTURE(told.ended.n_expert_slots);
       check_same(cpu, told.answer, golden.n_vocabulary);
@@ -227,8 +228,8 @@ TEST_CASE(
       CHECK(told.vram.n_slots > 0);
       CHECK(told.vram.n_promotions > 10);
       CHECK(told.vram.n_failed_copies == 0);
-      CHECK(told.n_compared > 100);
-      MESSAGE(name << ", " << ram.name << ": " << told.vram.n_slots << " slots in VRAM, " << told.ended.n_expert_slots
+      CHECK(told.n_compared > 80);
+      MESSAGE(std::string(name) << ", " << std::string(ram.name) << ": " << told.vram.n_slots << " slots in VRAM, " << told.ended.n_expert_slots
                    << " in RAM, " << told.vram.n_promotions << " promotions, " << told.vram.n_copied_back
                    << " copied back, " << told.ended.bytes_read - told.opened.bytes_read << " bytes read");
       if (ram.holds_the_rest) {
@@ -274,7 +275,7 @@ TEST_CASE("copies that come as late as is legal, or at odd moments, race with no
     for (const bool has_thread : {false, true})
       for (const auto& [effects, seed] : {Schedule{simt::Effects::Lazy, 1}, Schedule{simt::Effects::Seeded, 1},
                                           Schedule{simt::Effects::Seeded, 2}, Schedule{simt::Effects::Seeded, 3}}) {
-        CAPTURE(ram.name);
+        CAPTURE(std::string(ram.name));
         CAPTURE(has_thread);
         CAPTURE(seed);
         engine::ModelOptions options = options_for(name, ram);
@@ -304,35 +305,40 @@ TEST_CASE("copies that fail cost promotions or a sentence, and the next session 
   const char* const name = kModels[0];
   const tests::Golden golden = tests::read_golden(name);
   const std::span<const int32_t> tokens = std::span(golden.tokens).first(4);
-  const auto cpu = tests::answer(tests::fixture_path(name), tests::options_for(DeviceKind::Cpu), tokens, 10, 2);
+  const auto cpu = tests::answer(tests::fixture_path(name), tests::options_for(DeviceKind::Cpu), tokens, 6, 2);
   size_t n_sentences = 0;
   uint64_t n_failed_copies = 0;
   for (const bool has_thread : {false, true}) {
     engine::ModelOptions options = options_for(name, kTight);
     options.promotion.has_thread = has_thread;
-    for (uint64_t nth = 1; nth < 120; nth += nth < 40 ? 1 : 7) {
+    for (uint64_t nth = has_thread ? 2 : 1; nth < 100; nth += nth < 50 ? 3 : 9) {
       CAPTURE(has_thread);
       CAPTURE(nth);
       tests::fresh_gpu();
       const auto model = engine::Model::open(tests::fixture_path(name), options);
       Watch watch(*model);
       simt::inject_fault({simt::FaultPoint::Copy, nth, 999, 1});
-      try {
-        engine::Session session(model, options.session);
-        check_same(cpu, tests::answer(session, tokens, 10, 2), golden.n_vocabulary);
-      } catch (const engine::Error& error) {
-        ++n_sentences;
-        CHECK(error.kind() == engine::Error::Kind::Device);
-        CHECK(std::string(error.what()).find("--device cpu") != std::string::npos);
+      // The fault may meet the second session, but no third.
+      size_t n_right = 0, n_wrong = 0;
+      while (n_right < 2 && n_wrong < 2) {
+        try {
+          engine::Session session(model, options.session);
+          check_same(cpu, tests::answer(session, tokens, 6, 2), golden.n_vocabulary);
+          ++n_right;
+        } catch (const engine::Error& error) {
+          ++n_wrong;
+          CHECK(error.kind() == engine::Error::Kind::Device);
+          CHECK(std::string(error.what()).find("--device cpu") != std::string::npos);
+        }
+        watch.look(false);
       }
-      engine::Session session(model, options.session);
-      check_same(cpu, tests::answer(session, tokens, 10, 2), golden.n_vocabulary);
-      watch.look();
+      CHECK(n_right == 2);
+      n_sentences += n_wrong;
       n_failed_copies += model->vram_statistics().n_failed_copies;
     }
   }
   CHECK(n_sentences > 10);
-  CHECK(n_failed_copies > 10);
+  CHECK(n_failed_copies > 3);
   CHECK(simt::take_findings() == std::vector<std::string>());
 }
 
@@ -340,11 +346,11 @@ TEST_CASE("memory that the system does not pin is copied from all the same") {
   const char* const name = kModels[0];
   const tests::Golden golden = tests::read_golden(name);
   const std::span<const int32_t> tokens = std::span(golden.tokens).first(10);
-  const auto cpu = tests::answer(tests::fixture_path(name), tests::options_for(DeviceKind::Cpu), tokens, 16, 3);
+  const auto cpu = tests::answer(tests::fixture_path(name), tests::options_for(DeviceKind::Cpu), tokens, 20, 3);
   const engine::ModelOptions options = options_for(name, kTight);
   tests::fresh_gpu();
   simt::inject_fault({simt::FaultPoint::HostRegister, 1, 2, 1000});
-  const Run told = run(name, options, tokens, 3, 16);
+  const Run told = run(name, options, tokens, 3, 20);
   check_same(cpu, told.answer, golden.n_vocabulary);
   CHECK(told.vram.n_copied_back > 0);
   CHECK(told.ended.bytes_read == told.opened.bytes_read);
@@ -388,7 +394,7 @@ TEST_CASE("a disk that fails beside a GPU gives a sentence, at opening or later,
   fails = false;
   engine::Session session(model, options.session);
   check_same(cpu, tests::answer(session, tokens, 10, 2), golden.n_vocabulary);
-  watch.look();
+  watch.look(false);
   CHECK(simt::take_findings() == std::vector<std::string>());
 }
 
@@ -399,7 +405,7 @@ TEST_CASE("VRAM that is given back goes to RAM where there is room for its exper
   const auto cpu = tests::answer(tests::fixture_path(name), tests::options_for(DeviceKind::Cpu), tokens, 10, 2);
   constexpr Ram kAll{"everything", 1, 1000, true};
   for (const Ram& ram : {kAll, kShort}) {
-    CAPTURE(ram.name);
+    CAPTURE(std::string(ram.name));
     const engine::ModelOptions options = options_for(name, ram);
     tests::fresh_gpu();
     const auto model = engine::Model::open(tests::fixture_path(name), options);
@@ -410,6 +416,7 @@ TEST_CASE("VRAM that is given back goes to RAM where there is room for its exper
       engine::Session session(model, options.session);
       check_same(cpu, tests::answer(session, tokens, 10, 2), golden.n_vocabulary);
     }
+    watch.look(false);
     context.host->tier()->give_back(*context.stream, uint64_t{1} << 40);
     watch.look();
     CHECK(model->vram_statistics().n_slots == 0);
