@@ -170,9 +170,18 @@ class Device {
   virtual DeviceMemory memory() const { return {}; }
   virtual std::unique_ptr<Stream> make_stream() = 0;
   virtual void synchronize(Stream& stream) = 0;
+  // `host` may change when this returns; where it is pinned, when the stream was waited for.
   virtual void copy_to_device(Stream& stream, void* to, const void* host, uint64_t bytes) = 0;
+  // `host` has the bytes when the stream was waited for.
   virtual void copy_to_host(Stream& stream, void* host, const void* from, uint64_t bytes) = 0;
   virtual void copy(Stream& stream, void* to, const void* from, uint64_t bytes) = 0;
+
+  // Pins memory of the host, as much of it as the system allows, so that copies to and from it need no staging and the device's kernels
+  // can read it; says whether that was all of it. Until unpin() or the end of the device; other threads may copy meanwhile.
+  virtual bool pin(void*, uint64_t) { return false; }
+  virtual void unpin(const void*) noexcept {}
+  // Where the device's kernels find pinned memory; null where it is not pinned.
+  virtual const std::byte* device_address(const std::byte*) const { return nullptr; }
 
   // The ways in which the device can keep these blocks of a mapped file: a copy first, then other forms where it knows
   // any. `measured` asks for the times as well.

@@ -8,7 +8,7 @@
 namespace sluice::engine {
 
 HostSide::HostSide(std::unique_ptr<Device> cpu, const ModelSpec& spec, const ModelWeights& weights, WeightStore& store,
-                   std::unique_ptr<VramTier> tier, const SharingOptions& sharing)
+                   std::unique_ptr<VramTier> tier, Device& device, const SharingOptions& sharing)
     : cpu_(std::move(cpu)),
       stream_(cpu_->make_stream()),
       workspace_(*cpu_),
@@ -17,7 +17,10 @@ HostSide::HostSide(std::unique_ptr<Device> cpu, const ModelSpec& spec, const Mod
       store_(store),
       tier_(std::move(tier)),
       sharing_(sharing) {
-  if (tier_) tier_->set_store(store);
+  if (!tier_) return;
+  tier_->set_store(store);
+  host_places_ = std::make_unique<HostPlaces>(device, store, static_cast<uint32_t>(spec.layers.size()),
+                                              tier_->n_experts_a_layer());
 }
 
 // Is it the host's to multiply?
@@ -35,12 +38,13 @@ void HostSide::end_pass(Device& device, Stream& stream) {
   if (!tier_) return;
   device.start(stream);
   tier_->end_pass(stream);
+  if (sharing_.reads_host) host_places_->update(stream);  // after what the tier has moved
 }
 
 void HostSide::share(RoutedExperts& experts, uint32_t layer, int64_t n_rows) {
   if (!tier_) return;
   experts.places = tier_->places(layer);
-  experts.host_places = sharing_.reads_host && n_rows == 1 ? tier_->host_places(layer) : nullptr;
+  experts.host_places = sharing_.reads_host && n_rows == 1 ? host_places_->layer(layer) : nullptr;
   if (experts.host_places == nullptr) return;
   if (!split_) split_.emplace(experts.rule->n_chosen);
   experts.n_from_host = split_->counts(tier_->link_seconds(layer));
@@ -103,7 +107,7 @@ void HostSide::multiply_output(Rows x, Rows logits) {
   cpu_->multiply(*stream_, products);
 }
 
-void HostSide::touch_weights(const std::function<void(uint64_t done)>& on_bytes) {
+void HostSide::touch_weights(bool with_experts, const std::function<void(uint64_t done)>& on_bytes) {
   uint64_t done = 0;
   const auto touch = [&](const Linear& matrix) {
     if (!matrix || matrix.place != Place::MappedFile) return;
@@ -121,7 +125,7 @@ void HostSide::touch_weights(const std::function<void(uint64_t done)>& on_bytes)
     }
     const auto& experts = std::get<ExpertsWeights>(weights_.layers[layer].ffn);
     touch_dense(experts.shared);
-    for (int32_t id = 0; tier_ && id < experts.gate.count; ++id)
+    for (int32_t id = 0; tier_ && with_experts && id < experts.gate.count; ++id)
       if (!tier_->holds(layer, id))
         for (const LinearStack* stack : {&experts.gate, &experts.up, &experts.down}) touch(stack->at(id));
   }

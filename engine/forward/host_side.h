@@ -11,6 +11,7 @@
 
 #include "engine/forward/forward.h"
 #include "engine/forward/miss_split.h"
+#include "engine/store/host_places.h"
 #include "engine/store/vram_tier.h"
 
 namespace sluice::engine {
@@ -22,7 +23,7 @@ class HostSide {
  public:
   // tier: null where all experts are on the device, or there are none. What is referred to must outlive this.
   HostSide(std::unique_ptr<Device> cpu, const ModelSpec& spec, const ModelWeights& weights, WeightStore& store,
-           std::unique_ptr<VramTier> tier, const SharingOptions& sharing = {});
+           std::unique_ptr<VramTier> tier, Device& device, const SharingOptions& sharing = {});
 
   void begin_pass(int64_t n_rows);
   // All of the pass was asked for: begins it, and then what should be elsewhere in the next ones.
@@ -42,8 +43,8 @@ class HostSide {
   // The output: logits of normed rows.
   void multiply_output(Rows x, Rows logits);
 
-  // Brings into memory what the file's mapping has of it.
-  void touch_weights(const std::function<void(uint64_t done)>& on_bytes);
+  // Brings into memory what the file's mapping has of it, the experts only where they are multiplied from there.
+  void touch_weights(bool with_experts, const std::function<void(uint64_t done)>& on_bytes);
 
   VramTier* tier() const { return tier_.get(); }
 
@@ -58,7 +59,8 @@ class HostSide {
   WeightStore& store_;
   std::unique_ptr<VramTier> tier_;
   SharingOptions sharing_;
-  std::optional<MissSplit> split_;  // when a pass of one row shares experts
+  std::unique_ptr<HostPlaces> host_places_;  // with a tier
+  std::optional<MissSplit> split_;           // when a pass of one row shares experts
   std::optional<uint32_t> deferred_layer_;
 };
 

@@ -16,8 +16,6 @@ static std::string gibibytes(uint64_t bytes) {
 static std::string why_not(const CudaGpu& gpu, const ModelOptions& options, uint64_t gpu_bytes) {
   if (!gpu.is_usable) return gpu.why_not;
   if (options.activations == ActivationPrecision::Float32) return "float32 activations are the CPU's";
-  if (options.store.storage == Storage::Disk || options.store.ram_bytes > 0)
-    return "weights from the disk are multiplied by the CPU";
   const uint64_t free =
       options.vram_bytes > 0 ? std::min(options.vram_bytes, gpu.free_vram_bytes) : gpu.free_vram_bytes;
   if (gpu_bytes > free)
@@ -28,14 +26,9 @@ static std::string why_not(const CudaGpu& gpu, const ModelOptions& options, uint
 
 ChosenDevice choose_device(const ModelOptions& options, uint32_t n_threads, uint64_t gpu_bytes) {
   ChosenDevice chosen;
-  if (options.device == DeviceKind::Cuda) {
-    if (options.activations == ActivationPrecision::Float32)
-      throw Error(Error::Kind::Usage,
-                  "The GPU multiplies 8-bit activations only; leave out --activations f32 or --device cuda.");
-    if (options.store.storage == Storage::Disk)
-      throw Error(Error::Kind::Usage,
-                  "Weights from the disk are multiplied by the CPU; leave out --store disk or --device cuda.");
-  }
+  if (options.device == DeviceKind::Cuda && options.activations == ActivationPrecision::Float32)
+    throw Error(Error::Kind::Usage,
+                "The GPU multiplies 8-bit activations only; leave out --activations f32 or --device cuda.");
   if (options.device == DeviceKind::Automatic) chosen.why_no_gpu = why_not(find_cuda_gpu(), options, gpu_bytes);
   if (options.device != DeviceKind::Cpu && chosen.why_no_gpu.empty()) {
     chosen.device = make_cuda_device({options.vram_bytes, true});

@@ -41,6 +41,11 @@ struct Model::State {
   // The GPU's weights are moved there. The result: the VRAM tier, where some experts are the host's.
   std::unique_ptr<VramTier> open_on_gpu(Device& gpu, uint64_t keep_free,
                                         const std::function<void(uint64_t done)>& on_bytes);
+  // What the GPU's tier does not hold of the experts, from the disk into memory of a set size; null where the mapped file will do. `cpu`
+  // multiplies it.
+  std::unique_ptr<DiskStore> open_beside_gpu(Device& gpu, Device& cpu, const VramTier& tier,
+                                             const std::filesystem::path& path, const MemoryBudget& budget);
+  void count_places(const VramTier* tier, WeightStore* store);
   bool has_host_side() const { return !device_weights.has_all_experts || device_weights.host_dense_bytes > 0; }
   // Weights in a mapped file, with copies in memory (then the result is null), or in a store on the disk.
   std::unique_ptr<WeightStore> open_on_cpu(Device& cpu, const std::filesystem::path& path, const SessionMemory& session,
@@ -90,6 +95,12 @@ void warm_pages(Device& device, const gguf::File& file, const ResidentWeights& r
   }
 }
 
+// What a session takes of the host's memory where a GPU has its caches: passes of no more rows than both share.
+SessionMemory beside_gpu(const SessionMemory& session) {
+  const uint64_t pass = std::min(session.pass_bytes, session.small_pass_bytes * (kMostSharedRows / kSmallPassRows));
+  return {0, pass, pass};
+}
+
 }  // namespace
 
 std::unique_ptr<WeightStore> Model::State::open_on_cpu(Device& cpu, const std::filesystem::path& path,
@@ -127,14 +138,37 @@ std::unique_ptr<VramTier> Model::State::open_on_gpu(Device& gpu, uint64_t keep_f
     tier = std::make_unique<VramTier>(gpu, weights, gpu.room(keep_free), keep_free, tier_options,
                                       [&](uint64_t done) { on_bytes(device_weights.bytes + done); });
   }
+  return tier;
+}
+
+std::unique_ptr<DiskStore> Model::State::open_beside_gpu(Device& gpu, Device& cpu, const VramTier& tier,
+                                                         const std::filesystem::path& path,
+                                                         const MemoryBudget& budget) {
+  const uint64_t on_gpu = device_weights.bytes + tier.statistics().slot_bytes;
+  if (!wants_disk(options.store, budget, file.tensor_bytes() - std::min(file.tensor_bytes(), on_gpu))) return nullptr;
+  std::vector<uint32_t> n_on_device(weights.layers.size(), 0);
+  for (uint32_t layer = 0; layer < weights.layers.size(); ++layer)
+    if (const auto* experts = std::get_if<ExpertsWeights>(&weights.layers[layer].ffn))
+      for (int32_t id = 0; id < experts->gate.count; ++id) n_on_device[layer] += tier.holds(layer, id) ? 1u : 0u;
+  uint64_t mapped = device_weights.host_dense_bytes;
+  if (weights.token_embedding.place == Place::MappedFile) mapped += weights.token_embedding.bytes();
+  return open_expert_storage(disk, cpu, gpu, path, file, weights, options, n_on_device, budget,
+                             budget.weight_bytes - std::min(budget.weight_bytes, mapped));
+}
+
+void Model::State::count_places(const VramTier* tier, WeightStore* store) {
   for (const WeightGroup& group : work.groups) {
-    uint32_t n_vram = group.n_units;
+    uint32_t n_vram = group.n_units, n_disk = 0;
     const LayerWeights& layer = weights.layers[std::min<size_t>(group.layer, weights.layers.size() - 1)];
     const auto* experts = std::get_if<ExpertsWeights>(&layer.ffn);
     if (group.role == GroupRole::RoutedExperts && tier) {
       n_vram = 0;
-      for (uint32_t id = 0; id < group.n_units; ++id)
-        n_vram += tier->holds(group.layer, static_cast<int32_t>(id)) ? 1 : 0;
+      for (int32_t id = 0; id < static_cast<int32_t>(group.n_units); ++id) {
+        if (tier->holds(group.layer, id))
+          ++n_vram;
+        else if (store->hold(group.layer, id) == nullptr)
+          ++n_disk;
+      }
     } else if (group.role == GroupRole::SharedExperts && experts != nullptr) {
       n_vram = experts->shared.gate.place == Place::Buffer ? 1 : 0;
     } else if (group.role == GroupRole::DenseFfn && experts == nullptr) {
@@ -144,9 +178,8 @@ std::unique_ptr<VramTier> Model::State::open_on_gpu(Device& gpu, uint64_t keep_f
     } else if (group.role == GroupRole::Embedding) {
       n_vram = weights.token_embedding.place == Place::Buffer ? 1 : 0;
     }
-    places.push_back({n_vram, group.n_units - n_vram, 0});
+    places.push_back({n_vram, group.n_units - n_vram - n_disk, n_disk});
   }
-  return tier;
 }
 
 Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -186,8 +219,22 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
   state->session_bytes = session.bytes();
   std::unique_ptr<WeightStore> store;
   std::unique_ptr<VramTier> tier;
+  std::unique_ptr<Device> cpu;  // beside the GPU
+  DiskStore* disk_store = nullptr;
   if (state->device.is_gpu) {
+    // What the GPU leaves to the host is counted before the file is read for it: its pages are not the process's own.
+    const MemoryBudget budget =
+        memory_budget(options.store.ram_bytes, available_memory_bytes(), engine::resident_bytes(), beside_gpu(session));
     tier = state->open_on_gpu(*device, session.bytes(), [&](uint64_t done) { progress.done(done); });
+    if (state->has_host_side()) {
+      cpu = make_cpu_device(n_threads, options.pin_threads, true);
+      state->ram_budget_bytes = budget.ram_bytes;
+    }
+    if (tier) {
+      auto beside = state->open_beside_gpu(*device, *cpu, *tier, path, budget);
+      disk_store = beside.get();
+      store = std::move(beside);
+    }
   } else {
     store = state->open_on_cpu(*device, path, session, [&](uint64_t done) { progress.done(done); });
   }
@@ -196,13 +243,19 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
                                                     options.latent_attention, std::move(store));
   if (state->device.is_gpu && state->has_host_side()) {
     ForwardContext& context = *state->context;
-    context.host = std::make_unique<HostSide>(make_cpu_device(n_threads, options.pin_threads, true), state->spec,
-                                              state->weights, *context.store, std::move(tier), options.sharing);
-    if (total <= available_memory_bytes() / 10 * 9) {
-      const uint64_t moved = state->device_weights.bytes;
-      context.host->touch_weights([&](uint64_t done) { progress.done(std::min(total, moved + done)); });
+    context.host = std::make_unique<HostSide>(std::move(cpu), state->spec, state->weights, *context.store,
+                                              std::move(tier), context.device, options.sharing);
+    uint64_t done_before = state->device_weights.bytes;
+    const auto on_bytes = [&](uint64_t done) { progress.done(std::min(total, done_before + done)); };
+    if (disk_store != nullptr) {
+      done_before += context.host->tier()->statistics().slot_bytes;
+      disk_store->fill(on_bytes);
     }
+    if (disk_store != nullptr || total <= available_memory_bytes() / 10 * 9)
+      context.host->touch_weights(disk_store == nullptr, on_bytes);
   }
+  if (state->device.is_gpu)
+    state->count_places(state->context->host ? state->context->host->tier() : nullptr, state->context->store.get());
   if (is_mapped) warm_pages(state->context->device, state->file, state->resident, progress);
   return std::shared_ptr<const Model>(new Model(std::move(state)));
 }

@@ -12,6 +12,27 @@ static std::string mebibytes(uint64_t bytes) {
   return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB";
 }
 
+[[noreturn]] static void refuse(const std::filesystem::path& path, uint64_t least, uint64_t bytes,
+                                const ModelOptions& options, const MemoryBudget& budget) {
+  throw Error(Error::Kind::OutOfMemory,
+              path.string() + ": This model needs at least " + mebibytes(least + budget.other_bytes()) +
+                  " of memory here (" + mebibytes(least) + " for weights as they pass, " +
+                  mebibytes(budget.other_bytes()) + " for the program and a session), but it has " +
+                  mebibytes(options.store.store_bytes > 0 ? bytes + budget.other_bytes() : budget.ram_bytes) +
+                  "; allow more (--ram), or take a shorter context (-c) or smaller batches (-b).");
+}
+
+static std::unique_ptr<DiskStore> open_store(DiskStorage& storage, Device& device, StoreInventory inventory,
+                                             const StorePlan& plan, const ModelOptions& options, Device* beside) {
+  DiskStoreOptions store_options{options.store.policy, options.store.guesses, {}, beside};
+  if (!options.store.heat_folder.empty())
+    store_options.heat = read_heat(heat_path(options.store.heat_folder, storage.model_key), storage.model_key);
+  std::unique_ptr<Disk> disk = open_disk(*storage.files, options.store.access);
+  if (options.store.wrap_disk) disk = options.store.wrap_disk(std::move(disk));
+  return std::make_unique<DiskStore>(device, std::move(inventory), plan, *storage.files, std::move(disk),
+                                     store_options);
+}
+
 std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, Device& device, const std::filesystem::path& path,
                                                const gguf::File& file, const ModelSpec& spec, ModelWeights& weights,
                                                const ModelOptions& options, const MemoryBudget& budget) {
@@ -23,13 +44,7 @@ std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, Device& dev
   StoreInventory inventory = take_inventory(weights, file, output_piece_bytes(bytes));
   const int64_t n_batch = options.session.n_batch;
   const uint64_t least = least_store_bytes(inventory, n_batch, block_bytes);
-  if (bytes < least)
-    throw Error(Error::Kind::OutOfMemory,
-                path.string() + ": This model needs at least " + mebibytes(least + budget.other_bytes()) +
-                    " of memory here (" + mebibytes(least) + " for weights as they pass, " +
-                    mebibytes(budget.other_bytes()) + " for the program and a session), but it has " +
-                    mebibytes(options.store.store_bytes > 0 ? bytes + budget.other_bytes() : budget.ram_bytes) +
-                    "; allow more (--ram), or take a shorter context (-c) or smaller batches (-b).");
+  if (bytes < least) refuse(path, least, bytes, options, budget);
 
   uint64_t all = least;  // more than everything is of no use
   all += dense_bytes(inventory, block_bytes);
@@ -42,13 +57,23 @@ std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, Device& dev
   const StorePlan plan = plan_store(inventory, n_batch, std::min(bytes, all), prompt_bytes, block_bytes);
   storage.work = work_of(spec, weights, options.session.cache, &inventory);
   storage.places = places_in_store(storage.work, inventory, plan);
-  DiskStoreOptions store_options{options.store.policy, options.store.guesses, {}};
-  if (!options.store.heat_folder.empty())
-    store_options.heat = read_heat(heat_path(options.store.heat_folder, storage.model_key), storage.model_key);
-  std::unique_ptr<Disk> disk = open_disk(*storage.files, options.store.access);
-  if (options.store.wrap_disk) disk = options.store.wrap_disk(std::move(disk));
-  return std::make_unique<DiskStore>(device, std::move(inventory), plan, *storage.files, std::move(disk),
-                                     store_options);
+  return open_store(storage, device, std::move(inventory), plan, options, nullptr);
+}
+
+std::unique_ptr<DiskStore> open_expert_storage(DiskStorage& storage, Device& cpu, Device& beside,
+                                               const std::filesystem::path& path, const gguf::File& file,
+                                               const ModelWeights& weights, const ModelOptions& options,
+                                               std::span<const uint32_t> n_on_device, const MemoryBudget& budget,
+                                               uint64_t bytes) {
+  storage.files = std::make_unique<DiskFiles>(file.shard_paths());
+  storage.model_key = content_key(file, *storage.files);
+  const uint64_t block_bytes = storage.files->block_bytes();
+  if (options.store.store_bytes > 0) bytes = options.store.store_bytes;
+  StoreInventory inventory = take_expert_inventory(weights, file);
+  const uint64_t least = least_store_bytes(inventory, 0, block_bytes);
+  if (bytes < least) refuse(path, least, bytes, options, budget);
+  const StorePlan plan = plan_expert_store(inventory, n_on_device, bytes, block_bytes);
+  return open_store(storage, cpu, std::move(inventory), plan, options, &beside);
 }
 
 void save_heat(const DiskStorage& storage, const WeightStore& store, const StoreOptions& options) noexcept {

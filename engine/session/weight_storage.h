@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "engine/engine.h"
@@ -24,6 +25,14 @@ struct DiskStorage {
 std::unique_ptr<WeightStore> open_disk_storage(DiskStorage& storage, Device& device, const std::filesystem::path& path,
                                                const gguf::File& file, const ModelSpec& spec, ModelWeights& weights,
                                                const ModelOptions& options, const MemoryBudget& budget);
+
+// Experts alone, beside a device whose tier holds n_on_device of each layer, in `bytes`. Otherwise as above; weights other than those of
+// experts may be anywhere. `cpu` multiplies what the store holds, `beside` is the other device.
+std::unique_ptr<DiskStore> open_expert_storage(DiskStorage& storage, Device& cpu, Device& beside,
+                                               const std::filesystem::path& path, const gguf::File& file,
+                                               const ModelWeights& weights, const ModelOptions& options,
+                                               std::span<const uint32_t> n_on_device, const MemoryBudget& budget,
+                                               uint64_t bytes);
 
 // Writes what the store has learned where the options say; failing is no error.
 void save_heat(const DiskStorage& storage, const WeightStore& store, const StoreOptions& options) noexcept;

@@ -1,15 +1,42 @@
 #include "engine/store/background_copies.h"
 
+#include <algorithm>
+
 #include "engine/store/clock.h"
 
 namespace sluice::engine {
 
-void do_copy(Device& device, Stream& stream, BackgroundCopy& copy) noexcept {
+void begin_copy(Device& device, Stream& stream, BackgroundCopy& copy) noexcept {
+  size_t n_begun = 0;
   try {
-    for (const CopyPart& part : copy.parts) device.copy_to_device(stream, part.to, part.from, part.bytes);
+    for (const CopyPart& part : copy.parts) {
+      if (part.is_to_host)
+        device.copy_to_host(stream, part.to, part.from, part.bytes);
+      else
+        device.copy_to_device(stream, part.to, part.from, part.bytes);
+      ++n_begun;
+    }
     copy.state = BackgroundCopy::State::UnderWay;
   } catch (...) {
+    // Whoever hears of the failure uses the host's memory for something else.
+    try {
+      device.synchronize(stream);
+      copy.host_has_all = std::none_of(copy.parts.begin() + static_cast<std::ptrdiff_t>(n_begun), copy.parts.end(),
+                                       [](const CopyPart& part) { return part.is_to_host; });
+    } catch (...) {
+    }
     stream.abandon();
+    copy.state = BackgroundCopy::State::Failed;
+  }
+}
+
+void end_copy(Device& device, Stream& stream, BackgroundCopy& copy) noexcept {
+  if (copy.state != BackgroundCopy::State::UnderWay) return;
+  try {
+    device.synchronize(stream);
+    copy.host_has_all = true;
+    copy.state = BackgroundCopy::State::Done;
+  } catch (...) {  // a failure of the device is met again by the next pass
     copy.state = BackgroundCopy::State::Failed;
   }
 }
@@ -34,6 +61,12 @@ void BackgroundCopies::begin(std::shared_ptr<BackgroundCopy> copy) {
   changed_.notify_all();
 }
 
+void BackgroundCopies::wait_for(const BackgroundCopy& copy) {
+  using State = BackgroundCopy::State;
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return copy.state == State::Done || copy.state == State::Failed; });
+}
+
 void BackgroundCopies::wait_for_all() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return waiting_.empty() && !is_busy_; });
@@ -51,11 +84,8 @@ void BackgroundCopies::run() {
     is_busy_ = true;
     lock.unlock();
     const auto begin = Clock::now();
-    do_copy(device_, stream_, *copy);
-    try {
-      device_.synchronize(stream_);
-    } catch (...) {  // a failure of the device is met again by the next pass
-    }
+    begin_copy(device_, stream_, *copy);
+    end_copy(device_, stream_, *copy);
     const double seconds = seconds_since(begin);
     busy_seconds_ = busy_seconds_ + seconds;
     if (seconds > 0) {

@@ -1,5 +1,5 @@
-// Copies from the host's memory to a device on a thread of their own: ordinary memory must first be brought into pinned memory, which the
-// thread that evaluates has no time for.
+// Copies between the host's memory and a device's on a thread of their own: ordinary memory must first be brought into pinned memory, which
+// the thread that evaluates has no time for.
 #pragma once
 
 #include <atomic>
@@ -17,16 +17,19 @@
 namespace sluice::engine {
 
 struct CopyPart {
-  void* to = nullptr;  // device memory
+  void* to = nullptr;
   const std::byte* from = nullptr;
   uint64_t bytes = 0;
+  bool is_to_host = false;  // else to the device
 };
 
-// One copy, of some parts.
+// One copy, of some parts, in order.
 struct BackgroundCopy {
-  enum class State : uint8_t { Waiting, UnderWay, Failed };  // UnderWay: the stream has all of it
+  // UnderWay: the stream has all of it; what follows the stream may use it. Done: so may the host. Failed: nothing of it is under way.
+  enum class State : uint8_t { Waiting, UnderWay, Done, Failed };
   std::vector<CopyPart> parts;
   std::atomic<State> state = State::Waiting;
+  std::atomic<bool> host_has_all = false;  // the parts to the host are there; known when the copy is Done or Failed
 
   uint64_t bytes() const {
     uint64_t all = 0;
@@ -35,8 +38,10 @@ struct BackgroundCopy {
   }
 };
 
-// Does the copy now, on the stream; what fails is its state.
-void do_copy(Device& device, Stream& stream, BackgroundCopy& copy) noexcept;
+// Begins the copy, on the stream; what fails is its state.
+void begin_copy(Device& device, Stream& stream, BackgroundCopy& copy) noexcept;
+// Waits for one that is under way, and all before it.
+void end_copy(Device& device, Stream& stream, BackgroundCopy& copy) noexcept;
 
 class BackgroundCopies {
  public:
@@ -47,6 +52,8 @@ class BackgroundCopies {
   BackgroundCopies& operator=(const BackgroundCopies&) = delete;
 
   void begin(std::shared_ptr<BackgroundCopy> copy);
+  // Until it is done or has failed.
+  void wait_for(const BackgroundCopy& copy);
   void wait_for_all();
 
   // What one second brought so far, from one who had nothing else to do; 0: nothing was measured.

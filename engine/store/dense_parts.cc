@@ -4,6 +4,7 @@
 
 #include "engine/error.h"
 #include "engine/store/loader.h"
+#include "engine/store/store.h"
 
 namespace sluice::engine {
 namespace {
@@ -78,6 +79,11 @@ ExpertTensor expert_tensor(const LinearStack& stack, const TensorFinder& finder)
   tensor.matrix.data = nullptr;
   tensor.matrix.place = Place::Buffer;
   return tensor;
+}
+
+ExpertTensors expert_tensors(const ExpertsWeights& experts, const TensorFinder& finder) {
+  return {{expert_tensor(experts.gate, finder), expert_tensor(experts.up, finder), expert_tensor(experts.down, finder)},
+          experts.gate.count};
 }
 
 void add_vector(std::vector<SmallWeight>& small, const TensorFinder& finder, Vector& vector) {
@@ -158,9 +164,7 @@ StoreInventory take_inventory(ModelWeights& weights, const gguf::File& file, uin
     } else {
       auto& experts = std::get<ExpertsWeights>(layer.ffn);
       add(ffn, finder, experts.shared);
-      inventory.experts[l] = {
-          {expert_tensor(experts.gate, finder), expert_tensor(experts.up, finder), expert_tensor(experts.down, finder)},
-          experts.gate.count};
+      inventory.experts[l] = expert_tensors(experts, finder);
     }
     inventory.dense.push_back(std::move(ffn));
     add_small(inventory, finder, layer);
@@ -176,6 +180,18 @@ StoreInventory take_inventory(ModelWeights& weights, const gguf::File& file, uin
     inventory.dense.push_back({{{finder.extent(piece.data, piece.bytes()), {{&piece, 0}}, {}}}});
     add_vector(inventory.small, finder, piece.bias);
   }
+  return inventory;
+}
+
+StoreInventory take_expert_inventory(const ModelWeights& weights, const gguf::File& file) {
+  const TensorFinder finder(file);
+  StoreInventory inventory;
+  inventory.embedding.matrix = weights.token_embedding;
+  inventory.dense.resize(output_part(weights.layers.size(), weights.output.size()));
+  inventory.experts.resize(weights.layers.size());
+  for (size_t l = 0; l < weights.layers.size(); ++l)
+    if (const auto* experts = std::get_if<ExpertsWeights>(&weights.layers[l].ffn))
+      inventory.experts[l] = expert_tensors(*experts, finder);
   return inventory;
 }
 

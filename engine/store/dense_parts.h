@@ -66,11 +66,14 @@ struct StoreInventory {
   std::vector<DensePart> dense;
   std::vector<ExpertTensors> experts;  // a layer each
   std::vector<SmallWeight> small;
-  ExpertTensor embedding;  // a row is its matrix
+  ExpertTensor embedding;  // a row is its matrix; without bytes where the table is in memory anyway, as `matrix` says
 };
 
 // Cuts the output into pieces of at most piece_bytes, and lists what the model is made of. The handles must lie in the mapping
 // of `file`; the inventory points into `weights`.
 StoreInventory take_inventory(ModelWeights& weights, const gguf::File& file, uint64_t piece_bytes);
+
+// The experts alone; all else is elsewhere, and its parts are empty. The stacks of experts must lie in the mapping of `file`.
+StoreInventory take_expert_inventory(const ModelWeights& weights, const gguf::File& file);
 
 }  // namespace sluice::engine

@@ -46,7 +46,12 @@ DiskStore::DiskStore(Device& device, StoreInventory inventory, const StorePlan& 
       slots_(inventory_.experts.size() * static_cast<size_t>(n_experts_a_layer_), slots_of_classes(plan)),
       slot_states_(slots_.n_slots()),
       disk_is_direct_(files.are_direct()),
+      may_drop_(inventory_.experts.size() * static_cast<size_t>(n_experts_a_layer_), false),
+      n_lasting_(plan.classes.size(), 0),
+      is_moved_(may_drop_.size(), false),
       n_uses_(inventory_.experts.size() * static_cast<size_t>(n_experts_a_layer_), 0) {
+  for (const ExpertTensors& layer : inventory_.experts) n_without_slot_ += static_cast<uint64_t>(layer.n_experts);
+  if (options_.beside != nullptr) options_.beside->pin(arena_.data(), arena_.bytes());
   std::byte* at = arena_.data() + plan.kept_bytes + plan.ring_bytes;
   embedding_rows_ = at;
   at += plan.embedding_bytes;
@@ -61,6 +66,7 @@ DiskStore::DiskStore(Device& device, StoreInventory inventory, const StorePlan& 
 DiskStore::~DiskStore() {
   for (SlotState& slot : slot_states_)
     if (slot.load && !loader_.cancel(*slot.load)) loader_.settle(*slot.load);
+  if (options_.beside != nullptr) options_.beside->unpin(arena_.data());
 }
 
 void DiskStore::read_small_weights(std::byte* to) {
@@ -81,8 +87,10 @@ void DiskStore::lend() {
   for (uint32_t slot_class = 0; slot_class < plan_.classes.size(); ++slot_class) {
     const SlotClass& slots = plan_.classes[slot_class];
     for (uint32_t i = 0; i < slots.n_lent; ++i) {
+      const auto victim = slots_.least_worth(slot_class);
       const auto slot = slots_.withdraw(slot_class);
       if (!slot) break;
+      if (victim) lose_slot(victim->first);
       empty(*slot);
       arena_.give_back(slot_states_[*slot].memory, slots.slot_bytes());
       lent_slots_.push_back(*slot);
@@ -100,7 +108,7 @@ void DiskStore::begin_pass(int64_t n_rows) {
   pass_begin_ = Clock::now();
   pass_rows_ = n_rows;
   for (const ExpertNumber expert : policy_->begin_pass(n_rows))
-    if (const auto slot = slots_.find(expert)) slots_.set_worth(*slot, policy_->worth(expert));
+    if (const auto slot = slots_.find(expert)) slots_.set_worth(*slot, worth_of(expert));
   n_tokens_ += static_cast<double>(n_rows);
   // A pass that was given up may have left a guess behind.
   for (const SlotNumber slot : std::exchange(guessed_slots_, {})) release_slot(slot);
@@ -114,6 +122,7 @@ void DiskStore::begin_pass(int64_t n_rows) {
 
 EmbeddingRows DiskStore::embedding(std::span<const int32_t> ids) {
   const ExpertTensor& table = inventory_.embedding;
+  if (table.matrix_bytes == 0) return {table.matrix, {ids.begin(), ids.end()}};
   std::vector<int32_t> distinct(ids.begin(), ids.end());
   std::ranges::sort(distinct);
   distinct.erase(std::ranges::unique(distinct).begin(), distinct.end());
@@ -178,6 +187,7 @@ void DiskStore::end_load(SlotNumber slot) {
   slot_states_[slot].is_broken = true;
   loader_.wait(*load);
   slot_states_[slot].is_broken = false;
+  if (const auto expert = slots_.expert_in(slot)) note_moved(*expert);
 }
 
 void DiskStore::empty(SlotNumber slot) {
@@ -192,7 +202,49 @@ void DiskStore::release_slot(SlotNumber slot) {
   SlotState& state = slot_states_[slot];
   if (!state.is_broken || slots_.is_held(slot)) return;
   state.is_broken = false;
+  clear_slot(slot);
+}
+
+std::optional<SlotNumber> DiskStore::take_slot(ExpertNumber expert, uint32_t slot_class, double worth) {
+  const auto victim = slots_.least_worth(slot_class);
+  const auto slot = slots_.take(expert, slot_class, worth);
+  if (!slot) return slot;
+  if (victim) lose_slot(victim->first);
+  if (!may_drop_[expert]) --n_without_slot_;
+  return slot;
+}
+
+void DiskStore::clear_slot(SlotNumber slot) {
+  if (const auto expert = slots_.expert_in(slot)) lose_slot(*expert);
   slots_.clear(slot);
+}
+
+void DiskStore::lose_slot(ExpertNumber expert) {
+  if (!may_drop_[expert]) ++n_without_slot_;
+  note_moved(expert);
+}
+
+void DiskStore::note_moved(ExpertNumber expert) {
+  if (is_moved_[expert]) return;
+  is_moved_[expert] = true;
+  moved_.push_back(expert);
+}
+
+bool DiskStore::is_on_its_way(SlotNumber slot) const {
+  const SlotState& state = slot_states_[slot];
+  return state.wait || (state.load && !loader_.is_done(*state.load));
+}
+
+void DiskStore::settle(uint32_t layer, int32_t expert_id, SlotNumber slot) {
+  SlotState& state = slot_states_[slot];
+  if (state.wait) {
+    const std::function<bool()> wait = std::exchange(state.wait, nullptr);
+    if (wait())
+      note_moved(number_of(layer, expert_id));
+    else
+      state.load = loader_.begin(load_parts(layer, expert_id, slot), Urgency::Now);
+  }
+  if (state.load) loader_.settle(*state.load);
 }
 
 // The experts that one layer chose. Those that are there come first; for the others slots are found as they become free.
@@ -203,7 +255,8 @@ class DiskStore::Request : public ExpertRequest {
     const uint64_t bytes = store.expert_bytes(layer);
     for (size_t i = 0; i < ids_.size(); ++i) {
       const ExpertNumber number = store.number_of(layer, ids_[i]);
-      const double worth = store.policy_->use(number, n_rows[i]);
+      store.policy_->use(number, n_rows[i]);
+      const double worth = store.worth_of(number);
       store.n_uses_[number] += static_cast<float>(n_rows[i]);
       if (const auto slot = store.slots_.find(number)) {
         store.slots_.set_worth(*slot, worth);
@@ -233,7 +286,7 @@ class DiskStore::Request : public ExpertRequest {
     if (ready_.empty() && !coming_.empty()) {
       const Clock::time_point begin = Clock::now();
       const Coming expert = coming_.front();
-      if (const auto& load = store_.slot_states_[expert.slot].load) store_.loader_.settle(*load);
+      store_.settle(layer_, ids_[expert.index], expert.slot);
       store_.counts_.expert_wait_seconds += seconds_since(begin);
       take_what_is_there();
     }
@@ -274,7 +327,7 @@ class DiskStore::Request : public ExpertRequest {
     while (!waiting_.empty()) {
       const auto [index, worth] = waiting_.front();
       const ExpertNumber number = store_.number_of(layer_, ids_[index]);
-      const auto slot = store_.slots_.take(number, store_.plan_.class_of_layer[layer_], worth);
+      const auto slot = store_.take_slot(number, store_.plan_.class_of_layer[layer_], worth);
       if (!slot) break;
       store_.empty(*slot);
       loads.push_back(store_.load_parts(layer_, ids_[index], *slot));
@@ -291,8 +344,7 @@ class DiskStore::Request : public ExpertRequest {
     std::deque<Coming> still_coming;
     for (size_t i = 0; i < coming_.size(); ++i) {
       const Coming expert = coming_[i];
-      const auto& load = store_.slot_states_[expert.slot].load;
-      if (load && !store_.loader_.is_done(*load)) {
+      if (store_.is_on_its_way(expert.slot)) {
         still_coming.push_back(expert);
         continue;
       }
@@ -326,12 +378,21 @@ std::unique_ptr<ExpertHold> DiskStore::hold(uint32_t layer, int32_t expert_id) {
   struct Held : ExpertHold {
     DiskStore* store = nullptr;
     SlotNumber slot = 0;
-    ~Held() override { store->release_slot(slot); }
+    ~Held() override {
+      --store->n_lasting_[store->slots_.class_of(slot)];
+      store->release_slot(slot);
+    }
   };
   const auto slot = slots_.find(number_of(layer, expert_id));
-  if (!slot || slot_states_[*slot].load != nullptr || slot_states_[*slot].is_broken) return nullptr;
+  if (!slot || is_on_its_way(*slot) || slot_states_[*slot].is_broken) return nullptr;
+  if (std::shared_ptr<Load>& load = slot_states_[*slot].load) {  // a request that was given up has left it
+    if (loader_.has_failed(*load)) return nullptr;
+    load = nullptr;
+    note_moved(number_of(layer, expert_id));
+  }
   auto held = std::make_unique<Held>();
   slots_.hold(*slot);
+  ++n_lasting_[slots_.class_of(*slot)];
   held->store = this;
   held->slot = *slot;
   held->handles = handles_of(layer, expert_id, *slot);
@@ -364,7 +425,7 @@ void DiskStore::begin_guessed_loads() {
       guessed_slots_.push_back(*slot);
       continue;
     }
-    const auto slot = slots_.take(number, plan_.class_of_layer[guessed_layer_], policy_->worth(number));
+    const auto slot = take_slot(number, plan_.class_of_layer[guessed_layer_], worth_of(number));
     if (!slot) break;
     empty(*slot);
     loads.push_back(load_parts(guessed_layer_, id, *slot));
@@ -397,7 +458,7 @@ void DiskStore::drop_wrong_guesses(uint32_t layer, std::span<const int32_t> expe
     if (!is_wrong || !loader_.cancel(*state.load)) continue;
     state.load = nullptr;
     state.is_guess = false;
-    slots_.clear(slot);
+    clear_slot(slot);
   }
   guessed_ids_.clear();
 }

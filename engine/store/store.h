@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -35,6 +36,22 @@ struct ExpertHandles {
 struct ExpertHold {
   ExpertHandles handles;
   virtual ~ExpertHold() = default;
+};
+
+// Memory of the store to which an expert comes back from a device. The slot is the expert's from the beginning; whoever asks for the expert
+// before finish() waits, in the way that bring_back() was given. Ended without finish(true) the store has no copy of it. Must not outlive
+// the store.
+struct ExpertReturn {
+  ExpertHandles handles;  // where the matrices belong
+  virtual ~ExpertReturn() = default;
+  virtual void finish(bool has_come) = 0;
+};
+
+// An expert of a layer.
+struct LayerExpert {
+  uint32_t layer = 0;
+  int32_t expert_id = 0;
+  bool operator==(const LayerExpert&) const = default;
 };
 
 // The experts that one layer chose for one batch.
@@ -84,6 +101,24 @@ class WeightStore {
   // The guess, at most one for a layer and pass, before its begin(): expert_ids distinct, the likeliest first. May be wrong. What an
   // open request needs goes first.
   virtual void guess(uint32_t layer, std::span<const int32_t> expert_ids) = 0;
+
+  // For a tier above the store, in the memory of a device. What is there needs no copy here: its slot is the first that goes to others.
+  virtual void may_drop(uint32_t, int32_t) {}
+  virtual void needed_again(uint32_t, int32_t) {}
+  // The device multiplied so many rows by it, in this pass.
+  virtual void used_elsewhere(uint32_t, int32_t, int64_t) {}
+  // Is the expert in memory, or on its way there?
+  virtual bool has(uint32_t, int32_t) const { return true; }
+  // May the expert of a layer be held over passes, and another one be brought back meanwhile? Requests need slots as well.
+  virtual bool can_spare_slots(uint32_t) const { return true; }
+  // A slot for an expert that may be dropped, will be needed again, and has no copy here. `wait` is called when somebody asks for the expert
+  // meanwhile: it returns when the copy has ended, and says whether all of it came. Null where no slot is to be had, or all are worth more.
+  virtual std::unique_ptr<ExpertReturn> bring_back(uint32_t, int32_t, std::function<bool()>) { return nullptr; }
+  // Does every expert that may not be dropped have a slot, or is on its way back to one? Then the disk is not needed, and no slot of such
+  // an expert goes to another.
+  virtual bool is_complete() const { return false; }
+  // The experts of which hold() would tell something else than before, since the last call: each once.
+  virtual std::vector<LayerExpert> take_moved() { return {}; }
 
   virtual StoreStatistics statistics() const = 0;
 };

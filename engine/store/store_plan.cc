@@ -179,4 +179,51 @@ StorePlan plan_store(const StoreInventory& inventory, int64_t n_batch, uint64_t 
   return plan;
 }
 
+// Further slots of each class up to so many, in `bytes`, the same share of what is wanted. Returns what is left.
+static uint64_t give_up_to(StorePlan& plan, std::span<const uint64_t> wanted, uint64_t bytes) {
+  const auto lacking = [&](size_t c) { return wanted[c] - std::min<uint64_t>(wanted[c], plan.classes[c].n_slots); };
+  uint64_t all = 0;
+  for (size_t c = 0; c < plan.classes.size(); ++c) all += lacking(c) * plan.classes[c].slot_bytes();
+  if (all == 0) return bytes;
+  const double share = std::min(1.0, static_cast<double>(bytes) / static_cast<double>(all));
+  for (const bool is_rest : {false, true}) {  // then what rounding has left
+    std::vector<uint64_t> more(plan.classes.size());
+    for (size_t c = 0; c < more.size(); ++c)
+      more[c] = is_rest ? lacking(c) : static_cast<uint64_t>(share * static_cast<double>(lacking(c)));
+    for (size_t c = 0; c < more.size(); ++c) {
+      SlotClass& slots = plan.classes[c];
+      const uint64_t n = std::min(more[c], bytes / slots.slot_bytes());
+      slots.n_slots += static_cast<uint32_t>(n);
+      plan.slot_bytes += n * slots.slot_bytes();
+      bytes -= n * slots.slot_bytes();
+    }
+  }
+  return bytes;
+}
+
+StorePlan plan_expert_store(const StoreInventory& inventory, std::span<const uint32_t> n_on_device, uint64_t bytes,
+                            uint64_t block_bytes) {
+  // As many as are copied back between two tokens at most.
+  constexpr uint64_t kSpareSlots = 16;
+  StorePlan plan = with_fixed_parts(inventory, 0, block_bytes);
+  if (bytes < one_slot_each(plan))
+    throw std::invalid_argument("A store of experts was given less memory than it can work in.");
+  std::vector<uint64_t> wanted;
+  for (SlotClass& slots : plan.classes) {
+    wanted.push_back(slots.n_experts);
+    slots.n_slots = 1;
+    plan.slot_bytes += slots.slot_bytes();
+  }
+  bytes -= plan.slot_bytes;
+  for (size_t layer = 0; layer < inventory.experts.size(); ++layer)
+    if (inventory.experts[layer].n_experts > 0) wanted[plan.class_of_layer[layer]] -= n_on_device[layer];
+  bytes = give_up_to(plan, wanted, bytes);
+  for (size_t c = 0; c < wanted.size(); ++c)
+    wanted[c] = std::min<uint64_t>(wanted[c] + kSpareSlots, plan.classes[c].n_experts);
+  bytes = give_up_to(plan, wanted, bytes);
+  for (size_t c = 0; c < wanted.size(); ++c) wanted[c] = plan.classes[c].n_experts;
+  give_up_to(plan, wanted, bytes);
+  return plan;
+}
+
 }  // namespace sluice::engine

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "engine/store/dense_parts.h"
@@ -52,5 +53,11 @@ StorePlan plan_store(const StoreInventory& inventory, int64_t n_batch, uint64_t 
 // The same division with further slots in `prompt_bytes`, memory that passes of prompts need and tokens do not: it is lent to them.
 StorePlan plan_store(const StoreInventory& inventory, int64_t n_batch, uint64_t bytes, uint64_t prompt_bytes,
                      uint64_t block_bytes);
+
+// Slots in `bytes` for experts alone, of which a device holds some: n_on_device, of each layer. First one for each that it does not hold,
+// then some in which experts can come back from it, then for copies of what it holds. Throws std::invalid_argument when `bytes` has no room for one slot
+// of each class.
+StorePlan plan_expert_store(const StoreInventory& inventory, std::span<const uint32_t> n_on_device, uint64_t bytes,
+                            uint64_t block_bytes);
 
 }  // namespace sluice::engine

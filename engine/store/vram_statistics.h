@@ -11,9 +11,12 @@ struct VramStatistics {
   uint64_t slot_bytes = 0;
   // Chosen (row, expert) pairs, of passes of few rows.
   uint64_t n_hits = 0, n_misses = 0;
+  uint64_t n_read_from_host = 0;  // neither: the device multiplied them where the host has them
   uint64_t n_promotions = 0;  // experts that came after the first
   uint64_t promoted_bytes = 0;
   uint64_t n_failed_copies = 0;
+  uint64_t n_copied_back = 0;  // experts that went to the host's memory when they gave up their slot
+  uint64_t copied_back_bytes = 0;
   uint64_t n_slots_given_back = 0;
   double copy_seconds = 0;
 };

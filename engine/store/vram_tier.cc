@@ -141,6 +141,11 @@ ExpertNumber VramTier::number_of(uint32_t layer, int32_t expert_id) const {
   return layer * static_cast<uint32_t>(n_experts_a_layer_) + static_cast<uint32_t>(expert_id);
 }
 
+LayerExpert VramTier::expert_of(ExpertNumber number) const {
+  const auto n = static_cast<ExpertNumber>(n_experts_a_layer_);
+  return {number / n, static_cast<int32_t>(number % n)};
+}
+
 ExpertPlace VramTier::place_of(SlotNumber slot) const {
   const SlotClass& slots = classes_[slots_.class_of(slot)];
   const std::byte* const up = memory_[slot] + aligned(slots.gate_bytes);
@@ -150,11 +155,6 @@ ExpertPlace VramTier::place_of(SlotNumber slot) const {
 const ExpertPlace* VramTier::places(uint32_t layer) const {
   if (class_of_layer_[layer] == kNoClass) return nullptr;
   return static_cast<const ExpertPlace*>(table_->data()) + number_of(layer, 0);
-}
-
-const ExpertPlace* VramTier::host_places(uint32_t layer) const {
-  if (class_of_layer_[layer] == kNoClass || host_table_ == nullptr) return nullptr;
-  return static_cast<const ExpertPlace*>(host_table_->data()) + number_of(layer, 0);
 }
 
 double VramTier::link_bytes_per_second() const {
@@ -170,12 +170,18 @@ bool VramTier::holds(uint32_t layer, int32_t expert_id) const {
   return places_[number_of(layer, expert_id)].gate != nullptr;
 }
 
+void VramTier::set_store(WeightStore& store) {
+  store_ = &store;
+  for (ExpertNumber expert = 0; expert < places_.size(); ++expert)
+    if (places_[expert].gate != nullptr) store.may_drop(expert_of(expert).layer, expert_of(expert).expert_id);
+}
+
 void VramTier::begin_pass(int64_t n_rows) {
   if (pass_rows_ > 0 && pass_rows_ <= kSmallPassRows) {
     credit_bytes_ += options_.promotion.share_of_link * link_bytes_per_second() * (now() - pass_begin_);
   }
   pass_begin_ = options_.promotion.now();
-  leaving_.clear();
+  let_go_of_host_memory();
   pass_rows_ = n_rows;
   missed_.clear();
   for (const ExpertNumber expert : policy_->begin_pass(n_rows))
@@ -183,8 +189,12 @@ void VramTier::begin_pass(int64_t n_rows) {
 }
 
 void VramTier::used(uint32_t layer, int64_t n_used, std::span<const int32_t> ids, std::span<const uint32_t> hits) {
-  std::vector<int64_t> n_rows(static_cast<size_t>(n_experts_a_layer_), 0);
-  for (const int32_t id : ids) ++n_rows[static_cast<size_t>(id)];
+  std::vector<int64_t> n_rows(static_cast<size_t>(n_experts_a_layer_), 0), n_hits(n_rows);
+  for (size_t pair = 0; pair < ids.size(); ++pair) {
+    ++n_rows[static_cast<size_t>(ids[pair])];
+    n_hits[static_cast<size_t>(ids[pair])] +=
+        hits[pair / static_cast<size_t>(n_used)] >> (pair % static_cast<size_t>(n_used)) & 1u;
+  }
   for (int32_t id = 0; id < n_experts_a_layer_; ++id) {
     if (n_rows[static_cast<size_t>(id)] == 0) continue;
     const ExpertNumber expert = number_of(layer, id);
@@ -193,11 +203,15 @@ void VramTier::used(uint32_t layer, int64_t n_used, std::span<const int32_t> ids
       slots_.set_worth(*slot, worth);
     else
       missed_.push_back({worth, expert});
+    const int64_t n_here = n_hits[static_cast<size_t>(id)];
+    if (n_here > 0 && store_ != nullptr) store_->used_elsewhere(layer, id, n_here);
   }
   if (pass_rows_ > kSmallPassRows) return;
-  for (size_t pair = 0; pair < ids.size(); ++pair) {
-    const bool is_hit = (hits[pair / static_cast<size_t>(n_used)] >> (pair % static_cast<size_t>(n_used)) & 1u) != 0;
-    ++(is_hit ? counts_.n_hits : counts_.n_misses);
+  for (int32_t id = 0; id < n_experts_a_layer_; ++id) {
+    const auto n = static_cast<uint64_t>(n_rows[static_cast<size_t>(id)]),
+               n_by_device = static_cast<uint64_t>(n_hits[static_cast<size_t>(id)]);
+    (holds(layer, id) ? counts_.n_hits : counts_.n_read_from_host) += n_by_device;
+    counts_.n_misses += n - n_by_device;
   }
 }
 
@@ -208,75 +222,127 @@ void VramTier::end_pass(Stream& stream) {
 }
 
 void VramTier::write_place(Stream& stream, ExpertNumber expert, const ExpertPlace& place) {
-  places_[expert] = place;
   auto* const entry = static_cast<std::byte*>(table_->data()) + expert * sizeof(ExpertPlace);
-  device_.copy_to_device(stream, entry, &places_[expert], sizeof(ExpertPlace));
+  device_.copy_to_device(stream, entry, &place, sizeof(ExpertPlace));
+  places_[expert] = place;
 }
 
 void VramTier::welcome(Stream& stream) {
   using State = BackgroundCopy::State;
   bool follows = false;
-  std::erase_if(arrivals_, [&](Arrival& arrival) {
-    const State state = arrival.copy->state;
-    if (state == State::Waiting) return false;
+  for (size_t i = 0; i < arrivals_.size();) {
+    Arrival& arrival = arrivals_[i];
+    const State state = arrival.host.copy->state;
+    if (state == State::Waiting) {
+      ++i;
+      continue;
+    }
+    if (state != State::Failed) {
+      if (!std::exchange(follows, true)) device_.follow(stream, *copies_);
+      write_place(stream, arrival.expert, place_of(arrival.slot));
+      const auto [layer, id] = expert_of(arrival.expert);
+      store_->may_drop(layer, id);
+      ++counts_.n_promotions;
+      for (const CopyPart& part : arrival.host.copy->parts)
+        (part.is_to_host ? counts_.copied_back_bytes : counts_.promoted_bytes) += part.bytes;
+      counts_.n_copied_back += arrival.host.goes_back != nullptr;
+    }
     slots_.release(arrival.slot);
     if (state == State::Failed) {
       slots_.clear(arrival.slot);
       ++counts_.n_failed_copies;
-      return true;
     }
-    if (!std::exchange(follows, true)) device_.follow(stream, *copies_);
-    write_place(stream, arrival.expert, place_of(arrival.slot));
-    leaving_.push_back(std::move(arrival.source));
-    ++counts_.n_promotions;
-    counts_.promoted_bytes += arrival.copy->bytes();
+    leaving_.push_back(std::move(arrival.host));
+    arrivals_.erase(arrivals_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
+
+// Of copies that have ended.
+void VramTier::let_go_of_host_memory() {
+  using State = BackgroundCopy::State;
+  std::erase_if(leaving_, [&](HostEnds& host) {
+    BackgroundCopy& copy = *host.copy;
+    if (!background_) end_copy(device_, *copies_, copy);
+    if (copy.state == State::Waiting || copy.state == State::UnderWay) return false;
+    if (host.goes_back) host.goes_back->finish(copy.host_has_all);
     return true;
   });
 }
 
+bool VramTier::wait_for_return(BackgroundCopy& copy) {
+  if (background_)
+    background_->wait_for(copy);
+  else
+    end_copy(device_, *copies_, copy);
+  return copy.host_has_all;
+}
+
 void VramTier::promote(Stream& stream) {
   if (store_ == nullptr || memory_.empty()) return;
-  std::ranges::sort(missed_, std::greater());
   const size_t n_before = arrivals_.size();
+  try {
+    choose_arrivals(stream);
+    // No kernel reads the slots any more when the copies begin.
+    if (arrivals_.size() > n_before) device_.follow(*copies_, stream);
+  } catch (...) {
+    for (size_t i = n_before; i < arrivals_.size(); ++i)
+      arrivals_[i].host.copy->state = BackgroundCopy::State::Failed;  // nobody waits for them
+    throw;
+  }
+  for (size_t i = n_before; i < arrivals_.size(); ++i) {
+    if (background_)
+      background_->begin(arrivals_[i].host.copy);
+    else
+      begin_copy(device_, *copies_, *arrivals_[i].host.copy);
+  }
+}
+
+void VramTier::choose_arrivals(Stream& stream) {
+  std::ranges::sort(missed_, std::greater());
   for (const auto& [worth, expert] : missed_) {
-    const uint32_t layer = expert / static_cast<uint32_t>(n_experts_a_layer_);
+    const auto [layer, expert_id] = expert_of(expert);
     const uint32_t slot_class = class_of_layer_[layer];
-    const SlotClass& slots = classes_[slot_class];
-    const auto bytes = static_cast<double>(slots.slot_bytes);
+    const auto bytes = static_cast<double>(classes_[slot_class].slot_bytes);
     credit_bytes_ = std::min(credit_bytes_, kMostCredit * bytes);
     if (credit_bytes_ < bytes) break;
     if (slots_.find(expert)) continue;
-    if (slots_.n_free(slot_class) == 0) {
-      const auto least = slots_.least_worth(slot_class);
-      if (!least || least->second >= worth) continue;
-    }
-    const auto expert_id = static_cast<int32_t>(expert % static_cast<uint32_t>(n_experts_a_layer_));
-    std::unique_ptr<ExpertHold> source = store_->hold(layer, expert_id);
-    if (source == nullptr) continue;
-    if (slots_.n_free(slot_class) == 0) {
-      const auto least = slots_.least_worth(slot_class);
+    const auto least = slots_.least_worth(slot_class);
+    if (slots_.n_free(slot_class) == 0 && (!least || least->second >= worth)) continue;
+    if (!store_->can_spare_slots(layer)) continue;
+    HostEnds host{store_->hold(layer, expert_id), nullptr, std::make_shared<BackgroundCopy>()};
+    if (host.source == nullptr) continue;
+    const auto add = [&copy = *host.copy](const std::byte* place, const Linear& matrix, bool is_to_host) {
+      const std::byte* const from = is_to_host ? place : matrix.data;
+      const std::byte* const to = is_to_host ? matrix.data : place;
+      copy.parts.push_back({const_cast<std::byte*>(to), from, matrix.bytes(), is_to_host});
+    };
+    const auto add_all = [&](const ExpertPlace& place, const ExpertHandles& handles, bool is_to_host) {
+      add(place.gate, handles.gate, is_to_host);
+      add(place.up, handles.up, is_to_host);
+      add(place.down, handles.down, is_to_host);
+    };
+    double cost = bytes;
+    if (least) {
+      const auto [least_layer, least_id] = expert_of(least->first);
+      if (!store_->has(least_layer, least_id)) {
+        cost += bytes;
+        if (credit_bytes_ < cost) continue;
+        host.goes_back = store_->bring_back(least_layer, least_id,
+                                            [this, copy = host.copy.get()] { return wait_for_return(*copy); });
+        if (host.goes_back)
+          add_all(places_[least->first], host.goes_back->handles, true);
+        else if (store_->is_complete())
+          continue;  // the disk would be needed again
+        else
+          cost -= bytes;
+      }
       write_place(stream, least->first, {});
+      store_->needed_again(least_layer, least_id);
     }
     const auto slot = slots_.take(expert, slot_class, worth);
-    const ExpertPlace to = place_of(*slot);
-    auto copy = std::make_shared<BackgroundCopy>();
-    const auto add = [&](const std::byte* place, const Linear& matrix) {
-      copy->parts.push_back({const_cast<std::byte*>(place), matrix.data, matrix.bytes()});
-    };
-    add(to.gate, source->handles.gate);
-    add(to.up, source->handles.up);
-    add(to.down, source->handles.down);
-    arrivals_.push_back({*slot, expert, std::move(source), std::move(copy)});
-    credit_bytes_ -= bytes;
-  }
-  if (arrivals_.size() == n_before) return;
-  // No kernel reads the slots any more when the copies begin.
-  device_.follow(*copies_, stream);
-  for (size_t i = n_before; i < arrivals_.size(); ++i) {
-    if (background_)
-      background_->begin(arrivals_[i].copy);
-    else
-      do_copy(device_, *copies_, *arrivals_[i].copy);
+    add_all(place_of(*slot), host.source->handles, false);
+    arrivals_.push_back({*slot, expert, std::move(host)});
+    credit_bytes_ -= cost;
   }
 }
 
@@ -284,6 +350,7 @@ void VramTier::give_back(Stream& stream, uint64_t bytes) {
   if (background_) background_->wait_for_all();
   device_.synchronize(*copies_);
   welcome(stream);
+  let_go_of_host_memory();
   for (uint64_t given = 0; given < bytes && !chunks_.empty();) {
     // The chunk whose best expert is worth least.
     const auto least = std::ranges::min_element(chunks_, std::less(), [&](const Chunk& chunk) {
@@ -292,8 +359,25 @@ void VramTier::give_back(Stream& stream, uint64_t bytes) {
         if (const auto expert = slots_.expert_in(slot)) worth = std::max(worth, policy_->worth(*expert));
       return worth;
     });
+    std::vector<std::unique_ptr<ExpertReturn>> returns;
     for (SlotNumber slot = least->first; slot < least->first + least->n_slots; ++slot) {
-      if (const auto expert = slots_.expert_in(slot)) write_place(stream, *expert, {});
+      if (const auto expert = slots_.expert_in(slot)) {
+        const auto [layer, id] = expert_of(*expert);
+        const ExpertPlace place = places_[*expert];
+        write_place(stream, *expert, {});
+        if (store_ != nullptr) {
+          if (auto back = store_->has(layer, id) ? nullptr : store_->bring_back(layer, id, [] { return false; })) {
+            const auto copy = [&](const Linear& to, const std::byte* from) {
+              device_.copy_to_host(stream, const_cast<std::byte*>(to.data), from, to.bytes());
+            };
+            copy(back->handles.gate, place.gate);
+            copy(back->handles.up, place.up);
+            copy(back->handles.down, place.down);
+            returns.push_back(std::move(back));
+          }
+          store_->needed_again(layer, id);
+        }
+      }
       slots_.take_away(slot);
     }
     given += least->buffer->bytes();
@@ -301,6 +385,7 @@ void VramTier::give_back(Stream& stream, uint64_t bytes) {
     counts_.n_slots_given_back += least->n_slots;
     counts_.slot_bytes -= least->buffer->bytes();
     device_.synchronize(stream);
+    for (const auto& back : returns) back->finish(true);
     chunks_.erase(least);
   }
 }

@@ -4,7 +4,8 @@
 // What is where changes only between passes. After each pass the experts of most worth that were missed take the slots of those of
 // least worth:
 //
-//   end of pass n      the victim's place in the table becomes null; the copy begins behind that, on a stream of its own
+//   end of pass n      the victim's place in the table becomes null; the copy begins behind that, on a stream of its own: first of the
+//                      victim to the host, where the host has no copy of it and its store finds it a slot, then of the newcomer
 //   pass n + 1         computes, the copy beside it; neither expert is on the GPU
 //   end of pass n + 1  the newcomer's place is written into the table, behind the copy, if the copy is under way by then
 //
@@ -41,16 +42,15 @@ class VramTier {
            const VramTierOptions& options, const std::function<void(uint64_t done)>& on_bytes);
   ~VramTier();
 
-  // Where experts come from; before the first pass.
-  void set_store(WeightStore& store) { store_ = &store; }
+  // Where experts come from, and go to; before the first pass. It is told what is here.
+  void set_store(WeightStore& store);
 
   // The layer's table, device memory; null for a layer without experts.
   const ExpertPlace* places(uint32_t layer) const;
-  // The same of the host's memory, as far as the device can read it; null where that has none of the layer.
-  const ExpertPlace* host_places(uint32_t layer) const;
   // Of an expert of the layer over the link, as measured by copies.
   double link_seconds(uint32_t layer) const;
   double now() const { return options_.promotion.now(); }
+  int64_t n_experts_a_layer() const { return n_experts_a_layer_; }
 
   // Whether a pass that begins now finds the expert here.
   bool holds(uint32_t layer, int32_t expert_id) const;
@@ -78,11 +78,16 @@ class VramTier {
     SlotNumber first = 0;
     uint32_t n_slots = 0;
   };
+  // What a copy uses of the host's memory.
+  struct HostEnds {
+    std::unique_ptr<ExpertHold> source;
+    std::unique_ptr<ExpertReturn> goes_back;  // null: nothing does
+    std::shared_ptr<BackgroundCopy> copy;
+  };
   struct Arrival {
     SlotNumber slot = 0;
     ExpertNumber expert = 0;
-    std::unique_ptr<ExpertHold> source;
-    std::shared_ptr<BackgroundCopy> copy;
+    HostEnds host;
   };
 
   double link_bytes_per_second() const;
@@ -92,8 +97,12 @@ class VramTier {
   ExpertNumber number_of(uint32_t layer, int32_t expert_id) const;
   ExpertPlace place_of(SlotNumber slot) const;
   void write_place(Stream& stream, ExpertNumber expert, const ExpertPlace& place);
+  LayerExpert expert_of(ExpertNumber number) const;
   void welcome(Stream& stream);
   void promote(Stream& stream);
+  void choose_arrivals(Stream& stream);
+  bool wait_for_return(BackgroundCopy& copy);
+  void let_go_of_host_memory();
 
   Device& device_;
   const ModelWeights& weights_;
@@ -107,12 +116,11 @@ class VramTier {
   ExpertSlots slots_;
   std::unique_ptr<Policy> policy_;
   std::unique_ptr<Buffer> table_;
-  std::unique_ptr<Buffer> host_table_;  // null: no memory of the host's can be read
   std::vector<ExpertPlace> places_;  // what the table says, or will before the next pass
   std::unique_ptr<Stream> copies_;
   std::unique_ptr<BackgroundCopies> background_;  // null: without a thread
   std::vector<Arrival> arrivals_;
-  std::vector<std::unique_ptr<ExpertHold>> leaving_;     // sources of copies that the pass in flight waits for
+  std::vector<HostEnds> leaving_;                        // of copies whose experts have arrived, or failed to
   std::vector<std::pair<double, ExpertNumber>> missed_;  // in this pass
   int64_t pass_rows_ = 0;
   double pass_begin_ = 0;

@@ -242,6 +242,52 @@ TEST_CASE("more memory is never of less use, but for rounding to parts and slots
   });
 }
 
+TEST_CASE("beside a device that holds some experts, the others come first, then room to come back to, then copies") {
+  Dice dice(5);
+  for_every_shape([&](StoreInventory inventory, int64_t, uint64_t block_bytes) {
+    inventory.small.clear();
+    inventory.embedding = {};
+    for (DensePart& part : inventory.dense) part.matrices.clear();
+    std::vector<uint32_t> n_on_device;
+    for (const ExpertTensors& layer : inventory.experts)
+      n_on_device.push_back(static_cast<uint32_t>(dice.between(0, static_cast<uint64_t>(layer.n_experts))));
+    const StorePlan whole = plan_expert_store(inventory, n_on_device, uint64_t{1} << 50, block_bytes);
+    std::vector<uint64_t> n_rest(whole.classes.size(), 0);
+    uint64_t one_each = 0, rest = 0, with_spare = 0;
+    for (size_t layer = 0; layer < n_on_device.size(); ++layer)
+      if (inventory.experts[layer].n_experts > 0)
+        n_rest[whole.class_of_layer[layer]] +=
+            static_cast<uint64_t>(inventory.experts[layer].n_experts) - n_on_device[layer];
+    const auto n_spare = [&](size_t c) { return std::min<uint64_t>(n_rest[c] + 16, whole.classes[c].n_experts); };
+    for (size_t c = 0; c < whole.classes.size(); ++c) {
+      CHECK(whole.classes[c].n_slots == whole.classes[c].n_experts);
+      one_each += whole.classes[c].slot_bytes();
+      rest += std::max<uint64_t>(1, n_rest[c]) * whole.classes[c].slot_bytes();
+      with_spare += std::max<uint64_t>(1, n_spare(c)) * whole.classes[c].slot_bytes();
+    }
+    if (one_each > 0)
+      CHECK_THROWS_AS(plan_expert_store(inventory, n_on_device, one_each - 1, block_bytes), std::invalid_argument);
+    for (const uint64_t bytes : {one_each, (one_each + rest) / 2, rest, (rest + with_spare) / 2, with_spare,
+                                 (with_spare + whole.bytes()) / 2, whole.bytes()}) {
+      const StorePlan plan = plan_expert_store(inventory, n_on_device, bytes, block_bytes);
+      CHECK(plan.bytes() <= bytes);
+      CHECK(plan.bytes() == plan.slot_bytes);
+      uint64_t slot_bytes = 0;
+      for (size_t c = 0; c < plan.classes.size(); ++c) {
+        const SlotClass& slots = plan.classes[c];
+        slot_bytes += slots.n_slots * slots.slot_bytes();
+        CHECK(slots.n_slots >= 1);
+        CHECK(slots.n_slots <= slots.n_experts);
+        CHECK(slots.n_lent == 0);
+        if (bytes >= rest) CHECK(slots.n_slots >= n_rest[c]);
+        if (bytes >= with_spare) CHECK(slots.n_slots >= n_spare(c));
+        if (bytes == rest) CHECK(slots.n_slots == std::max<uint64_t>(1, n_rest[c]));
+      }
+      CHECK(plan.slot_bytes == slot_bytes);
+    }
+  });
+}
+
 TEST_CASE("the parts that pass are spread evenly over a pass") {
   // Equal parts: attention only, so that the others are empty.
   const Shape shape{"", std::vector(40, LayerShape{{8 * kMebibyte}, {}, {}, 0}), {}, 100, 100};

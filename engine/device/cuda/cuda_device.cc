@@ -11,6 +11,7 @@
 #include "engine/device/cuda/host_shares.h"
 #include "engine/device/cuda/input.h"
 #include "engine/device/cuda/pass.h"
+#include "engine/device/cuda/pinned_ranges.h"
 #include "engine/device/cuda/products.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/experts.h"
@@ -51,7 +52,8 @@ class CudaBuffer : public Buffer {
 
 class CudaStream : public Stream {
  public:
-  explicit CudaStream(bool graphs) : pass(graphs), host_shares(pass) {}
+  CudaStream(bool graphs, std::shared_ptr<const PinnedRanges> pinned)
+      : pass(graphs, std::move(pinned)), host_shares(pass) {}
   ~CudaStream() override { cudaStreamSynchronize(pass.stream()); }  // what is in flight uses all of these
   void abandon() noexcept override {
     pass.drop();
@@ -97,7 +99,7 @@ class CudaDevice : public Device {
     return {buffers_->vram, buffers_->pinned, free, total};
   }
 
-  std::unique_ptr<Stream> make_stream() override { return std::make_unique<CudaStream>(graphs_); }
+  std::unique_ptr<Stream> make_stream() override { return std::make_unique<CudaStream>(graphs_, pinned_); }
   void start(Stream& stream) override { pass(stream).submit(); }
   void follow(Stream& later, Stream& earlier) override { pass(later).follow(pass(earlier)); }
   void synchronize(Stream& stream) override { pass(stream).wait(); }
@@ -108,6 +110,10 @@ class CudaDevice : public Device {
     pass(stream).copy_to_host(host, from, bytes);
   }
   void copy(Stream& stream, void* to, const void* from, uint64_t bytes) override { pass(stream).copy(to, from, bytes); }
+
+  bool pin(void* memory, uint64_t bytes) override { return pinned_->pin(memory, bytes); }
+  void unpin(const void* memory) noexcept override { pinned_->unpin(memory); }
+  const std::byte* device_address(const std::byte* pinned) const override { return pinned_->device_address(pinned); }
 
   // Weights come here whole, by allocate_weights() and copies: there is no choice of forms, and nothing is measured for one.
   std::vector<ResidentOffer> resident_offers(const LinearStack&, bool) override { return {}; }
@@ -422,6 +428,7 @@ class CudaDevice : public Device {
   uint64_t vram_limit_;
   CudaGpu gpu_;
   std::shared_ptr<BufferBytes> buffers_ = std::make_shared<BufferBytes>();
+  std::shared_ptr<PinnedRanges> pinned_ = std::make_shared<PinnedRanges>();
   std::map<const std::byte*, Memory> expert_places_;
 };
 

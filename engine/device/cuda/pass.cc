@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace sluice::engine::cuda {
 
@@ -9,10 +10,12 @@ static constexpr uint64_t kValueBytes = uint64_t{256} << 10;
 static constexpr uint64_t kTableBytes = uint64_t{256} << 10;
 static constexpr uint64_t kStagingBytes = uint64_t{1} << 20;
 
-Pass::Pass(bool graphs)
+Pass::Pass(bool graphs, std::shared_ptr<const PinnedRanges> pinned)
     : values_(kValueBytes, false),
       tables_(kTableBytes, true),
       graphs_(graphs),
+      pinned_(std::move(pinned)),
+      upload_(pinned_),
       flag_(pinned_memory(sizeof(int32_t))),
       staging_(pinned_memory(kStagingBytes)) {
   std::memset(flag_.host(), 0, sizeof(int32_t));
@@ -67,6 +70,17 @@ void Pass::copy_to_host(void* host, const void* from, uint64_t bytes) {
   if (bytes == 0) return;
   do_or_drop([&] {
     submit();
+    uint64_t done = 0;
+    while (const uint64_t n = pinned_ ? pinned_->pinned_bytes(static_cast<std::byte*>(host) + done, bytes - done) : 0) {
+      check(cudaMemcpyAsync(static_cast<std::byte*>(host) + done, static_cast<const std::byte*>(from) + done, n,
+                            cudaMemcpyDefault, stream_.get()),
+            "copying a result");
+      done += n;
+    }
+    if (done == bytes) return;
+    host = static_cast<std::byte*>(host) + done;
+    from = static_cast<const std::byte*>(from) + done;
+    bytes -= done;
     if (staged_ + bytes > staging_.bytes()) {
       wait();
       if (bytes > staging_.bytes()) staging_ = pinned_memory(std::max(bytes, 2 * staging_.bytes()));

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -17,7 +18,8 @@ namespace sluice::engine::cuda {
 
 class Pass {
  public:
-  explicit Pass(bool graphs);
+  // pinned: memory of the host that is copied to and from without staging; null: none.
+  explicit Pass(bool graphs, std::shared_ptr<const PinnedRanges> pinned = nullptr);
   // Waits, and drops what was not started.
   ~Pass();
 
@@ -48,7 +50,8 @@ class Pass {
   void submit();
   // Starts them, then copies. `host` has the bytes after the next wait().
   void copy_to_host(void* host, const void* from, uint64_t bytes);
-  // Copies host memory of any kind before the launches that are appended from now on; it may change when this returns.
+  // Copies host memory of any kind before the launches that are appended from now on; it may change when this returns, and where it is
+  // pinned when the copy was waited for.
   void copy_to_device(void* to, const void* host, uint64_t bytes);
   void copy(void* to, const void* from, uint64_t bytes);
   // Until all is done. Throws Error(BadFile) when a kernel met a value that is not finite.
@@ -78,6 +81,7 @@ class Pass {
   kernels::cuda::Launches launches_;
   Cells values_, tables_;
   Graphs graphs_;
+  std::shared_ptr<const PinnedRanges> pinned_;
   Upload upload_;
   Memory flag_;     // one word for kernels to set, in pinned memory: read without a copy
   Memory staging_;  // what goes to the host
