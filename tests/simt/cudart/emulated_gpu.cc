@@ -11,7 +11,6 @@ namespace sluice::simt {
 namespace {
 
 void set_up(Machine& m, GpuOptions options) {
-  m.n_event_waits = 0;
   m.options = std::move(options);
   m.random.seed(m.options.seed);
   m.lanes.resize(1);

@@ -65,8 +65,8 @@ struct GpuOptions {
   uint64_t seed = 1;
   bool tempers = true;  // Seeded: false makes all streams run now and then, which finds far less
   bool check_races = true;
-  // A program with a mistake: the n-th cudaStreamWaitEvent since the reset, from 1, was forgotten.
-  std::function<bool(uint64_t nth)> forgets_wait;
+  // A program with a mistake: a cudaStreamWaitEvent of this stream (its handle's number) was forgotten.
+  std::function<bool(uintptr_t stream)> forgets_wait;
   // Real seconds without a call after which the devices go on by themselves, so that a thread may wait for a word in mapped memory
   // without calling the runtime. 0: never.
   double goes_on_after_seconds = 0.1;

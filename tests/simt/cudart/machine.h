@@ -143,7 +143,6 @@ struct Machine {
   std::mt19937_64 random;
   uint64_t n_started = 0;
   uint64_t n_calls = 0;
-  uint64_t n_event_waits = 0;
   uint64_t n_effects = 0;
   std::deque<OperationPointer> host_functions;  // to be run by their thread, where they may wait
   std::thread host_function_thread;
