@@ -310,36 +310,33 @@ TEST_CASE("copies that fail cost promotions or a sentence, and the next session 
   const auto cpu = tests::answer(tests::fixture_path(name), tests::options_for(DeviceKind::Cpu), tokens, 6, 2);
   size_t n_sentences = 0;
   uint64_t n_failed_copies = 0;
-  for (const bool has_thread : {false, true}) {
-    engine::ModelOptions options = options_for(name, kTight);
-    options.promotion.has_thread = has_thread;
-    for (uint64_t nth = has_thread ? 2 : 1; nth < 100; nth += nth < 50 ? 3 : 9) {
-      CAPTURE(has_thread);
-      CAPTURE(nth);
-      tests::fresh_gpu();
-      const auto model = engine::Model::open(tests::fixture_path(name), options);
-      Watch watch(*model);
-      simt::inject_fault({simt::FaultPoint::Copy, nth, 999, 1});
-      // The fault may meet the second session, but no third.
-      size_t n_right = 0, n_wrong = 0;
-      while (n_right < 2 && n_wrong < 2) {
-        try {
-          engine::Session session(model, options.session);
-          check_same(cpu, tests::answer(session, tokens, 6, 2), golden.n_vocabulary);
-          ++n_right;
-        } catch (const engine::Error& error) {
-          ++n_wrong;
-          CHECK(error.kind() == engine::Error::Kind::Device);
-          CHECK(std::string(error.what()).find("--device cpu") != std::string::npos);
-        }
-        watch.look(false);
+  engine::ModelOptions options = options_for(name, kTight);
+  for (uint64_t nth = 1; nth < 60; nth += 3) {
+    options.promotion.has_thread = nth % 2 == 0;
+    CAPTURE(nth);
+    tests::fresh_gpu();
+    const auto model = engine::Model::open(tests::fixture_path(name), options);
+    Watch watch(*model);
+    simt::inject_fault({simt::FaultPoint::Copy, nth, 999, 1});
+    // The fault may meet the second session, but no third.
+    size_t n_right = 0, n_wrong = 0;
+    while (n_right < 2 && n_wrong < 2) {
+      try {
+        engine::Session session(model, options.session);
+        check_same(cpu, tests::answer(session, tokens, 6, 2), golden.n_vocabulary);
+        ++n_right;
+      } catch (const engine::Error& error) {
+        ++n_wrong;
+        CHECK(error.kind() == engine::Error::Kind::Device);
+        CHECK(std::string(error.what()).find("--device cpu") != std::string::npos);
       }
-      CHECK(n_right == 2);
-      n_sentences += n_wrong;
-      n_failed_copies += model->vram_statistics().n_failed_copies;
+      watch.look(false);
     }
+    CHECK(n_right == 2);
+    n_sentences += n_wrong;
+    n_failed_copies += model->vram_statistics().n_failed_copies;
   }
-  CHECK(n_sentences > 10);
+  CHECK(n_sentences > 3);
   CHECK(n_failed_copies > 3);
   CHECK(simt::take_findings() == std::vector<std::string>());
 }
