@@ -18,4 +18,16 @@ struct VramStatistics {
   double copy_seconds = 0;
 };
 
+// Counts of what came after `begin`; sizes as they are now.
+inline VramStatistics since(const VramStatistics& begin, VramStatistics now) {
+  now.n_hits -= begin.n_hits;
+  now.n_misses -= begin.n_misses;
+  now.n_promotions -= begin.n_promotions;
+  now.promoted_bytes -= begin.promoted_bytes;
+  now.n_failed_copies -= begin.n_failed_copies;
+  now.n_slots_given_back -= begin.n_slots_given_back;
+  now.copy_seconds -= begin.copy_seconds;
+  return now;
+}
+
 }  // namespace sluice::engine

@@ -2,8 +2,11 @@
 // to the host that a wait completes.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -17,7 +20,7 @@ namespace sluice::engine::cuda {
 
 class Pass {
  public:
-  explicit Pass(bool graphs);
+  explicit Pass(bool graphs, const std::shared_ptr<VramAccount>& account = {});
   // Waits, and drops what was not started.
   ~Pass();
 
@@ -61,6 +64,9 @@ class Pass {
   // gone. What fails here drops them itself.
   void drop() noexcept;
 
+  // From starts to the ends of waits for what was started.
+  double busy_seconds() const { return busy_seconds_; }
+
   cudaStream_t stream() const { return stream_.get(); }
   int32_t* not_finite() const { return reinterpret_cast<int32_t*>(flag_.device()); }
 
@@ -85,6 +91,8 @@ class Pass {
   std::vector<HostCopy> host_copies_;
   std::vector<std::function<void()>> host_work_;
   Hooks hooks_;
+  std::optional<std::chrono::steady_clock::time_point> started_;  // and not yet waited for
+  double busy_seconds_ = 0;
 };
 
 }  // namespace sluice::engine::cuda
