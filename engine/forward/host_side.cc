@@ -22,7 +22,6 @@ HostSide::HostSide(std::unique_ptr<Device> cpu, const ModelSpec& spec, const Mod
 }
 
 void HostSide::make_room(ForwardContext& context, int64_t n_rows, int64_t n_positions, uint64_t growth_bytes) {
-  if (!tier_) return;
   const auto rounded = [](int64_t n) { return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n))); };
   const int64_t rows = rounded(n_rows), positions = std::max(kPagePositions, rounded(n_positions));
   const bool is_another = n_rows > 0 && (rows != pass_rows_ || positions != pass_positions_);
@@ -37,6 +36,7 @@ void HostSide::make_room(ForwardContext& context, int64_t n_rows, int64_t n_posi
     pass_rows_ = rows;
     pass_positions_ = positions;
   }
+  if (!tier_) return;
   const uint64_t room = context.device.room(0);
   if (room < bytes) tier_->give_back(*context.stream, bytes - room);
 }

@@ -42,15 +42,20 @@ class Groups {
     matrices.back().vram_bytes += vram_bytes(file_bytes);
     matrices.back().slot_bytes += (file_bytes + 255) / 256 * 256;
   }
-  // Of one tensor.
-  void add(const std::vector<Linear>& heads) {
-    uint64_t file_bytes = 0, counted = 0;
-    for (const Linear& head : heads) {
-      add(head);
-      file_bytes += head.bytes();
-      counted += vram_bytes(head.bytes());
-    }
-    if (!heads.empty()) groups_.back().matrices.back().vram_bytes += vram_bytes(file_bytes) - counted;
+  // Of keys and of values, in one tensor where they take turns, else in one each.
+  void add_heads(const std::vector<Linear>& keys, const std::vector<Linear>& values) {
+    uint64_t file_bytes[2] = {0, 0}, counted = 0;
+    for (const auto* heads : {&keys, &values})
+      for (const Linear& head : *heads) {
+        add(head);
+        file_bytes[heads == &values] += head.bytes();
+        counted += vram_bytes(head.bytes());
+      }
+    if (keys.empty() || values.empty()) return;
+    const bool take_turns = values.front().data == keys.front().data + keys.front().bytes();
+    groups_.back().matrices.back().vram_bytes += (take_turns ? vram_bytes(file_bytes[0] + file_bytes[1])
+                                                             : vram_bytes(file_bytes[0]) + vram_bytes(file_bytes[1])) -
+                                                 counted;
   }
   void add(const DenseWeights& ffn) {
     add(ffn.gate);
@@ -105,8 +110,7 @@ void add_attention(Groups& groups, size_t layer, const LayerWeights& weights) {
     const auto& latent = std::get<LatentWeights>(weights.attention);
     for (const Linear* matrix : {&latent.query, &latent.query_down, &latent.query_up, &latent.latent_down})
       groups.add(*matrix);
-    groups.add(latent.key_up);
-    groups.add(latent.value_up);
+    groups.add_heads(latent.key_up, latent.value_up);
     groups.add(latent.output);
   }
   groups.end();

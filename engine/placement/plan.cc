@@ -129,7 +129,7 @@ void for_each_matrix(ModelWeights& weights, const Visit& visit) {
   for (Linear& piece : weights.output) visit(piece);
 }
 
-// RAM beside a GPU: what VRAM does not hold, dense weights first, then a share of each layer's experts. The rest is read.
+// RAM beside a GPU: what VRAM does not hold, first what the GPU reads there all the same, then other dense weights, then a share of each layer's experts. The rest is read.
 void fill_ram_beside_gpu(Plan& plan, uint64_t room) {
   const auto place = [&](size_t i, uint32_t n) {
     const uint64_t unit = plan.work.groups[i].unit_file_bytes();
@@ -138,14 +138,16 @@ void fill_ram_beside_gpu(Plan& plan, uint64_t room) {
     plan.places[i].n_ram += fitting;
   };
   uint64_t experts = 0;
-  for (size_t i = 0; i < plan.work.groups.size(); ++i) {
-    const WeightGroup& group = plan.work.groups[i];
-    const uint32_t rest = group.n_units - plan.places[i].n_vram;
-    if (group.role == GroupRole::RoutedExperts)
-      experts += rest * group.unit_file_bytes();
-    else
-      place(i, rest);
-  }
+  for (const bool of_gpu : {true, false})
+    for (size_t i = 0; i < plan.work.groups.size(); ++i) {
+      const WeightGroup& group = plan.work.groups[i];
+      const uint32_t rest = group.n_units - plan.places[i].n_vram;
+      if (is_always_gpus(group.role) != of_gpu) continue;
+      if (group.role == GroupRole::RoutedExperts)
+        experts += rest * group.unit_file_bytes();
+      else
+        place(i, rest);
+    }
   const double share = experts > 0 ? std::min(1.0, static_cast<double>(room) / static_cast<double>(experts)) : 1;
   for (size_t i = 0; i < plan.work.groups.size(); ++i) {
     const WeightGroup& group = plan.work.groups[i];

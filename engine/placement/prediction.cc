@@ -118,9 +118,11 @@ bool is_read_over_pcie(const WeightGroup& group, const GroupPlace& place, bool g
   return gpu_runs && place.n_vram == 0 && (group.role == GroupRole::Attention || group.role == GroupRole::Router);
 }
 
-void read_over_pcie(Prediction& prediction, Total& total, const WeightGroup& group, const Machine& machine) {
+void read_over_pcie(Prediction& prediction, Total& total, const WeightGroup& group, const GroupPlace& place,
+                    const Machine& machine) {
   const double seconds = static_cast<double>(group.unit_file_bytes()) / machine.gpus.front().pcie_bytes_per_second;
   prediction.pcie_seconds += seconds;
+  prediction.disk_bytes += place.n_disk * static_cast<double>(group.unit_file_bytes());
   total.critical.add(Bound::Pcie, seconds);
 }
 
@@ -207,7 +209,7 @@ Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> pla
     const WeightGroup& group = work.groups[i];
     if (group.role == GroupRole::Embedding) continue;
     if (is_read_over_pcie(group, places[i], gpu_runs)) {
-      read_over_pcie(prediction, total, group, machine);
+      read_over_pcie(prediction, total, group, places[i], machine);
       continue;
     }
     const bool is_routed = group.role == GroupRole::RoutedExperts;
@@ -249,7 +251,7 @@ Prediction predict_prefill(const ModelWork& work, std::span<const GroupPlace> pl
       const WeightGroup& group = work.groups[i];
       if (group.role == GroupRole::Embedding) continue;
       if (!streams && is_read_over_pcie(group, places[i], gpu_runs)) {
-        read_over_pcie(prediction, total, group, machine);
+        read_over_pcie(prediction, total, group, places[i], machine);
         continue;
       }
       const bool is_routed = group.role == GroupRole::RoutedExperts;
