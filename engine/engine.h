@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "engine/device/device_memory.h"
+#include "engine/device/device_times.h"
 #include "engine/error.h"
 #include "engine/options.h"
 #include "engine/placement/comparison.h"
@@ -83,6 +84,7 @@ class Model {
   std::string_view why_no_gpu() const;
   DeviceMemory device_memory() const;      // all zero on the CPU
   VramStatistics vram_statistics() const;  // all zero where experts do not come and go
+  DeviceTimes device_times() const;        // of passes so far; all zero on the CPU
   uint64_t host_dense_bytes() const;       // of weights of every token that the CPU multiplies beside the GPU
   uint32_t most_rows() const;              // of a pass
   StoreStatistics store_statistics() const;
@@ -194,14 +196,25 @@ struct GenerateCallbacks {
 // What a part of a generation used of the machine.
 struct Usage {
   double seconds = 0;
-  double cpu_seconds = 0;  // of all threads
-  StoreStatistics store;   // of that part only
-  bool on_gpu = false;     // which multiplied, and for which the evaluating thread waited
+  double cpu_seconds = 0;      // of all threads
+  StoreStatistics store;       // of that part only
+  bool on_gpu = false;         // which multiplied, and for which the evaluating thread waited
+  bool gpu_reads_ram = false;  // weights or caches did not fit in VRAM, and are read over PCIe by every pass
+  VramStatistics vram;         // counts of that part only, sizes as they are
+  DeviceTimes device;          // of that part only
 
   // Shares of the time: the CPU multiplied on all its threads, the disk read, the evaluating thread waited for it.
   double cpu_busy(uint32_t n_threads) const;
   double disk_busy() const;
   double waiting() const;
+  // The same of a GPU: it computed, stood still until the CPU's part of a layer came, had nothing to do between passes.
+  double gpu_busy() const;
+  double gpu_waited() const;
+  double gpu_idle() const;
+  // And of the CPU beside it: it computed its parts, waited for what the GPU chose.
+  double host_busy() const;
+  double host_waited() const;
+  double vram_hit_rate() const;  // of chosen experts; 0 where none were counted
 };
 
 // Predictions for a run, made without knowing it, against what happened.
@@ -222,6 +235,8 @@ class UsageWatch {
   std::chrono::steady_clock::time_point begin_;
   double cpu_begin_;  // seconds
   StoreStatistics store_begin_;
+  VramStatistics vram_begin_;
+  DeviceTimes device_begin_;
 };
 
 // What kept a part of a generation from being faster.
@@ -230,10 +245,11 @@ enum class Limit {
   Disk,
   Cpu,  // or the memory that it reads
   Gpu,
+  Pcie,    // over which the GPU reads what VRAM does not hold
   Others,  // neither was busy: other programs had the machine
 };
 Limit limit_of(const Usage& usage, uint32_t n_threads);
-std::string_view limit_name(Limit limit);  // "none", "disk", "cpu", "gpu", "others"
+std::string_view limit_name(Limit limit);  // "none", "disk", "cpu", "gpu", "pcie", "others"
 
 // What happened, with times of the monotonic clock.
 struct Statistics {

@@ -52,6 +52,8 @@ static std::string device_text(const engine::Model& model) {
   const engine::DeviceMemory memory = model.device_memory();
   std::string text = printable(std::string(model.device_name())) + "; " + format_bytes(memory.device_bytes) + " of " +
                      format_bytes(memory.total_bytes) + " of VRAM, " + format_bytes(memory.free_bytes) + " left";
+  if (const uint64_t bytes = model.host_dense_bytes(); bytes > 0)
+    text += "; " + format_bytes(bytes) + " of every token's weights are multiplied by the CPU";
   if (memory.host_bytes > 0)
     text += "; " + format_bytes(memory.host_bytes) + " did not fit and lie in RAM, which the GPU reads slowly";
   return text;
@@ -144,6 +146,9 @@ nlohmann::ordered_json report_json(const Generation& generation, const engine::S
   report["why_no_gpu"] = session.model().why_no_gpu();
   const engine::DeviceMemory device_memory = session.model().device_memory();
   report["vram_bytes"] = device_memory.device_bytes;
+  report["vram_free_bytes"] = device_memory.free_bytes;
+  report["vram_total_bytes"] = device_memory.total_bytes;
+  report["cpu_dense_bytes"] = session.model().host_dense_bytes();
   report["vram_overflow_bytes"] = device_memory.host_bytes;
   report["seed"] = options.sampling.seed;
   report["stop"] = engine::stop_reason_name(generation.stop);

@@ -28,10 +28,15 @@ static std::string limit_text(const Usage& usage, uint32_t n_threads) {
       return format("the disk, which read for %s of the time, %.2f GB/s", percent(usage.disk_busy()).c_str(),
                     disk_gb_a_second(usage.store));
     case Limit::Cpu:
+      if (usage.on_gpu)
+        return format("CPU and memory; the GPU waited for them for %s of the time",
+                      percent(usage.gpu_waited()).c_str());
       return format("CPU and memory; %u threads were busy for %s of the time", n_threads,
                     percent(usage.cpu_busy(n_threads)).c_str());
     case Limit::Gpu:
       return "the GPU, for which the CPU waited";
+    case Limit::Pcie:
+      return "PCIe, over which the GPU reads what VRAM does not hold";
     case Limit::Others:
       return format("other programs: this one had %s of its %u threads' time",
                     percent(usage.cpu_busy(n_threads)).c_str(), n_threads);
@@ -67,6 +72,31 @@ static std::string store_lines(const char* phase, const Usage& usage, uint64_t n
   return lines;
 }
 
+// Of a GPU that shares a phase's passes with the CPU.
+static std::string shared_lines(const Usage& usage, uint64_t n_tokens) {
+  const engine::VramStatistics& v = usage.vram;
+  std::string lines;
+  if (v.n_experts > 0) {
+    lines += format("\nin VRAM      %llu of %llu experts, %s", static_cast<unsigned long long>(v.n_slots),
+                    static_cast<unsigned long long>(v.n_experts), format_bytes(v.slot_bytes).c_str());
+    if (v.n_hits + v.n_misses > 0) lines += "; " + percent(usage.vram_hit_rate()) + " of the chosen ones were there";
+    if (n_tokens > 0)
+      lines +=
+          format("; %.2g came a token, %s", ratio(static_cast<double>(v.n_promotions), static_cast<double>(n_tokens)),
+                 format_bytes(v.promoted_bytes / n_tokens).c_str());
+    if (v.n_slots_given_back > 0)
+      lines += format("; %llu gave way to the context", static_cast<unsigned long long>(v.n_slots_given_back));
+  }
+  if (usage.device.host_waited_seconds > 0)
+    lines += format(
+        "\nshared       GPU busy %s, waited %s for the CPU, %s for the host between passes; CPU busy %s, waited %s for "
+        "the "
+        "GPU's choice",
+        percent(usage.gpu_busy()).c_str(), percent(usage.gpu_waited()).c_str(), percent(usage.gpu_idle()).c_str(),
+        percent(usage.host_busy()).c_str(), percent(usage.host_waited()).c_str());
+  return lines;
+}
+
 std::string usage_lines(const engine::Statistics& statistics, uint32_t n_threads) {
   const StoreStatistics& store = statistics.prefill.store;
   std::string lines;
@@ -84,6 +114,10 @@ std::string usage_lines(const engine::Statistics& statistics, uint32_t n_threads
       lines += store_lines("tokens", statistics.decode, statistics.generated_tokens - 1);
   }
   const bool has_decoded = statistics.generated_tokens > 1;
+  if (has_decoded)
+    lines += shared_lines(statistics.decode, statistics.generated_tokens - 1);
+  else
+    lines += shared_lines(statistics.prefill, 0);
   lines += std::string("\nlimit        ") + (has_decoded ? "" : "of the prompt: ") +
            limit_text(has_decoded ? statistics.decode : statistics.prefill, n_threads);
   return lines;
@@ -95,6 +129,23 @@ nlohmann::ordered_json usage_json(const Usage& usage, uint32_t n_threads) {
   json["seconds"] = usage.seconds;
   json["cpu_busy"] = usage.cpu_busy(n_threads);
   json["limit"] = engine::limit_name(engine::limit_of(usage, n_threads));
+  if (usage.device.pass_seconds > 0)
+    json["gpu"] = {{"busy", usage.gpu_busy()},
+                   {"waited", usage.gpu_waited()},
+                   {"idle", usage.gpu_idle()},
+                   {"cpu_busy", usage.host_busy()},
+                   {"cpu_waited", usage.host_waited()}};
+  if (const engine::VramStatistics& v = usage.vram; v.n_experts > 0)
+    json["vram_experts"] = {{"experts", v.n_experts},
+                            {"slots", v.n_slots},
+                            {"slot_bytes", v.slot_bytes},
+                            {"hits", v.n_hits},
+                            {"misses", v.n_misses},
+                            {"hit_rate", usage.vram_hit_rate()},
+                            {"promotions", v.n_promotions},
+                            {"promoted_bytes", v.promoted_bytes},
+                            {"failed_copies", v.n_failed_copies},
+                            {"slots_given_back", v.n_slots_given_back}};
   if (!s.reads_disk) return json;
   json["store"] = {{"memory_bytes", s.memory_bytes},         {"dense_bytes", s.dense_bytes},
                    {"dense_kept_bytes", s.dense_kept_bytes}, {"read_ahead_bytes", s.read_ahead_bytes},

@@ -1,6 +1,7 @@
 #include "engine/device/counting_device.h"
 
 #include <algorithm>
+#include <map>
 
 namespace sluice::engine {
 namespace {
@@ -24,6 +25,24 @@ class Counted {
   uint64_t bytes_;
 };
 
+// As engine/device/cuda/input.h has it.
+class CountedScratch {
+ public:
+  explicit CountedScratch(CountedMemory& memory) : memory_(memory) {}
+  void take(uint64_t bytes) {
+    uint64_t& n_free = n_free_[bytes];
+    if (n_free > 0)
+      --n_free;
+    else
+      memory_.add((bytes + 511) / 512 * 512);
+  }
+  void give_back(uint64_t bytes) { ++n_free_[bytes]; }
+
+ private:
+  CountedMemory& memory_;
+  std::map<uint64_t, uint64_t> n_free_;  // by size
+};
+
 class CountedBuffer : public Buffer {
  public:
   CountedBuffer(CountedMemory& memory, uint64_t bytes) : counted_(memory, bytes) {}
@@ -34,22 +53,42 @@ class CountedBuffer : public Buffer {
   Counted counted_;
 };
 
+uint64_t input_bytes(Rows x) {
+  return static_cast<uint64_t>(x.n_rows * x.n_cols) * kInputBytesAValue;
+}
+
 class CountedInput : public Input {
  public:
-  CountedInput(CountedMemory& memory, Rows x)
-      : counted_(memory, static_cast<uint64_t>(x.n_rows * x.n_cols) * kInputBytesAValue) {}
+  CountedInput(CountedMemory& memory, Rows x) : counted_(memory, input_bytes(x)) {}
 
  private:
   Counted counted_;
 };
 
+class CountedGpuInput : public Input {
+ public:
+  CountedGpuInput(CountedScratch& scratch, Rows x) : scratch_(scratch), bytes_(input_bytes(x)) {
+    scratch_.take(bytes_);
+  }
+  ~CountedGpuInput() override { scratch_.give_back(bytes_); }
+  CountedGpuInput(const CountedGpuInput&) = delete;
+  CountedGpuInput& operator=(const CountedGpuInput&) = delete;
+
+ private:
+  CountedScratch& scratch_;
+  uint64_t bytes_;
+};
+
 class CountingDevice : public Device {
  public:
-  explicit CountingDevice(CountedMemory& memory) : memory_(memory) {}
+  explicit CountingDevice(CountedMemory& memory) : memory_(memory), scratch_(memory) {}
 
   std::string_view name() const override { return "counting"; }
   std::unique_ptr<Buffer> allocate(uint64_t bytes) override { return std::make_unique<CountedBuffer>(memory_, bytes); }
-  std::unique_ptr<Input> prepare(Stream&, Rows x) override { return std::make_unique<CountedInput>(memory_, x); }
+  std::unique_ptr<Input> prepare(Stream&, Rows x) override {
+    if (memory_.of_gpu) return std::make_unique<CountedGpuInput>(scratch_, x);
+    return std::make_unique<CountedInput>(memory_, x);
+  }
   std::unique_ptr<Stream> make_stream() override { return std::make_unique<Stream>(); }
 
   // Every row chooses, and together they choose all.
@@ -80,12 +119,23 @@ class CountingDevice : public Device {
   void add(Stream&, Rows, Rows) override {}
   void store(Stream&, Rows, int64_t, kernels::CacheType, void*, int64_t, int64_t) override {}
   void load(Stream&, kernels::CacheType, const void*, int64_t, Rows) override {}
-  void attention(Stream&, const AttentionShape&, Rows, std::span<const CacheView* const>, std::span<const int32_t>,
-                 Rows) override {}
+  // Partial sums of every page, for as many pages as a launch has room for (CudaDevice::attention).
+  void attention(Stream&, const AttentionShape& shape, Rows q, std::span<const CacheView* const> caches,
+                 std::span<const int32_t> n_visible, Rows) override {
+    if (!memory_.of_gpu || q.n_rows == 0) return;
+    int64_t most_pieces = 4;
+    for (const int32_t n : n_visible)
+      while (most_pieces * caches[0]->page_positions < n) most_pieces *= 2;
+    const auto bytes =
+        static_cast<uint64_t>(q.n_rows * shape.n_heads * most_pieces * (shape.value_size + 2)) * sizeof(float);
+    scratch_.take(bytes);
+    scratch_.give_back(bytes);
+  }
   void weighted_sum(Stream&, Rows, std::span<const int32_t>, std::span<const float>, int64_t, Rows) override {}
 
  private:
   CountedMemory& memory_;
+  CountedScratch scratch_;
 };
 
 }  // namespace

@@ -10,6 +10,8 @@ namespace sluice::engine {
 struct CountedMemory {
   uint64_t now = 0;   // bytes
   uint64_t most = 0;  // at any moment
+  // Counts as a GPU has it: the short-lived memory of a pass is kept, a stock for each size, and attention has scratch.
+  bool of_gpu = false;
 
   void add(uint64_t bytes);
 };

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/device/device_memory.h"
+#include "engine/device/device_times.h"
 #include "engine/device/linear.h"
 #include "kernels/cache_type.h"
 #include "kernels/reference/rope.h"
@@ -169,6 +170,9 @@ class Device {
   virtual uint64_t room(uint64_t) const { return 0; }
   virtual DeviceMemory memory() const { return {}; }
   virtual std::unique_ptr<Stream> make_stream() = 0;
+  // Gives back memory that passes on the stream took and do not hold; the next ones take it anew. Nothing may be in flight.
+  virtual void trim(Stream&) {}
+  virtual DeviceTimes times(Stream&) const { return {}; }
   virtual void synchronize(Stream& stream) = 0;
   // `host` may change when this returns; where it is pinned, when the stream was waited for.
   virtual void copy_to_device(Stream& stream, void* to, const void* host, uint64_t bytes) = 0;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace sluice::engine {
@@ -11,5 +12,17 @@ struct DeviceMemory {
   uint64_t free_bytes = 0;    // of its own, now
   uint64_t total_bytes = 0;
 };
+
+// Of a GPU's memory, kept free: for the driver's own needs, graphs, and what a desktop takes meanwhile. The engine keeps it, and plans count
+// with it.
+constexpr uint64_t vram_margin(uint64_t total_bytes) {
+  return std::min(uint64_t{256} << 20, total_bytes / 40);
+}
+
+// What a GPU gives for an allocation of so many bytes.
+constexpr uint64_t vram_bytes(uint64_t bytes) {
+  constexpr uint64_t kGranule = 512;
+  return (bytes + kGranule - 1) / kGranule * kGranule;
+}
 
 }  // namespace sluice::engine

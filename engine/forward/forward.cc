@@ -161,6 +161,12 @@ static void compute_logits(ForwardContext& context, const Batch& batch, Rows x, 
 static bool evaluate(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
                      float* logits, const std::function<bool()>& cancelled, const RoutingObserver& on_routing) {
   Batch batch = arrange(rows, sequences);
+  if (context.host) {
+    uint64_t growth_bytes = 0;
+    for (const BatchSequence& sequence : batch.sequences)
+      growth_bytes += sequence.state->reserve_bytes(sequence.n_rows);
+    context.host->make_room(context, batch.n_rows(), *std::ranges::max_element(batch.n_visible), growth_bytes);
+  }
   for (const BatchSequence& sequence : batch.sequences) sequence.state->reserve(*context.stream, sequence.n_rows);
   if (context.store->needs_memory_of_passes(batch.n_rows()))
     context.workspace.clear();

@@ -1,6 +1,7 @@
 #include "engine/forward/host_side.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "engine/forward/batch.h"
 #include "engine/forward/expert_groups.h"
@@ -8,7 +9,7 @@
 namespace sluice::engine {
 
 HostSide::HostSide(std::unique_ptr<Device> cpu, const ModelSpec& spec, const ModelWeights& weights, WeightStore& store,
-                   std::unique_ptr<VramTier> tier, Device& device, const SharingOptions& sharing)
+                   std::unique_ptr<VramTier> tier, Device& device, PassBytes pass_bytes, const SharingOptions& sharing)
     : cpu_(std::move(cpu)),
       stream_(cpu_->make_stream()),
       workspace_(*cpu_),
@@ -16,6 +17,7 @@ HostSide::HostSide(std::unique_ptr<Device> cpu, const ModelSpec& spec, const Mod
       weights_(weights),
       store_(store),
       tier_(std::move(tier)),
+      pass_bytes_(std::move(pass_bytes)),
       sharing_(sharing) {
   if (!tier_) return;
   tier_->set_store(store);
@@ -26,6 +28,26 @@ HostSide::HostSide(std::unique_ptr<Device> cpu, const ModelSpec& spec, const Mod
 // Is it the host's to multiply?
 static bool is_left(const DenseWeights& weights) {
   return weights.gate && weights.gate.place == Place::MappedFile;
+}
+
+void HostSide::make_room(ForwardContext& context, int64_t n_rows, int64_t n_positions, uint64_t growth_bytes) {
+  const auto rounded = [](int64_t n) { return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n))); };
+  const int64_t rows = rounded(n_rows), positions = std::max(kPagePositions, rounded(n_positions));
+  const bool is_another = n_rows > 0 && (rows != pass_rows_ || positions != pass_positions_);
+  if (!is_another && growth_bytes == 0) return;
+  uint64_t bytes = growth_bytes;
+  if (is_another) {
+    // What passes of another shape have left behind is of no use to this one.
+    context.device.synchronize(*context.stream);
+    context.workspace.clear();
+    context.device.trim(*context.stream);
+    bytes += pass_bytes_(rows, std::max(rows, positions));
+    pass_rows_ = rows;
+    pass_positions_ = positions;
+  }
+  if (!tier_) return;
+  const uint64_t room = context.device.room(0);
+  if (room < bytes) tier_->give_back(*context.stream, bytes - room);
 }
 
 void HostSide::begin_pass(int64_t n_rows) {

@@ -19,11 +19,18 @@ namespace sluice::engine {
 // Rows of a pass that device and host share, at most: the memory in which they meet is kept for every layer.
 inline constexpr uint32_t kMostSharedRows = 32;
 
+// What a pass of so many rows, which end at n_positions, takes of the device's own memory.
+using PassBytes = std::function<uint64_t(int64_t n_rows, int64_t n_positions)>;
+
 class HostSide {
  public:
   // tier: null where all experts are on the device, or there are none. What is referred to must outlive this.
   HostSide(std::unique_ptr<Device> cpu, const ModelSpec& spec, const ModelWeights& weights, WeightStore& store,
-           std::unique_ptr<VramTier> tier, Device& device, const SharingOptions& sharing = {});
+           std::unique_ptr<VramTier> tier, Device& device, PassBytes pass_bytes, const SharingOptions& sharing = {});
+
+  // Before a pass, or before sequences grow without one (n_rows 0): lets them have what they will ask of the device's own memory, out of
+  // that of experts. Where nothing is left to give up, they get other memory. Nothing may be in flight.
+  void make_room(ForwardContext& context, int64_t n_rows, int64_t n_positions, uint64_t growth_bytes);
 
   void begin_pass(int64_t n_rows);
   // All of the pass was asked for: begins it, and then what should be elsewhere in the next ones.
@@ -58,6 +65,8 @@ class HostSide {
   const ModelWeights& weights_;
   WeightStore& store_;
   std::unique_ptr<VramTier> tier_;
+  PassBytes pass_bytes_;
+  int64_t pass_rows_ = 0, pass_positions_ = 0;  // for which there is room, rounded up
   SharingOptions sharing_;
   std::unique_ptr<HostPlaces> host_places_;  // with a tier
   std::optional<MissSplit> split_;           // when a pass of one row shares experts

@@ -26,6 +26,14 @@ void RowCache::reserve(Stream& stream, int64_t first_written, int64_t n_position
   for (const auto& page : pages_) page_pointers_.push_back(page->data());
 }
 
+uint64_t RowCache::reserve_bytes(int64_t first_written, int64_t n_positions) const {
+  const size_t n_pages = static_cast<size_t>(pages_for(n_positions));
+  uint64_t n_new = n_pages - std::min(n_pages, pages_.size());
+  for (size_t i = static_cast<size_t>(first_written / kPagePositions); i < std::min(n_pages, pages_.size()); ++i)
+    n_new += pages_[i].use_count() > 1 ? 1 : 0;
+  return n_new * page_bytes();
+}
+
 void RowCache::truncate(int64_t n_positions) {
   const size_t n_pages = static_cast<size_t>(pages_for(n_positions));
   if (n_pages >= pages_.size()) return;
@@ -64,6 +72,13 @@ uint64_t SequenceState::bytes() const {
 void SequenceState::reserve(Stream& stream, int64_t n_positions) {
   for (LayerState& layer : layers_)
     for (RowCache& cache : layer.caches) cache.reserve(stream, length_, length_ + n_positions);
+}
+
+uint64_t SequenceState::reserve_bytes(int64_t n_positions) const {
+  uint64_t bytes = 0;
+  for (const LayerState& layer : layers_)
+    for (const RowCache& cache : layer.caches) bytes += cache.reserve_bytes(length_, length_ + n_positions);
+  return bytes;
 }
 
 void SequenceState::truncate(int64_t n_positions) {

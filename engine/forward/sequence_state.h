@@ -28,6 +28,8 @@ class RowCache {
 
   // Makes room for positions [0, n_positions) and makes the pages from `first_written` on our own.
   void reserve(Stream& stream, int64_t first_written, int64_t n_positions);
+  // What that would allocate.
+  uint64_t reserve_bytes(int64_t first_written, int64_t n_positions) const;
   // Drops the pages past the first n_positions.
   void truncate(int64_t n_positions);
 
@@ -70,6 +72,8 @@ class SequenceState {
   // Room for n more positions in every layer; the forward pass writes them, advance() then makes them part of the
   // sequence.
   void reserve(Stream& stream, int64_t n_positions);
+  // What that would allocate.
+  uint64_t reserve_bytes(int64_t n_positions) const;
   void advance(int64_t n_positions) { length_ += n_positions; }
   void truncate(int64_t n_positions);
 

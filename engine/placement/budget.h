@@ -13,7 +13,17 @@ struct SessionMemory {
   uint64_t pass_bytes = 0;        // the most that a forward pass takes, and the logits
   uint64_t small_pass_bytes = 0;  // the same for passes of kSmallPassRows (engine/store/disk_store.h)
 
+  // The most that a pass takes of a GPU that has the whole model.
+  uint64_t gpu_pass_bytes = 0;
+  // On a GPU that leaves a part of each pass to the CPU: its passes of kMostSharedRows (engine/forward/host_side.h) over a full context;
+  // and while the context is short yet, what it has of state and passes.
+  uint64_t shared_pass_bytes = 0;
+  uint64_t first_state_bytes = 0, first_pass_bytes = 0;
+
   uint64_t bytes() const { return state_bytes + pass_bytes; }
+  uint64_t gpu_bytes() const { return state_bytes + gpu_pass_bytes; }
+  uint64_t shared_bytes() const { return state_bytes + shared_pass_bytes; }
+  uint64_t first_bytes() const { return first_state_bytes + first_pass_bytes; }
 };
 
 struct MemoryBudget {

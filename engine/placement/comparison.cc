@@ -45,6 +45,14 @@ Comparison compare(const Predict& predict, const Machine& machine, const ExpertS
   return comparison;
 }
 
+// Of the experts that are not in VRAM, as many in RAM as the places have.
+ExpertShares shares_of(const ModelWork& work, std::span<const GroupPlace> places, const RunFacts& facts) {
+  const ExpertShares uniform = uniform_shares(work, places);
+  if (!facts.has_vram_hits) return uniform;
+  const double elsewhere = 1 - uniform.vram;
+  return {facts.vram_hits, elsewhere > 0 ? (1 - facts.vram_hits) * uniform.ram / elsewhere : 1 - facts.vram_hits};
+}
+
 }  // namespace
 
 bool Comparison::is_near() const {
@@ -55,14 +63,14 @@ Comparison compare_decode(const ModelWork& work, std::span<const GroupPlace> pla
                           const RunFacts& facts) {
   return compare([&](const Machine& m,
                      const ExpertShares& shares) { return predict_decode(work, places, m, facts.n_positions, shares); },
-                 machine, uniform_shares(work, places), facts);
+                 machine, shares_of(work, places, facts), facts);
 }
 
 Comparison compare_prefill(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
                            uint32_t n_tokens, const RunFacts& facts) {
   return compare(
       [&](const Machine& m, const ExpertShares& shares) { return predict_prefill(work, places, m, n_tokens, shares); },
-      machine, uniform_shares(work, places), facts);
+      machine, shares_of(work, places, facts), facts);
 }
 
 }  // namespace sluice::engine

@@ -13,6 +13,8 @@ struct RunFacts {
   double n_positions = 0;            // in the context, on average
   bool has_experts_found = false;    // some were asked for
   double experts_in_memory = 0;      // share of those that were there, or came because a guess was right
+  bool has_vram_hits = false;        // a GPU had some of the experts, and which were chosen was counted
+  double vram_hits = 0;              // share of the chosen ones that it had: predictions are made with it
   double disk_bytes = 0;             // read a token
   double disk_bytes_per_second = 0;  // while it read; 0: it did not
   double cpu_busy = 0, waiting = 0;  // shares of the time

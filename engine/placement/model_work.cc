@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <map>
+#include "engine/device/device_memory.h"
 
 namespace sluice::engine {
 namespace {
@@ -38,6 +39,23 @@ class Groups {
     } else {
       matrices.push_back({matrix.type, weights, file_bytes, bytes, form != nullptr});
     }
+    matrices.back().vram_bytes += vram_bytes(file_bytes);
+    matrices.back().slot_bytes += (file_bytes + 255) / 256 * 256;
+  }
+  // Of keys and of values, in one tensor where they take turns, else in one each.
+  void add_heads(const std::vector<Linear>& keys, const std::vector<Linear>& values) {
+    uint64_t file_bytes[2] = {0, 0}, counted = 0;
+    for (const auto* heads : {&keys, &values})
+      for (const Linear& head : *heads) {
+        add(head);
+        file_bytes[heads == &values] += head.bytes();
+        counted += vram_bytes(head.bytes());
+      }
+    if (keys.empty() || values.empty()) return;
+    const bool take_turns = values.front().data == keys.front().data + keys.front().bytes();
+    groups_.back().matrices.back().vram_bytes += (take_turns ? vram_bytes(file_bytes[0] + file_bytes[1])
+                                                             : vram_bytes(file_bytes[0]) + vram_bytes(file_bytes[1])) -
+                                                 counted;
   }
   void add(const DenseWeights& ffn) {
     add(ffn.gate);
@@ -61,21 +79,26 @@ class Groups {
   std::vector<WeightGroup> groups_;
 };
 
-uint64_t bytes_of_vector(const Vector& vector) {
-  return static_cast<uint64_t>(vector.size) * sizeof(float);
+template <class Visit>
+void for_each_vector(const ModelWeights& weights, const Visit& visit) {
+  visit(weights.output_norm);
+  for (const LayerWeights& layer : weights.layers) {
+    visit(layer.attention_norm);
+    visit(layer.ffn_norm);
+    if (const auto* latent = std::get_if<LatentWeights>(&layer.attention)) {
+      visit(latent->query_norm);
+      visit(latent->latent_norm);
+    }
+    if (const auto* grouped = std::get_if<GroupedQueryWeights>(&layer.attention)) {
+      visit(grouped->query_norm);
+      visit(grouped->key_norm);
+    }
+    if (const auto* experts = std::get_if<ExpertsWeights>(&layer.ffn)) visit(experts->router_bias);
+  }
 }
 
-uint64_t vector_bytes(const ModelWeights& weights) {
-  uint64_t bytes = bytes_of_vector(weights.output_norm) + bytes_of_vector(weights.rope_factors);
-  for (const LayerWeights& layer : weights.layers) {
-    bytes += bytes_of_vector(layer.attention_norm) + bytes_of_vector(layer.ffn_norm);
-    if (const auto* latent = std::get_if<LatentWeights>(&layer.attention))
-      bytes += bytes_of_vector(latent->query_norm) + bytes_of_vector(latent->latent_norm);
-    if (const auto* grouped = std::get_if<GroupedQueryWeights>(&layer.attention))
-      bytes += bytes_of_vector(grouped->query_norm) + bytes_of_vector(grouped->key_norm);
-    if (const auto* experts = std::get_if<ExpertsWeights>(&layer.ffn)) bytes += bytes_of_vector(experts->router_bias);
-  }
-  return bytes;
+uint64_t bytes_of_vector(const Vector& vector) {
+  return static_cast<uint64_t>(vector.size) * sizeof(float);
 }
 
 void add_attention(Groups& groups, size_t layer, const LayerWeights& weights) {
@@ -87,8 +110,7 @@ void add_attention(Groups& groups, size_t layer, const LayerWeights& weights) {
     const auto& latent = std::get<LatentWeights>(weights.attention);
     for (const Linear* matrix : {&latent.query, &latent.query_down, &latent.query_up, &latent.latent_down})
       groups.add(*matrix);
-    for (const auto* heads : {&latent.key_up, &latent.value_up})
-      for (const Linear& matrix : *heads) groups.add(matrix);
+    groups.add_heads(latent.key_up, latent.value_up);
     groups.add(latent.output);
   }
   groups.end();
@@ -143,6 +165,13 @@ uint64_t WeightGroup::unit_file_bytes() const {
   return bytes;
 }
 
+uint64_t WeightGroup::unit_vram_bytes() const {
+  uint64_t bytes = 0;
+  for (const MatrixWork& matrix : matrices)
+    bytes += role == GroupRole::RoutedExperts ? matrix.slot_bytes : matrix.vram_bytes;
+  return bytes;
+}
+
 uint64_t ModelWork::file_bytes() const {
   uint64_t bytes = vector_bytes;
   for (const WeightGroup& group : groups) bytes += group.unit_file_bytes() * group.n_units;
@@ -175,7 +204,11 @@ ModelWork work_of(const ModelSpec& spec, const ModelWeights& weights, kernels::C
   ModelWork work;
   work.architecture = spec.architecture;
   work.n_layers = static_cast<uint32_t>(spec.layers.size());
-  work.vector_bytes = vector_bytes(weights);
+  work.vector_bytes = bytes_of_vector(weights.rope_factors);  // which the host reads
+  for_each_vector(weights, [&](const Vector& vector) {
+    work.vector_bytes += bytes_of_vector(vector);
+    work.vram_vector_bytes += vram_bytes(bytes_of_vector(vector));
+  });
   Groups groups(inventory);
   for (size_t layer = 0; layer < spec.layers.size(); ++layer) {
     count_attention(work, spec.layers[layer], cache);

@@ -25,6 +25,8 @@ struct MatrixWork {
   uint64_t file_bytes = 0;
   uint64_t bytes = 0;       // as it lies in memory: in the file's blocks, or
   bool is_in_form = false;  // in its resident form (kernels/resident.h)
+  // In memory of a GPU, each tensor on its own; and in a slot, where matrices begin at multiples of 256 (engine/store/vram_tier.cc).
+  uint64_t vram_bytes = 0, slot_bytes = 0;
 };
 
 // Weights that live and move together. One expert is a unit, and a layer's experts a group of them; all else is a group of one.
@@ -37,6 +39,7 @@ struct WeightGroup {
 
   uint64_t unit_bytes() const;       // as it lies
   uint64_t unit_file_bytes() const;  // as in the file
+  uint64_t unit_vram_bytes() const;  // what a GPU gives for it; of an expert, its slot
   uint64_t bytes() const { return unit_bytes() * n_units; }
 };
 
@@ -46,7 +49,8 @@ struct ModelWork {
   // In the order in which a pass needs them: of each layer attention, then router and shared experts or a feed-forward, then
   // routed experts; the output; the embedding, of which a token reads a row.
   std::vector<WeightGroup> groups;
-  uint64_t vector_bytes = 0;  // norms and biases
+  uint64_t vector_bytes = 0;       // norms and biases
+  uint64_t vram_vector_bytes = 0;  // what a GPU gives for them, each on its own
   // Multiply-adds of attention for one token and one position of its context, and the bytes of cache that they read; all layers.
   double attention_multiply_adds = 0;
   uint64_t cache_bytes_a_position = 0;

@@ -1,9 +1,9 @@
 #include "engine/placement/plan.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 
+#include "engine/device/device_memory.h"
 #include "engine/error.h"
 #include "engine/placement/forms.h"
 #include "engine/store/store.h"
@@ -11,73 +11,67 @@
 namespace sluice::engine {
 namespace {
 
-// Of VRAM, kept free for the display and what the driver fragments.
-constexpr uint64_t kVramMargin = 40;  // one part in: 2.5%
 // A CUDA context with modules and graphs.
 constexpr uint64_t kCudaBytes = uint64_t{400} << 20;
 // Direct reads are in blocks of this; what a slot is larger than its expert.
 constexpr uint64_t kBlockBytes = 4096;
 
-// Groups other than experts, what saves most time a byte first.
-std::vector<size_t> dense_by_value(const ModelWork& work, const Machine& machine, uint64_t state_of_a_layer) {
-  std::vector<size_t> order;
-  std::vector<double> value(work.groups.size());
-  for (size_t i = 0; i < work.groups.size(); ++i) {
-    const WeightGroup& group = work.groups[i];
-    if (group.role == GroupRole::RoutedExperts || group.role == GroupRole::Embedding) continue;
-    const uint64_t held = group.unit_file_bytes() + (group.role == GroupRole::Attention ? state_of_a_layer : 0);
-    value[i] = group.uses * (cpu_seconds_of_unit(group, machine) - gpu_seconds_of_unit(group, machine.gpus.front())) /
-               static_cast<double>(held);
-    order.push_back(i);
-  }
-  std::ranges::stable_sort(order, std::greater(), [&](size_t i) { return value[i]; });
-  return order;
+bool is_always_gpus(GroupRole role) {
+  return role == GroupRole::Attention || role == GroupRole::Router;
 }
 
-// VRAM: what every token reads first, each layer's attention with its part of the cache; then the same share of the experts of all
-// layers, because a layer takes as long as the slower of both sides.
+// VRAM as a run fills it (engine/session/device_weights.h, engine/store/vram_tier.h): attention and routers, then the output, feed-forwards and
+// shared experts in the order of the layers, each that fits as a whole; then the same share of the experts of all layers, because a layer
+// takes as long as the slower of both sides. With the context full: while it is shorter a run has more experts there.
 void fill_vram(Plan& plan, const SessionMemory& session, const Machine& machine) {
   const Gpu& gpu = machine.gpus.front();
+  std::vector<WeightGroup>& groups = plan.work.groups;
   TierUse& vram = plan.vram;
   vram.capacity_bytes = gpu.vram_bytes;
-  vram.margin_bytes = gpu.vram_bytes / kVramMargin;
+  vram.margin_bytes = vram_margin(gpu.vram_bytes);
   vram.program_bytes = kCudaBytes;
-  vram.workspace_bytes = session.pass_bytes;
-  const uint64_t fixed = vram.margin_bytes + vram.used_bytes();
-  uint64_t room = vram.capacity_bytes - std::min(vram.capacity_bytes, fixed);
+  vram.state_bytes = session.state_bytes;
+  const auto room_beside = [&](uint64_t pass_bytes) {
+    vram.workspace_bytes = pass_bytes;
+    return vram.capacity_bytes - std::min(vram.capacity_bytes, vram.margin_bytes + vram.used_bytes());
+  };
+  uint64_t all = plan.work.vram_vector_bytes;
+  for (const WeightGroup& group : groups)
+    if (group.role != GroupRole::Embedding) all += group.unit_vram_bytes() * group.n_units;
+  uint64_t room = room_beside(session.gpu_pass_bytes);
+  const bool is_whole = all <= room;
+  if (!is_whole) room = room_beside(session.shared_pass_bytes);
   if (room == 0) {  // not even a pass: as if there were no GPU
     vram = {};
     return;
   }
-  const uint64_t state_of_a_layer = session.state_bytes / plan.work.n_layers;
-  for (const size_t i : dense_by_value(plan.work, machine, state_of_a_layer)) {
-    const WeightGroup& group = plan.work.groups[i];
-    const uint64_t state = group.role == GroupRole::Attention ? state_of_a_layer : 0;
-    const uint64_t bytes = group.unit_file_bytes();
-    if (bytes + state > room) continue;
-    room -= bytes + state;
-    vram.weight_bytes += bytes;
-    vram.state_bytes += state;
-    plan.places[i].n_vram = 1;
-  }
+  room -= std::min(room, plan.work.vram_vector_bytes);
+  vram.weight_bytes = plan.work.vector_bytes;
+  const auto take = [&](size_t i, uint64_t n, uint64_t unit) {
+    n = std::min<uint64_t>({n, room / unit, groups[i].n_units - plan.places[i].n_vram});
+    room -= n * unit;
+    vram.weight_bytes += n * groups[i].unit_file_bytes();
+    plan.places[i].n_vram += static_cast<uint32_t>(n);
+  };
+  const auto take_all = [&](const auto& is_meant) {
+    for (size_t i = 0; i < groups.size(); ++i)
+      if (is_meant(groups[i].role)) take(i, 1, groups[i].unit_vram_bytes());
+  };
+  take_all(is_always_gpus);
+  take_all([](GroupRole role) { return role == GroupRole::Output; });
+  take_all([](GroupRole role) { return role == GroupRole::DenseFfn || role == GroupRole::SharedExperts; });
+
+  const auto for_each_experts = [&](const auto& visit) {
+    for (size_t i = 0; i < groups.size(); ++i)
+      if (groups[i].role == GroupRole::RoutedExperts) visit(i);
+  };
   uint64_t all_experts = 0;
-  for (const WeightGroup& group : plan.work.groups)
-    if (group.role == GroupRole::RoutedExperts) all_experts += group.unit_file_bytes() * group.n_units;
+  for_each_experts([&](size_t i) { all_experts += groups[i].unit_vram_bytes() * groups[i].n_units; });
   if (all_experts == 0) return;
   const double share = std::min(1.0, static_cast<double>(room) / static_cast<double>(all_experts));
-  const auto take = [&](size_t i, uint32_t n) {
-    const uint64_t unit = plan.work.groups[i].unit_file_bytes();
-    n = static_cast<uint32_t>(
-        std::min<uint64_t>({n, room / unit, plan.work.groups[i].n_units - plan.places[i].n_vram}));
-    room -= n * unit;
-    vram.weight_bytes += n * unit;
-    plan.places[i].n_vram += n;
-  };
-  for (size_t i = 0; i < plan.work.groups.size(); ++i)
-    if (plan.work.groups[i].role == GroupRole::RoutedExperts)
-      take(i, static_cast<uint32_t>(share * plan.work.groups[i].n_units));
-  for (size_t i = 0; i < plan.work.groups.size(); ++i)  // what rounding has left
-    if (plan.work.groups[i].role == GroupRole::RoutedExperts) take(i, 1);
+  for_each_experts(
+      [&](size_t i) { take(i, static_cast<uint64_t>(share * groups[i].n_units), groups[i].unit_vram_bytes()); });
+  for_each_experts([&](size_t i) { take(i, 1, groups[i].unit_vram_bytes()); });  // what rounding has left
 }
 
 // Takes out of the handles what lives in VRAM, so that a choice of forms is of what is left. Only for counting: the handles are not
@@ -89,7 +83,8 @@ void take_out_vram(ModelWeights& weights, const Plan& plan) {
   for (size_t i = 0; i < plan.work.groups.size(); ++i) {
     const WeightGroup& group = plan.work.groups[i];
     const uint32_t n_vram = plan.places[i].n_vram;
-    if (n_vram == 0) continue;
+    // What the GPU reads over PCIe lies in the file's blocks, too.
+    if (n_vram == 0 && !(plan.vram.capacity_bytes > 0 && is_always_gpus(group.role))) continue;
     if (group.role == GroupRole::Output) {
       weights.output.clear();
       continue;
@@ -134,7 +129,7 @@ void for_each_matrix(ModelWeights& weights, const Visit& visit) {
   for (Linear& piece : weights.output) visit(piece);
 }
 
-// RAM beside a GPU: what VRAM does not hold, dense weights first, then a share of each layer's experts. The rest is read.
+// RAM beside a GPU: what VRAM does not hold, first what the GPU reads there all the same, then other dense weights, then a share of each layer's experts. The rest is read.
 void fill_ram_beside_gpu(Plan& plan, uint64_t room) {
   const auto place = [&](size_t i, uint32_t n) {
     const uint64_t unit = plan.work.groups[i].unit_file_bytes();
@@ -143,14 +138,16 @@ void fill_ram_beside_gpu(Plan& plan, uint64_t room) {
     plan.places[i].n_ram += fitting;
   };
   uint64_t experts = 0;
-  for (size_t i = 0; i < plan.work.groups.size(); ++i) {
-    const WeightGroup& group = plan.work.groups[i];
-    const uint32_t rest = group.n_units - plan.places[i].n_vram;
-    if (group.role == GroupRole::RoutedExperts)
-      experts += rest * group.unit_file_bytes();
-    else
-      place(i, rest);
-  }
+  for (const bool of_gpu : {true, false})
+    for (size_t i = 0; i < plan.work.groups.size(); ++i) {
+      const WeightGroup& group = plan.work.groups[i];
+      const uint32_t rest = group.n_units - plan.places[i].n_vram;
+      if (is_always_gpus(group.role) != of_gpu) continue;
+      if (group.role == GroupRole::RoutedExperts)
+        experts += rest * group.unit_file_bytes();
+      else
+        place(i, rest);
+    }
   const double share = experts > 0 ? std::min(1.0, static_cast<double>(room) / static_cast<double>(experts)) : 1;
   for (size_t i = 0; i < plan.work.groups.size(); ++i) {
     const WeightGroup& group = plan.work.groups[i];
@@ -249,7 +246,7 @@ Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemor
   plan.ram.workspace_bytes = in_ram.pass_bytes;
   plan.fits = budget.weight_bytes > 0;
 
-  uint64_t to_hold = plan.work.vector_bytes;
+  uint64_t to_hold = has_gpu ? 0 : plan.work.vector_bytes;
   for (size_t i = 0; i < plan.work.groups.size(); ++i)
     to_hold += plan.work.groups[i].unit_file_bytes() * (plan.work.groups[i].n_units - plan.places[i].n_vram);
   StoreOptions store_options;
@@ -272,7 +269,7 @@ Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemor
     for (size_t i = 0; i < plan.work.groups.size(); ++i)
       plan.places[i].n_ram = plan.work.groups[i].n_units - plan.places[i].n_vram;
   } else if (has_gpu) {
-    fill_ram_beside_gpu(plan, budget.weight_bytes - std::min(budget.weight_bytes, plan.work.vector_bytes));
+    fill_ram_beside_gpu(plan, budget.weight_bytes);
   } else {
     const uint64_t bytes = budget.weight_bytes;
     StoreInventory inventory = take_inventory(weights, file, output_piece_bytes(bytes));
@@ -285,7 +282,7 @@ Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemor
       plan.ram.workspace_bytes = in_ram.small_pass_bytes;  // the rest is lent to slots
     }
   }
-  plan.ram.weight_bytes = plan.work.vector_bytes;
+  plan.ram.weight_bytes = has_gpu ? 0 : plan.work.vector_bytes;
   for (size_t i = 0; i < plan.work.groups.size(); ++i) {
     GroupPlace& place = plan.places[i];
     place.n_disk = plan.work.groups[i].n_units - place.n_vram - place.n_ram;

@@ -108,14 +108,22 @@ void finish(Prediction& prediction, const Total& total, const Machine& machine) 
     prediction.bound = static_cast<Bound>(std::ranges::max_element(critical.seconds) - critical.seconds.begin());
 }
 
-double vram_share_of_attention(const ModelWork& work, std::span<const GroupPlace> places) {
-  double n = 0, in_vram = 0;
-  for (size_t i = 0; i < work.groups.size(); ++i) {
-    if (work.groups[i].role != GroupRole::Attention) continue;
-    ++n;
-    in_vram += places[i].n_vram;
-  }
-  return n > 0 ? in_vram / n : 0;
+// A GPU that has anything has all caches, and does all but the products of what it leaves to the CPU.
+bool has_gpu(std::span<const GroupPlace> places) {
+  return std::ranges::any_of(places, [](const GroupPlace& place) { return place.n_vram > 0; });
+}
+
+// Attention and routers are not left to the CPU: what VRAM does not hold of them the GPU reads over PCIe, while nothing else can happen.
+bool is_read_over_pcie(const WeightGroup& group, const GroupPlace& place, bool gpu_runs) {
+  return gpu_runs && place.n_vram == 0 && (group.role == GroupRole::Attention || group.role == GroupRole::Router);
+}
+
+void read_over_pcie(Prediction& prediction, Total& total, const WeightGroup& group, const GroupPlace& place,
+                    const Machine& machine) {
+  const double seconds = static_cast<double>(group.unit_file_bytes()) / machine.gpus.front().pcie_bytes_per_second;
+  prediction.pcie_seconds += seconds;
+  prediction.disk_bytes += place.n_disk * static_cast<double>(group.unit_file_bytes());
+  total.critical.add(Bound::Pcie, seconds);
 }
 
 // Of scores and values: n_pairs of a token and a position that it sees, and bytes of cache read.
@@ -136,19 +144,18 @@ Sums attend_on_gpu(const ModelWork& work, const Gpu& gpu, double n_pairs, double
   return sums;
 }
 
-// Each layer where its weights are.
 Sides attend(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine, double n_pairs,
              double cache_bytes) {
-  const double in_vram = vram_share_of_attention(work, places);
   Sides sides;
-  if (in_vram < 1) sides.cpu = attend_on_cpu(work, machine, (1 - in_vram) * n_pairs, (1 - in_vram) * cache_bytes);
-  if (in_vram > 0) sides.gpu = attend_on_gpu(work, machine.gpus.front(), in_vram * n_pairs, in_vram * cache_bytes);
+  if (has_gpu(places))
+    sides.gpu = attend_on_gpu(work, machine.gpus.front(), n_pairs, cache_bytes);
+  else
+    sides.cpu = attend_on_cpu(work, machine, n_pairs, cache_bytes);
   return sides;
 }
 
 double overhead(const ModelWork& work, std::span<const GroupPlace> places) {
-  const double in_vram = vram_share_of_attention(work, places);
-  return work.n_layers * (in_vram * layer_overhead_seconds(true) + (1 - in_vram) * layer_overhead_seconds(false));
+  return work.n_layers * layer_overhead_seconds(has_gpu(places));
 }
 
 // Of the experts of a layer, how many a batch of tokens chooses at least once, when all are equally likely.
@@ -197,9 +204,14 @@ Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> pla
   Prediction prediction;
   Total total;
   Sides shared;  // the layer's shared experts, which run beside its routed ones
+  const bool gpu_runs = has_gpu(places);
   for (size_t i = 0; i < work.groups.size(); ++i) {
     const WeightGroup& group = work.groups[i];
     if (group.role == GroupRole::Embedding) continue;
+    if (is_read_over_pcie(group, places[i], gpu_runs)) {
+      read_over_pcie(prediction, total, group, places[i], machine);
+      continue;
+    }
     const bool is_routed = group.role == GroupRole::RoutedExperts;
     const double n_used = group.uses * group.n_units;
     const double on_gpu = n_used * (is_routed ? shares.vram : places[i].n_vram);
@@ -228,6 +240,7 @@ Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> pla
 Prediction predict_prefill(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
                            uint32_t n_tokens, const ExpertShares& shares) {
   const double n = n_tokens;
+  const bool gpu_runs = has_gpu(places);
   // Two ways for what lies in RAM: the CPU multiplies it, or it goes over PCIe and the GPU does.
   const auto predict = [&](bool streams) {
     Prediction prediction;
@@ -237,6 +250,10 @@ Prediction predict_prefill(const ModelWork& work, std::span<const GroupPlace> pl
     for (size_t i = 0; i < work.groups.size(); ++i) {
       const WeightGroup& group = work.groups[i];
       if (group.role == GroupRole::Embedding) continue;
+      if (!streams && is_read_over_pcie(group, places[i], gpu_runs)) {
+        read_over_pcie(prediction, total, group, places[i], machine);
+        continue;
+      }
       const bool is_routed = group.role == GroupRole::RoutedExperts;
       // Of all units together. The output is needed for the last token only.
       const double n_inputs = group.role == GroupRole::Output ? 1 : n * group.uses * group.n_units;

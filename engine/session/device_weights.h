@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "engine/device/device.h"
@@ -16,15 +17,28 @@ struct DeviceWeights {
   std::vector<std::unique_ptr<Buffer>> buffers;
   uint64_t bytes = 0;             // of tensors
   uint64_t host_dense_bytes = 0;  // of feed-forwards and output that stay in the file, for the host to multiply
-  bool has_all_experts = true;    // false: they stay in the file, for a VRAM tier to choose from
+  // The device has all that passes read and runs them alone; else the host has a part in them, and all experts stay in the file, for a
+  // VRAM tier to choose from.
+  bool is_whole = true;
+  bool has_experts = false;
+  std::vector<std::span<const std::byte>> elsewhere;  // copies that found no room in the device's own memory
+
+  bool is_elsewhere(const std::byte* address) const;
 };
 
-// Copies tensors that a pass reads and turns the handles to the copies: attention, routers and norms, which the device keeps elsewhere when
-// its own memory is full; then, while there is room for the whole of each, the output, feed-forwards and shared experts of layers; then all
-// experts, if there is room for all. What has none stays in the file (Place::MappedFile). keep_free: bytes for caches and passes. The
+// Bytes for caches and passes.
+struct KeptFree {
+  uint64_t alone = 0;   // of a device that has the whole model
+  uint64_t shared = 0;  // of one that does not
+};
+
+// Copies tensors that a pass reads and turns the handles to the copies: attention, routers and norms, which the device keeps elsewhere, a
+// layer's attention as a whole, when its own memory is full; then, while there is room for the whole of each, the output, feed-forwards and shared experts of layers; and all
+// experts, if there is room for the whole model. What has none stays in the file (Place::MappedFile). The
 // embedding table stays there too, where the host takes single rows from it, unless it is the output matrix as well; and so do the rope
 // factors. Throws Error when there is no memory at all.
 DeviceWeights move_to_device(Device& device, Stream& stream, const gguf::File& file, ModelWeights& weights,
-                             uint64_t keep_free, const std::function<void(uint64_t done, uint64_t total)>& on_bytes);
+                             const KeptFree& kept_free,
+                             const std::function<void(uint64_t done, uint64_t total)>& on_bytes);
 
 }  // namespace sluice::engine

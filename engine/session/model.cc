@@ -28,7 +28,7 @@ struct Model::State {
   ModelSpec spec;
   ModelWeights weights;
   uint64_t ram_budget_bytes = 0;
-  uint64_t session_bytes = 0;
+  SessionMemory session;
   ResidentWeights resident;
   DiskStorage disk;
   std::unique_ptr<ForwardContext> context;
@@ -39,16 +39,14 @@ struct Model::State {
   DeviceWeights device_weights{};
 
   // The GPU's weights are moved there. The result: the VRAM tier, where some experts are the host's.
-  std::unique_ptr<VramTier> open_on_gpu(Device& gpu, uint64_t keep_free,
-                                        const std::function<void(uint64_t done)>& on_bytes);
+  std::unique_ptr<VramTier> open_on_gpu(Device& gpu, const std::function<void(uint64_t done)>& on_bytes);
   // What the GPU's tier does not hold of the experts, from the disk into memory of a set size; null where the mapped file will do. `cpu`
   // multiplies it.
   std::unique_ptr<DiskStore> open_beside_gpu(Device& gpu, Device& cpu, const VramTier& tier,
                                              const std::filesystem::path& path, const MemoryBudget& budget);
   void count_places(const VramTier* tier, WeightStore* store);
-  bool has_host_side() const { return !device_weights.has_all_experts || device_weights.host_dense_bytes > 0; }
   // Weights in a mapped file, with copies in memory (then the result is null), or in a store on the disk.
-  std::unique_ptr<WeightStore> open_on_cpu(Device& cpu, const std::filesystem::path& path, const SessionMemory& session,
+  std::unique_ptr<WeightStore> open_on_cpu(Device& cpu, const std::filesystem::path& path,
                                            const std::function<void(uint64_t done)>& on_bytes);
 };
 
@@ -97,14 +95,14 @@ void warm_pages(Device& device, const gguf::File& file, const ResidentWeights& r
 
 // What a session takes of the host's memory where a GPU has its caches: passes of no more rows than both share.
 SessionMemory beside_gpu(const SessionMemory& session) {
-  const uint64_t pass = std::min(session.pass_bytes, session.small_pass_bytes * (kMostSharedRows / kSmallPassRows));
-  return {0, pass, pass};
+  SessionMemory memory;
+  memory.pass_bytes = memory.small_pass_bytes = session.shared_pass_bytes;
+  return memory;
 }
 
 }  // namespace
 
 std::unique_ptr<WeightStore> Model::State::open_on_cpu(Device& cpu, const std::filesystem::path& path,
-                                                       const SessionMemory& session,
                                                        const std::function<void(uint64_t done)>& on_bytes) {
   const uint64_t total = file.tensor_bytes();
   const MemoryBudget budget =
@@ -125,13 +123,15 @@ std::unique_ptr<WeightStore> Model::State::open_on_cpu(Device& cpu, const std::f
   return nullptr;
 }
 
-std::unique_ptr<VramTier> Model::State::open_on_gpu(Device& gpu, uint64_t keep_free,
-                                                    const std::function<void(uint64_t done)>& on_bytes) {
-  device_weights = move_to_device(gpu, *gpu.make_stream(), file, weights, keep_free,
+std::unique_ptr<VramTier> Model::State::open_on_gpu(Device& gpu, const std::function<void(uint64_t done)>& on_bytes) {
+  const KeptFree kept_free{session.gpu_bytes(), session.shared_bytes()};
+  device_weights = move_to_device(gpu, *gpu.make_stream(), file, weights, kept_free,
                                   [&](uint64_t done, uint64_t) { on_bytes(done); });
   work = work_of(spec, weights, options.session.cache, nullptr);
   std::unique_ptr<VramTier> tier;
-  if (!device_weights.has_all_experts) {
+  if (!device_weights.is_whole && device_weights.has_experts) {
+    // As the context grows they give way to it.
+    const uint64_t keep_free = session.first_bytes();
     VramTierOptions tier_options;
     tier_options.policy = options.store.policy;
     tier_options.promotion = options.promotion;
@@ -169,6 +169,12 @@ void Model::State::count_places(const VramTier* tier, WeightStore* store) {
         else if (store->hold(group.layer, id) == nullptr)
           ++n_disk;
       }
+    } else if (group.role == GroupRole::Attention) {
+      const std::byte* const first =
+          std::visit([](const auto& attention) { return attention.output.data; }, layer.attention);
+      n_vram = device_weights.is_elsewhere(first) ? 0 : 1;
+    } else if (group.role == GroupRole::Router && experts != nullptr) {
+      n_vram = device_weights.is_elsewhere(experts->router.data) ? 0 : 1;
     } else if (group.role == GroupRole::SharedExperts && experts != nullptr) {
       n_vram = experts->shared.gate.place == Place::Buffer ? 1 : 0;
     } else if (group.role == GroupRole::DenseFfn && experts == nullptr) {
@@ -196,6 +202,7 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
     throw Error(Error::Kind::BadFile, path.string() + ": The vocabulary has " + std::to_string(tokenizer.size()) +
                                           " tokens but the embedding only " + std::to_string(spec.n_vocabulary) +
                                           " rows; the file is damaged or was put together wrongly.");
+  const SessionMemory memory = session_memory(spec, weights, options.latent_attention, options.session);
   const uint32_t n_threads = options.n_threads != 0 ? options.n_threads : kernels::usable_cores().default_threads();
   auto state = std::make_unique<State>(State{options,
                                              n_threads,
@@ -204,7 +211,7 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
                                              std::move(spec),
                                              std::move(weights),
                                              0,
-                                             0,
+                                             memory,
                                              ResidentWeights{},
                                              DiskStorage{},
                                              nullptr,
@@ -213,10 +220,9 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
                                              options.machine});
   const uint64_t total = state->file.tensor_bytes();
   LoadProgress progress(state->options, total);
-  const SessionMemory session = session_memory(state->spec, state->weights, options.latent_attention, options.session);
-  state->device = choose_device(options, n_threads, total + session.bytes());
+  const SessionMemory& session = state->session;
+  state->device = choose_device(options, n_threads, total + session.gpu_bytes());
   std::unique_ptr<Device> device = std::move(state->device.device);
-  state->session_bytes = session.bytes();
   std::unique_ptr<WeightStore> store;
   std::unique_ptr<VramTier> tier;
   std::unique_ptr<Device> cpu;  // beside the GPU
@@ -225,8 +231,8 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
     // What the GPU leaves to the host is counted before the file is read for it: its pages are not the process's own.
     const MemoryBudget budget =
         memory_budget(options.store.ram_bytes, available_memory_bytes(), engine::resident_bytes(), beside_gpu(session));
-    tier = state->open_on_gpu(*device, session.bytes(), [&](uint64_t done) { progress.done(done); });
-    if (state->has_host_side()) {
+    tier = state->open_on_gpu(*device, [&](uint64_t done) { progress.done(done); });
+    if (!state->device_weights.is_whole) {
       cpu = make_cpu_device(n_threads, options.pin_threads, true);
       state->ram_budget_bytes = budget.ram_bytes;
     }
@@ -236,15 +242,19 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
       store = std::move(beside);
     }
   } else {
-    store = state->open_on_cpu(*device, path, session, [&](uint64_t done) { progress.done(done); });
+    store = state->open_on_cpu(*device, path, [&](uint64_t done) { progress.done(done); });
   }
   const bool is_mapped = store == nullptr && !state->device.is_gpu;
   state->context = std::make_unique<ForwardContext>(std::move(device), state->spec, state->weights,
                                                     options.latent_attention, std::move(store));
-  if (state->device.is_gpu && state->has_host_side()) {
+  if (state->device.is_gpu && !state->device_weights.is_whole) {
     ForwardContext& context = *state->context;
+    const auto pass_bytes = [of = state.get()](int64_t n_rows, int64_t n_positions) {
+      return shared_pass_bytes(of->spec, of->weights, of->options.latent_attention, of->options.session.cache, n_rows,
+                               n_positions);
+    };
     context.host = std::make_unique<HostSide>(std::move(cpu), state->spec, state->weights, *context.store,
-                                              std::move(tier), context.device, options.sharing);
+                                              std::move(tier), context.device, pass_bytes, options.sharing);
     uint64_t done_before = state->device_weights.bytes;
     const auto on_bytes = [&](uint64_t done) { progress.done(std::min(total, done_before + done)); };
     if (disk_store != nullptr) {
@@ -291,7 +301,7 @@ uint64_t Model::ram_budget_bytes() const {
   return state_->ram_budget_bytes;
 }
 uint64_t Model::session_bytes() const {
-  return state_->session_bytes;
+  return state_->session.bytes();
 }
 traces::TraceHeader Model::trace_header() const {
   const std::string_view name = file().metadata().get_string("general.name").value_or("");
@@ -309,6 +319,9 @@ bool Model::is_on_gpu() const {
 VramStatistics Model::vram_statistics() const {
   const HostSide* const host = state_->context->host.get();
   return host != nullptr && host->tier() != nullptr ? host->tier()->statistics() : VramStatistics{};
+}
+DeviceTimes Model::device_times() const {
+  return state_->context->device.times(*state_->context->stream);
 }
 uint64_t Model::host_dense_bytes() const {
   return state_->device_weights.host_dense_bytes;

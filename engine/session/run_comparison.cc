@@ -20,6 +20,8 @@ static RunFacts facts_of(const Usage& usage, uint32_t n_threads, double tokens_p
   if (n_tokens > 0) facts.disk_bytes = static_cast<double>(store.bytes_read) / static_cast<double>(n_tokens);
   if (store.disk_busy_seconds > 0)
     facts.disk_bytes_per_second = static_cast<double>(store.bytes_read) / store.disk_busy_seconds;
+  facts.has_vram_hits = usage.vram.n_hits + usage.vram.n_misses > 0;
+  facts.vram_hits = usage.vram_hit_rate();
   facts.cpu_busy = usage.cpu_busy(n_threads);
   facts.waiting = usage.waiting();
   return facts;
@@ -36,14 +38,15 @@ static std::vector<GroupPlace> all_on_disk(std::span<const GroupPlace> places) {
 }
 
 RunComparison compare_with_prediction(const Model& model, const Statistics& statistics) {
-  if (model.is_on_gpu()) return {};  // the machine that is measured is the CPU
+  // What is measured here is the CPU alone: of a GPU a machine file must tell.
+  if (model.is_on_gpu() && (!model.options().machine || model.options().machine->gpus.empty())) return {};
   const auto n_prompt = static_cast<double>(statistics.prompt_tokens);
   const auto n_generated = static_cast<double>(statistics.generated_tokens);
   const uint64_t n_evaluated = statistics.prompt_tokens - statistics.cached_tokens;
   Machine machine = model.machine();
   machine.n_cores = model.n_threads();
-  const uint32_t n_batch =
-      static_cast<uint32_t>(std::max<uint64_t>(1, std::min<uint64_t>(model.options().session.n_batch, n_evaluated)));
+  const uint32_t n_batch = static_cast<uint32_t>(
+      std::max<uint64_t>(1, std::min<uint64_t>({model.options().session.n_batch, model.most_rows(), n_evaluated})));
   // A prompt that found memory empty brought what stays.
   const StoreStatistics& store = statistics.prefill.store;
   const bool is_cold = store.reads_disk && 2 * store.dense_read_bytes > store.dense_kept_bytes;

@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "engine/forward/forward.h"
+#include "engine/forward/host_side.h"
 #include "engine/session/routing_record.h"
 #include "engine/session/session_memory.h"
 
@@ -219,8 +220,13 @@ void Session::restore(std::span<const std::byte> snapshot) {
   std::copy_n(at, token_bytes, reinterpret_cast<std::byte*>(tokens.data()));  // either may be nothing
   std::copy_n(at + token_bytes, logit_bytes, reinterpret_cast<std::byte*>(logits.data()));
   check_tokens(model(), tokens);
-  state_->sequence.restore(*model().forward_context().stream,
-                           snapshot.subspan(sizeof header + token_bytes + logit_bytes), header.n_tokens);
+  ForwardContext& context = model().forward_context();
+  if (context.host) {
+    const int64_t whole_pages = (int64_t{header.n_tokens} + kPagePositions - 1) / kPagePositions * kPagePositions;
+    context.host->make_room(context, 0, 0, state_->sequence.snapshot_bytes(whole_pages));
+  }
+  state_->sequence.restore(*context.stream, snapshot.subspan(sizeof header + token_bytes + logit_bytes),
+                           header.n_tokens);
   state_->tokens = std::move(tokens);
   state_->logits = std::move(logits);
 }

@@ -5,6 +5,7 @@
 
 #include "engine/device/counting_device.h"
 #include "engine/forward/forward.h"
+#include "engine/forward/host_side.h"
 #include "engine/store/disk_store.h"
 
 namespace sluice::engine {
@@ -24,19 +25,19 @@ struct Counted {
   uint64_t state_bytes = 0, pass_bytes = 0;
 };
 
-// Of passes of so many rows.
-Counted count(const ModelSpec& spec, const ModelWeights& weights, LatentAttention latent_attention,
-              const SessionOptions& options, int64_t n_rows) {
+// Of passes of so many rows, at n_lengths + 1 lengths of the context, the last of them full.
+Counted count(const ModelSpec& spec, const ModelWeights& weights, LatentAttention latent_attention, CacheType cache,
+              int64_t n_context, int64_t n_rows, int64_t n_lengths, bool of_gpu) {
   CountedMemory memory;
+  memory.of_gpu = of_gpu;
   ForwardContext context(make_counting_device(memory), spec, weights, latent_attention);
-  SequenceState state(context.device, spec, options.cache);
+  SequenceState state(context.device, spec, cache);
   SequenceState* const sequences[] = {&state};
-  const int64_t n_context = session_context(spec, options);
   std::vector<BatchRow> rows(static_cast<size_t>(n_rows));
   rows.back().wants_logits = true;
   Counted counted;
-  for (int64_t i = 0; i <= kLengths; ++i) {
-    const int64_t wanted = (n_context - n_rows) * i / kLengths;
+  for (int64_t i = of_gpu ? n_lengths : 0; i <= n_lengths; ++i) {
+    const int64_t wanted = (n_context - n_rows) * i / n_lengths;
     state.reserve(*context.stream, wanted - state.length());
     state.advance(wanted - state.length());
     memory.most = memory.now;
@@ -45,21 +46,49 @@ Counted count(const ModelSpec& spec, const ModelWeights& weights, LatentAttentio
     counted.pass_bytes = std::max(counted.pass_bytes, memory.most - state.bytes());
     state.truncate(wanted);
   }
-  // The logits as the session keeps them, as it receives them, and as the sampler sorts them.
-  constexpr uint64_t kLogitsCopies = 4;
-  counted.pass_bytes += kLogitsCopies * static_cast<uint64_t>(spec.n_vocabulary) * sizeof(float);
   return counted;
 }
 
+// What changes from pass to pass (engine/device/cuda/cells.h), and the places of experts.
+constexpr uint64_t kGpuCellBytes = uint64_t{1} << 20;
+
 }  // namespace
+
+uint64_t shared_pass_bytes(const ModelSpec& spec, const ModelWeights& weights, LatentAttention latent_attention,
+                           CacheType cache, int64_t n_rows, int64_t n_positions) {
+  return count(spec, weights, latent_attention, cache, n_positions, n_rows, 1, true).pass_bytes + kGpuCellBytes;
+}
 
 SessionMemory session_memory(const ModelSpec& spec, const ModelWeights& weights, LatentAttention latent_attention,
                              const SessionOptions& options) {
-  const int64_t most_rows = std::max<int64_t>(1, std::min<int64_t>(options.n_batch, session_context(spec, options)));
-  const Counted large = count(spec, weights, latent_attention, options, most_rows);
-  const Counted small = count(spec, weights, latent_attention, options, std::min(most_rows, kSmallPassRows));
-  return {std::max(large.state_bytes, small.state_bytes), std::max(large.pass_bytes, small.pass_bytes),
-          small.pass_bytes};
+  const int64_t n_context = session_context(spec, options);
+  const int64_t most_rows = std::max<int64_t>(1, std::min<int64_t>(options.n_batch, n_context));
+  const auto count_rows = [&](int64_t n_rows) {
+    Counted counted = count(spec, weights, latent_attention, options.cache, n_context, n_rows, kLengths, false);
+    // The logits as the session keeps them, as it receives them, and as the sampler sorts them.
+    constexpr uint64_t kLogitsCopies = 4;
+    counted.pass_bytes += kLogitsCopies * static_cast<uint64_t>(spec.n_vocabulary) * sizeof(float);
+    return counted;
+  };
+  const Counted large = count_rows(most_rows);
+  const Counted small = count_rows(std::min(most_rows, kSmallPassRows));
+  SessionMemory memory;
+  memory.state_bytes = std::max(large.state_bytes, small.state_bytes);
+  memory.pass_bytes = std::max(large.pass_bytes, small.pass_bytes);
+  memory.small_pass_bytes = small.pass_bytes;
+  const int64_t shared_rows = std::min<int64_t>(most_rows, kMostSharedRows);
+  const int64_t n_first = std::clamp(kFirstPositions, shared_rows, std::max(n_context, shared_rows));
+  const auto count_on_gpu = [&](int64_t n_positions, int64_t n_rows) {
+    Counted counted = count(spec, weights, latent_attention, options.cache, n_positions, n_rows, 1, true);
+    counted.pass_bytes += kGpuCellBytes;
+    return counted;
+  };
+  memory.gpu_pass_bytes = count_on_gpu(n_context, most_rows).pass_bytes;
+  memory.shared_pass_bytes = count_on_gpu(n_context, shared_rows).pass_bytes;
+  const Counted first = count_on_gpu(n_first, shared_rows);
+  memory.first_pass_bytes = first.pass_bytes;
+  memory.first_state_bytes = first.state_bytes;
+  return memory;
 }
 
 }  // namespace sluice::engine

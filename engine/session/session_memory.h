@@ -14,6 +14,13 @@ uint32_t session_context(const ModelSpec& spec, const SessionOptions& options);
 
 // Counted by running forward passes on a device without memory: every architecture and every form of attention is counted as
 // it runs.
+// The context for which there is room from the beginning, where experts give way to a longer one.
+inline constexpr int64_t kFirstPositions = 512;
+
+// What a pass of so many rows, which end at n_positions, takes of a GPU that leaves a part of it to the CPU.
+uint64_t shared_pass_bytes(const ModelSpec& spec, const ModelWeights& weights, LatentAttention latent_attention,
+                           CacheType cache, int64_t n_rows, int64_t n_positions);
+
 SessionMemory session_memory(const ModelSpec& spec, const ModelWeights& weights, LatentAttention latent_attention,
                              const SessionOptions& options);
 

@@ -2,6 +2,8 @@
 
 #include <time.h>
 
+#include <algorithm>
+
 #include "engine/engine.h"
 
 namespace sluice::engine {
@@ -16,12 +18,19 @@ UsageWatch::UsageWatch(const Model& model)
     : model_(model),
       begin_(std::chrono::steady_clock::now()),
       cpu_begin_(cpu_seconds_now()),
-      store_begin_(model.store_statistics()) {}
+      store_begin_(model.store_statistics()),
+      vram_begin_(model.vram_statistics()),
+      device_begin_(model.device_times()) {}
 
 Usage UsageWatch::usage() const {
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin_;
-  return {seconds.count(), cpu_seconds_now() - cpu_begin_, since(store_begin_, model_.store_statistics()),
-          model_.is_on_gpu()};
+  return {seconds.count(),
+          cpu_seconds_now() - cpu_begin_,
+          since(store_begin_, model_.store_statistics()),
+          model_.is_on_gpu(),
+          model_.device_memory().host_bytes > 0,
+          since(vram_begin_, model_.vram_statistics()),
+          model_.device_times() - device_begin_};
 }
 
 static double share(double part, double whole) {
@@ -38,13 +47,39 @@ double Usage::waiting() const {
   return share(store.wait_seconds(), seconds);
 }
 
+double Usage::gpu_busy() const {
+  return share(std::max(0.0, device.pass_seconds - device.waited_seconds), seconds);
+}
+double Usage::gpu_waited() const {
+  return share(std::min(device.waited_seconds, device.pass_seconds), seconds);
+}
+double Usage::gpu_idle() const {
+  return share(std::max(0.0, seconds - device.pass_seconds), seconds);
+}
+double Usage::host_busy() const {
+  return share(device.host_seconds, seconds);
+}
+double Usage::host_waited() const {
+  return share(device.host_waited_seconds, seconds);
+}
+double Usage::vram_hit_rate() const {
+  return share(static_cast<double>(vram.n_hits), static_cast<double>(vram.n_hits + vram.n_misses));
+}
+
+// CPU and GPU share each layer: whoever is waited for longer.
+static Limit limit_of_gpu(const Usage& usage, double long_wait) {
+  if (usage.store.reads_disk && usage.waiting() > long_wait) return Limit::Disk;
+  if (usage.gpu_waited() > usage.host_waited()) return Limit::Cpu;
+  return usage.gpu_reads_ram ? Limit::Pcie : Limit::Gpu;
+}
+
 Limit limit_of(const Usage& usage, uint32_t n_threads) {
   // Busier than this there is little to gain by overlapping.
   constexpr double kBusy = 0.8;
   // A part as short as this says nothing.
   constexpr double kShortest = 0.01;
   if (usage.seconds < kShortest) return Limit::None;
-  if (usage.on_gpu) return Limit::Gpu;
+  if (usage.on_gpu) return limit_of_gpu(usage, 1 - kBusy);
   // Whoever waits for the disk is limited by it, even where it has pauses while the CPU multiplies.
   const double cpu = usage.cpu_busy(n_threads), disk = usage.disk_busy();
   if (disk > kBusy && disk > cpu) return Limit::Disk;
@@ -63,6 +98,8 @@ std::string_view limit_name(Limit limit) {
       return "cpu";
     case Limit::Gpu:
       return "gpu";
+    case Limit::Pcie:
+      return "pcie";
     case Limit::Others:
       return "others";
   }

@@ -12,7 +12,7 @@ struct VramStatistics {
   // Chosen (row, expert) pairs, of passes of few rows.
   uint64_t n_hits = 0, n_misses = 0;
   uint64_t n_read_from_host = 0;  // neither: the device multiplied them where the host has them
-  uint64_t n_promotions = 0;  // experts that came after the first
+  uint64_t n_promotions = 0;      // experts that came after the first
   uint64_t promoted_bytes = 0;
   uint64_t n_failed_copies = 0;
   uint64_t n_copied_back = 0;  // experts that went to the host's memory when they gave up their slot
@@ -20,5 +20,17 @@ struct VramStatistics {
   uint64_t n_slots_given_back = 0;
   double copy_seconds = 0;
 };
+
+// Counts of what came after `begin`; sizes as they are now.
+inline VramStatistics since(const VramStatistics& begin, VramStatistics now) {
+  now.n_hits -= begin.n_hits;
+  now.n_misses -= begin.n_misses;
+  now.n_promotions -= begin.n_promotions;
+  now.promoted_bytes -= begin.promoted_bytes;
+  now.n_failed_copies -= begin.n_failed_copies;
+  now.n_slots_given_back -= begin.n_slots_given_back;
+  now.copy_seconds -= begin.copy_seconds;
+  return now;
+}
 
 }  // namespace sluice::engine

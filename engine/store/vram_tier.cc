@@ -14,8 +14,9 @@ namespace {
 
 // Matrices begin at multiples of this in a slot.
 constexpr uint64_t kAlignment = 256;
-// What is given back at once: small beside a GPU's memory, large beside what an allocation costs.
-constexpr uint64_t kChunkBytes = uint64_t{64} << 20;
+// What is given back at once: small beside what experts take, large beside what an allocation costs.
+constexpr uint64_t kMostChunkBytes = uint64_t{64} << 20;
+constexpr uint64_t kLeastChunks = 64;  // in all, but for whole slots
 constexpr uint32_t kNoClass = ~uint32_t{0};
 // What may be saved up of the link, in experts: what a change of subject needs at once.
 constexpr double kMostCredit = 16;
@@ -72,6 +73,7 @@ void VramTier::make_classes() {
 // The same share of every class.
 void VramTier::make_slots(uint64_t bytes, uint64_t keep_free) {
   bytes = std::min(bytes, device_.room(keep_free));
+  const uint64_t bytes_of_all = bytes;
   uint64_t all = 0;
   for (const SlotClass& slots : classes_) all += slots.n_experts * slots.slot_bytes;
   const double share = std::min(1.0, static_cast<double>(bytes) / static_cast<double>(std::max<uint64_t>(1, all)));
@@ -85,23 +87,30 @@ void VramTier::make_slots(uint64_t bytes, uint64_t keep_free) {
     n_slots[i] += more;
     bytes -= more * classes_[i].slot_bytes;
   }
+  const uint64_t chunk_bytes = std::min(kMostChunkBytes, std::min(bytes_of_all, all) / kLeastChunks);
   std::vector<uint32_t> made(classes_.size(), 0);
   for (uint32_t c = 0; c < classes_.size(); ++c) {
-    const uint64_t slot_bytes = classes_[c].slot_bytes, a_chunk = std::max<uint64_t>(1, kChunkBytes / slot_bytes);
+    const uint64_t a_chunk = std::max<uint64_t>(1, chunk_bytes / classes_[c].slot_bytes);
     while (made[c] < n_slots[c]) {
-      uint64_t n = std::min(a_chunk, n_slots[c] - made[c]);
-      std::unique_ptr<Buffer> buffer;
-      while (n > 0 && (buffer = device_.allocate_own(n * slot_bytes, keep_free)) == nullptr) n /= 2;
+      const uint64_t n = add_chunk(c, std::min(a_chunk, n_slots[c] - made[c]), keep_free);
       if (n == 0) break;
-      auto* const memory = static_cast<std::byte*>(buffer->data());
-      chunks_.push_back({std::move(buffer), static_cast<SlotNumber>(memory_.size()), static_cast<uint32_t>(n)});
-      for (uint64_t i = 0; i < n; ++i) memory_.push_back(memory + i * slot_bytes);
       made[c] += static_cast<uint32_t>(n);
-      counts_.slot_bytes += n * slot_bytes;
     }
   }
   counts_.n_slots = memory_.size();
   slots_ = ExpertSlots(places_.size(), made);
+}
+
+uint64_t VramTier::add_chunk(uint32_t slot_class, uint64_t n, uint64_t keep_free) {
+  const uint64_t slot_bytes = classes_[slot_class].slot_bytes;
+  std::unique_ptr<Buffer> buffer;
+  while (n > 0 && (buffer = device_.allocate_own(n * slot_bytes, keep_free)) == nullptr) n /= 2;
+  if (n == 0) return 0;
+  auto* const memory = static_cast<std::byte*>(buffer->data());
+  chunks_.push_back({std::move(buffer), static_cast<SlotNumber>(memory_.size()), static_cast<uint32_t>(n)});
+  for (uint64_t i = 0; i < n; ++i) memory_.push_back(memory + i * slot_bytes);
+  counts_.slot_bytes += n * slot_bytes;
+  return n;
 }
 
 void VramTier::fill(const std::function<void(uint64_t done)>& on_bytes) {

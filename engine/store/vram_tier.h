@@ -93,6 +93,8 @@ class VramTier {
   double link_bytes_per_second() const;
   void make_classes();
   void make_slots(uint64_t bytes, uint64_t keep_free);
+  // Adds up to n slots in one piece of memory. Returns how many: fewer where there is no such piece.
+  uint64_t add_chunk(uint32_t slot_class, uint64_t n, uint64_t keep_free);
   void fill(const std::function<void(uint64_t done)>& on_bytes);
   ExpertNumber number_of(uint32_t layer, int32_t expert_id) const;
   ExpertPlace place_of(SlotNumber slot) const;

@@ -26,6 +26,20 @@ __global__ void __launch_bounds__(kThreads) publish_rows(const PublishArguments 
   publish(a);
 }
 
+__device__ uint64_t nanoseconds() {
+  uint64_t now;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+  return now;
+}
+
+struct ArrivalArguments {
+  GpuMoments* moments;
+};
+
+__global__ void note_moment(const ArrivalArguments a) {
+  a.moments->arrived = nanoseconds();
+}
+
 struct AddArguments {
   const AnswerHead* answer;
   const float* results;
@@ -34,6 +48,7 @@ struct AddArguments {
   int64_t n_columns;
   const uint32_t* pass;
   uint32_t* unanswered;
+  GpuMoments* moments;
   uint64_t replaces;
 };
 
@@ -41,6 +56,7 @@ struct AddArguments {
 __global__ void __launch_bounds__(kThreads) add_rows_of_host(const AddArguments a) {
   const int64_t column = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (column >= a.n_columns) return;
+  if (column == 0 && blockIdx.y == 0) a.moments->went_on = nanoseconds();
   const float result = __ldcv(a.results + blockIdx.y * a.n_columns + column);
   const uint2 answer = __ldcv(reinterpret_cast<const uint2*>(a.answer));  // pass, has_rows
   if (answer.x != *a.pass) {
@@ -75,6 +91,7 @@ MeetingPlaces place_meeting(const MeetingShape& shape, void* memory) {
   places.hits = take<uint32_t>(at, n_rows);
   places.inputs = take<float>(at, n_values);
   places.unanswered = take<uint32_t>(at, 1);
+  places.moments = take<GpuMoments>(at, 1);
   places.gate = take<uint32_t>(at, 1);
   places.answer = take<AnswerHead>(at, 1);
   places.results = take<float>(at, n_values);
@@ -84,7 +101,7 @@ MeetingPlaces place_meeting(const MeetingShape& shape, void* memory) {
 uint64_t meeting_bytes(const MeetingShape& shape) {
   check(shape, 0);
   const auto n_rows = static_cast<uint64_t>(shape.most_rows), n_slots = n_rows * static_cast<uint64_t>(shape.n_used);
-  return 4 * kApart + 2 * rounded(n_slots * 4) + rounded(n_rows * 4) +
+  return 5 * kApart + 2 * rounded(n_slots * 4) + rounded(n_rows * 4) +
          2 * rounded(n_rows * static_cast<uint64_t>(shape.n_columns) * 4);
 }
 
@@ -103,13 +120,21 @@ void publish_choice(Launches& list, const PublishCall& call) {
                 kThreads, 0, publish_arguments(call));
 }
 
+void note_arrival(Launches& list, const MeetingPlaces& to) {
+  require(to.moments != nullptr, "Noting a moment needs a place for it.");
+  append_launch(list, "Noting when the GPU waits", reinterpret_cast<const void*>(note_moment), "note moment", {1}, 1, 0,
+                ArrivalArguments{to.moments});
+}
+
 void add_result(Launches& list, const AddResultCall& call) {
   check(call.shape, call.rows.n_rows);
   require(call.rows.n_columns == call.shape.n_columns, "A meeting's rows have another length than its results.");
-  require(call.from.answer != nullptr && call.rows.data != nullptr && call.pass != nullptr,
-          "Adding what the host computed needs rows, and where it is.");
-  const AddArguments a{call.from.answer,     call.from.results, call.rows.data,       call.rows.stride,
-                       call.shape.n_columns, call.pass,         call.from.unanswered, call.replaces};
+  require(
+      call.from.answer != nullptr && call.from.moments != nullptr && call.rows.data != nullptr && call.pass != nullptr,
+      "Adding what the host computed needs rows, and where it is.");
+  const AddArguments a{call.from.answer,     call.from.results,    call.rows.data,
+                       call.rows.stride,     call.shape.n_columns, call.pass,
+                       call.from.unanswered, call.from.moments,    call.replaces};
   append_launch(list, "Adding what the host computed", reinterpret_cast<const void*>(add_rows_of_host), "add result",
                 {divide_up(call.shape.n_columns, kThreads), call.rows.n_rows}, kThreads, 0, a);
 }

@@ -25,6 +25,12 @@ struct alignas(8) AnswerHead {
   uint32_t has_rows = 0;  // 0: there is nothing to add, and the rows are not meant
 };
 
+// Of the GPU's clock, in nanoseconds.
+struct GpuMoments {
+  uint64_t arrived = 0;  // at the gate, with all that it computes itself
+  uint64_t went_on = 0;  // with the host's answer
+};
+
 // Places in the mapped memory, by the addresses of one side.
 struct MeetingPlaces {
   // The GPU's, which the host may read once `published` is the pass's number. Passes have numbers other than 0.
@@ -34,6 +40,7 @@ struct MeetingPlaces {
   uint32_t* hits = nullptr;        // [n_rows]: bit k: the GPU computes the row's k-th expert
   float* inputs = nullptr;         // [n_rows, n_columns]: what the experts are applied to
   uint32_t* unanswered = nullptr;  // becomes 1 where the GPU found no answer of this pass behind the open gate
+  GpuMoments* moments = nullptr;   // valid when all of the pass is done
   // The host's, which the GPU may read once the gate is open. The GPU closes it before it publishes; the host opens it.
   uint32_t* gate = nullptr;
   AnswerHead* answer = nullptr;
@@ -66,8 +73,11 @@ struct PublishCall {
 };
 void publish_choice(Launches& list, const PublishCall& call);
 
+// Before the wait for the gate: notes the moment at which the GPU comes to it, so that what it waits for the host is known.
+void note_arrival(Launches& list, const MeetingPlaces& to);
+
 // Behind a wait for the gate: rows += results, if the host has any, or rows = results. Where the answer is not this pass's, nothing is added, and
-// `unanswered` says so to whoever waits for the stream.
+// `unanswered` says so to whoever waits for the stream. Notes the moment.
 struct AddResultCall {
   MeetingShape shape;
   MeetingPlaces from;  // device addresses

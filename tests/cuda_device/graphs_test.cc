@@ -82,7 +82,8 @@ TEST_CASE("decode is one graph for every token, whichever experts it takes") {
       tests::fresh_gpu(options);
       auto [spec, weights] = engine::describe_and_bind(path, file);
       auto device = engine::make_cuda_device({0, with_graphs});
-      const engine::DeviceWeights moved = engine::move_to_device(*device, *device->make_stream(), file, weights, 0, {});
+      const engine::DeviceWeights moved =
+          engine::move_to_device(*device, *device->make_stream(), file, weights, {}, {});
       engine::ForwardContext context(std::move(device), spec, weights, engine::LatentAttention::Automatic);
       engine::SequenceState state(context.device, spec, kernels::CacheType::F16);
       engine::SequenceState* const sequences[] = {&state};

@@ -3,6 +3,7 @@
 #include "engine/forward/forward.h"
 #include "engine/forward/host_side.h"
 #include "engine/placement/plan.h"
+#include "engine/session/session_memory.h"
 #include "tests/cuda_device/fixture.h"
 
 using namespace sluice;
@@ -22,7 +23,7 @@ void check_same(const tests::Answer& cpu, const tests::Answer& gpu, size_t n_voc
 
 // How a model lies in VRAM as a whole.
 struct Sizes {
-  uint64_t all = 0;  // weights, and what is kept free for a session
+  uint64_t all = 0;  // weights, and what is kept free for a session that GPU and CPU share
   uint64_t experts = 0, host_candidates = 0;
   uint64_t n_experts = 0, one_expert = 0;
 };
@@ -32,7 +33,10 @@ Sizes sizes_of(const char* name) {
   const auto model = engine::Model::open(tests::fixture_path(name), tests::options_for(DeviceKind::Cuda));
   CHECK(model->host_dense_bytes() == 0);
   Sizes sizes;
-  sizes.all = model->device_memory().device_bytes + model->session_bytes();
+  const engine::ForwardContext& context = model->forward_context();
+  const engine::SessionMemory memory = engine::session_memory(model->spec(), context.weights, context.latent_attention,
+                                                              tests::options_for(DeviceKind::Cuda).session);
+  sizes.all = model->device_memory().device_bytes + memory.shared_bytes();
   for (const engine::WeightGroup& group : model->work().groups) {
     const uint64_t bytes = group.unit_file_bytes() * group.n_units;
     if (group.role == GroupRole::RoutedExperts) {

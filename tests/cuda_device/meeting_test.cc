@@ -96,6 +96,22 @@ TEST_CASE("hosts that take their time before or after an answer are waited for, 
           }
 }
 
+TEST_CASE("how long the GPU stood still for the host is known after the pass") {
+  for (const WaitBy way : kWays) {
+    CAPTURE(static_cast<int>(way));
+    fresh_gpu(kSchedules[0], false);
+    SharedLayers layers({.n_layers = 2, .n_rows = 1, .way = way, .sleep_before_answer = 0.02});
+    for (int pass = 0; pass < 3; ++pass) {
+      layers.run(0);
+      for (int64_t layer = 0; layer < 2; ++layer) {
+        CHECK(layers.gpu_waited(layer) >= 0.019);
+        CHECK(layers.gpu_waited(layer) < 1);
+      }
+    }
+    check_no_findings();
+  }
+}
+
 TEST_CASE("nothing in a meeting is read or written by both sides without an order between them") {
   for (const Schedule& schedule : kSchedules)
     for (const WaitBy way : kWays)

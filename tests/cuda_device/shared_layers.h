@@ -31,6 +31,7 @@ struct SharedSetup {
   bool graphs = true;
   double delay_before = 0, delay_after = 0;  // virtual seconds, of the host, around an answer
   Mistake mistake = Mistake::None;
+  double sleep_before_answer = 0;  // real seconds, in which the GPU comes to where it waits
 };
 
 class SharedLayers {
@@ -116,6 +117,10 @@ class SharedLayers {
                    rows.data() + row * kColumns);
       }
     simt::advance_host(setup_.delay_before);
+    if (setup_.sleep_before_answer > 0) {
+      simt::run_pending_effects();
+      std::this_thread::sleep_for(std::chrono::duration<double>(setup_.sleep_before_answer));
+    }
     const Rows results = meeting.results();
     const auto send = [&](std::vector<float>& values) {
       simt::host_touches(results.data, n_values() * sizeof(float), true);
@@ -167,6 +172,7 @@ class SharedLayers {
     for (auto& meeting : meetings_) is_so = meeting.went_unanswered() || is_so;
     return is_so;
   }
+  double gpu_waited(int64_t layer) { return meeting(layer).gpu_waited(); }
   engine::cuda::Meeting& meeting(int64_t layer) { return meetings_[static_cast<size_t>(layer)]; }
   cudaStream_t stream() const { return stream_.get(); }
   uint32_t pass() const { return pass_; }

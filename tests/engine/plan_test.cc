@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/session/planning.h"
+#include "engine/session/session_memory.h"
 #include "tests/engine/fixtures.h"
 
 using namespace sluice;
@@ -39,7 +40,8 @@ PlanOptions small_options() {
 }
 
 void check_sums(const Plan& plan) {
-  uint64_t vram = 0, ram = plan.work.vector_bytes, disk = 0;
+  const bool has_gpu = plan.vram.capacity_bytes > 0;
+  uint64_t vram = has_gpu ? plan.work.vector_bytes : 0, ram = has_gpu ? 0 : plan.work.vector_bytes, disk = 0;
   REQUIRE(plan.places.size() == plan.work.groups.size());
   for (size_t i = 0; i < plan.places.size(); ++i) {
     const GroupPlace& place = plan.places[i];
@@ -95,6 +97,42 @@ TEST_CASE("as VRAM grows it holds more, the context with its attention, and deco
     CHECK(decode_by_hit_rate(with_gpu(kCuda + 4'000'000), model.plan(with_gpu(kCuda + 4'000'000), small_options()))
               .empty());
   }
+}
+
+TEST_CASE("attention and routers that VRAM has no room for are read over PCIe, not left to the CPU") {
+  int n_split = 0;
+  for (const char* name : {"llama-q8_0", "deepseek2-v3", "qwen3moe"}) {
+    CAPTURE(std::string(name));
+    const PlannedModel model(tests::fixture_path(name));
+    const PlanOptions options = small_options();
+    const SessionMemory session =
+        session_memory(model.spec(), bind_weights(model.file(), model.spec()), LatentAttention::Automatic,
+                       {options.n_context, options.cache, options.n_batch});
+    uint64_t own_bytes = 0;
+    for (const WeightGroup& group : model.plan(small_machine(), options).work.groups)
+      if (group.role == GroupRole::Attention || group.role == GroupRole::Router) own_bytes += group.unit_vram_bytes();
+    for (int part = 1; part < 8; ++part) {
+      CAPTURE(part);
+      const uint64_t wanted = (uint64_t{400} << 20) + session.shared_bytes() + own_bytes * part / 8;
+      const Plan plan = model.plan(with_gpu(wanted + wanted / 39), options);
+      check_sums(plan);
+      double seconds = 0;
+      int n_there = 0, n_elsewhere = 0;
+      for (size_t i = 0; i < plan.places.size(); ++i) {
+        const WeightGroup& group = plan.work.groups[i];
+        if (group.role != GroupRole::Attention && group.role != GroupRole::Router) continue;
+        ++(plan.places[i].n_vram > 0 ? n_there : n_elsewhere);
+        if (plan.places[i].n_vram == 0) seconds += static_cast<double>(group.unit_file_bytes()) / 10e9;
+      }
+      CHECK(plan.vram.state_bytes == session.state_bytes);
+      CHECK(n_elsewhere > 0);
+      n_split += n_there > 0;
+      if (n_there == 0) continue;
+      CHECK(1e9 * plan.decode.pcie_seconds == doctest::Approx(1e9 * seconds));
+      CHECK(plan.decode.seconds > seconds);
+    }
+  }
+  CHECK(n_split > 10);
 }
 
 TEST_CASE("no VRAM is asked for, or too little for a pass, and the plan is that of the CPU") {

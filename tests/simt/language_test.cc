@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "tests/simt/launching.h"
 #include "tests/simt/runtime/module.h"
@@ -77,6 +79,29 @@ TEST_CASE("Functions are called with structures, pointers of any kind and recurs
       }
       CHECK(joined(take_findings()) == "");
     }
+  }
+}
+
+TEST_CASE("The global clock only grows, and runs on between kernels") {
+  using namespace std::chrono;
+  for (int architecture : {75, 80}) {
+    choose_architecture(architecture);
+    int64_t last = 0;
+    for (int pass = 0; pass < 2; ++pass) {
+      const Memory memory;
+      const DeviceArray<int32_t> in(memory.values);
+      REQUIRE(launch("clocks", {1}, {64}, 0, LanguageArguments{memory.out.get(), in.get(), 64, 0}) == GridResult::Done);
+      int64_t first = memory.out[0], most = 0;
+      for (size_t i = 0; i < 64; ++i) {
+        CHECK(memory.out[8 * i + 1] > memory.out[8 * i]);
+        first = std::min<int64_t>(first, memory.out[8 * i]);
+        most = std::max<int64_t>(most, memory.out[8 * i + 1]);
+      }
+      if (pass > 0) CHECK(first - last >= 2'000'000);
+      last = most;
+      std::this_thread::sleep_for(milliseconds(2));
+    }
+    CHECK(joined(take_findings()) == "");
   }
 }
 

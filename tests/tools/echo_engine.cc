@@ -79,6 +79,9 @@ DeviceMemory Model::device_memory() const {
 VramStatistics Model::vram_statistics() const {
   return {};
 }
+DeviceTimes Model::device_times() const {
+  return {};
+}
 uint64_t Model::host_dense_bytes() const {
   return 0;
 }

@@ -5,15 +5,11 @@
 
 namespace sluice::engine::cuda {
 
-Cells::Cells(uint64_t bytes, bool only_changes) : only_changes_(only_changes) {
-  grow(bytes);
-}
-
 void Cells::grow(uint64_t bytes) {
-  uint64_t size = std::max<uint64_t>(device_.bytes(), 4096);
+  uint64_t size = std::max<uint64_t>({device_.bytes(), first_bytes_, 4096});
   while (size < rounded(bytes)) size *= 2;
   host_ = pinned_memory(size);
-  device_ = vram_or_pinned_memory(size);
+  device_ = vram_or_pinned_memory(size, account_);
   on_device_.clear();
   reset();
 }

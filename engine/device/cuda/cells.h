@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -12,11 +13,13 @@ namespace sluice::engine::cuda {
 
 class Cells {
  public:
-  // only_changes: remembers what VRAM has, and copies a submission's cells only when they are not the same. For tables
-  // that seldom change.
-  Cells(uint64_t bytes, bool only_changes);
+  // Has no memory yet: the first grow() gives it `first_bytes` at least. only_changes: remembers what VRAM has, and copies a
+  // submission's cells only when they are not the same. For tables that seldom change.
+  Cells(uint64_t first_bytes, bool only_changes, std::shared_ptr<VramAccount> account = {})
+      : first_bytes_(first_bytes), only_changes_(only_changes), account_(std::move(account)) {}
 
   bool has_room(uint64_t bytes) const { return used_ + rounded(bytes) <= device_.bytes(); }
+  bool is_empty() const { return used_ == 0; }
   // Room for more than `bytes`, elsewhere, and empty. Nothing may be in flight.
   void grow(uint64_t bytes);
 
@@ -36,7 +39,9 @@ class Cells {
   const std::byte* place_bytes(const void* values, uint64_t bytes);
 
   Memory host_, device_;
+  uint64_t first_bytes_;
   bool only_changes_;
+  std::shared_ptr<VramAccount> account_;
   std::vector<std::byte> on_device_;
   uint64_t used_ = 0, uploaded_ = 0;
 };

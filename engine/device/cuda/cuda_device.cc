@@ -26,34 +26,20 @@ namespace gpu = kernels::cuda;
 
 static_assert(sizeof(ExpertPlace) == sizeof(gpu::ExpertPlace));
 
-// Of the GPU's memory: for the driver's own needs, graphs, and what a desktop takes meanwhile.
-constexpr uint64_t kVramMargin = uint64_t{256} << 20;
-
-// What the buffers of a device take. They may outlive it.
-struct BufferBytes {
-  uint64_t vram = 0, pinned = 0;
-  uint64_t& of(Memory::Kind kind) { return kind == Memory::Kind::Vram ? vram : pinned; }
-};
-
 class CudaBuffer : public Buffer {
  public:
-  CudaBuffer(Memory memory, std::shared_ptr<BufferBytes> counted)
-      : memory_(std::move(memory)), counted_(std::move(counted)) {
-    counted_->of(memory_.kind()) += memory_.bytes();
-  }
-  ~CudaBuffer() override { counted_->of(memory_.kind()) -= memory_.bytes(); }
+  explicit CudaBuffer(Memory memory) : memory_(std::move(memory)) {}
   void* data() const override { return memory_.device(); }
   uint64_t bytes() const override { return memory_.bytes(); }
 
  private:
   Memory memory_;
-  std::shared_ptr<BufferBytes> counted_;
 };
 
 class CudaStream : public Stream {
  public:
-  CudaStream(bool graphs, std::shared_ptr<const PinnedRanges> pinned)
-      : pass(graphs, std::move(pinned)), host_shares(pass) {}
+  CudaStream(bool graphs, const std::shared_ptr<VramAccount>& account, std::shared_ptr<const PinnedRanges> pinned)
+      : scratch(account), pass(graphs, account, std::move(pinned)), host_shares(pass) {}
   ~CudaStream() override { cudaStreamSynchronize(pass.stream()); }  // what is in flight uses all of these
   void abandon() noexcept override {
     pass.drop();
@@ -70,36 +56,37 @@ gpu::FloatRows float_rows(Rows x) {
 
 class CudaDevice : public Device {
  public:
-  CudaDevice(const CudaDeviceOptions& options, CudaGpu found)
-      : graphs_(options.graphs), vram_limit_(options.vram_bytes), gpu_(std::move(found)) {}
+  CudaDevice(const CudaDeviceOptions& options, CudaGpu found) : graphs_(options.graphs), gpu_(std::move(found)) {
+    vram_->limit = options.vram_bytes;
+  }
 
   std::string_view name() const override { return gpu_.name; }
 
   std::unique_ptr<Buffer> allocate(uint64_t bytes) override { return allocate_if(true, bytes, 0); }
   std::unique_ptr<Buffer> allocate_weights(uint64_t bytes, uint64_t keep_free) override {
-    size_t free = 0, total = 0;
-    check(cudaMemGetInfo(&free, &total), "asking for its free memory");
-    return allocate_if(bytes + keep_free + kVramMargin <= free, bytes, keep_free);
+    return allocate_if(bytes <= room(keep_free), bytes, keep_free);
   }
   std::unique_ptr<Buffer> allocate_own(uint64_t bytes, uint64_t keep_free) override {
     if (bytes > room(keep_free)) return nullptr;
-    Memory memory = Memory::allocate(Memory::Kind::Vram, bytes);
-    return memory ? std::make_unique<CudaBuffer>(std::move(memory), buffers_) : nullptr;
+    Memory memory = Memory::allocate(Memory::Kind::Vram, bytes, vram_);
+    return memory ? std::make_unique<CudaBuffer>(std::move(memory)) : nullptr;
   }
   uint64_t room(uint64_t keep_free) const override {
     size_t free = 0, total = 0;
     check(cudaMemGetInfo(&free, &total), "asking for its free memory");
-    const uint64_t left = free - std::min<uint64_t>(free, keep_free + kVramMargin);
-    if (vram_limit_ == 0) return left;
-    return std::min(left, vram_limit_ - std::min(vram_limit_, buffers_->vram + keep_free));
+    const uint64_t left = free - std::min<uint64_t>(free, keep_free + vram_margin(total));
+    if (vram_->limit == 0) return left;
+    return std::min(left, vram_->limit - std::min(vram_->limit, vram_->vram + keep_free));
   }
   DeviceMemory memory() const override {
     size_t free = 0, total = 0;
     if (cudaMemGetInfo(&free, &total) != cudaSuccess) cudaGetLastError();
-    return {buffers_->vram, buffers_->pinned, free, total};
+    return {vram_->vram, vram_->pinned, free, total};
   }
 
-  std::unique_ptr<Stream> make_stream() override { return std::make_unique<CudaStream>(graphs_, pinned_); }
+  std::unique_ptr<Stream> make_stream() override { return std::make_unique<CudaStream>(graphs_, vram_, pinned_); }
+  DeviceTimes times(Stream& stream) const override { return host_shares(stream).times(); }
+  void trim(Stream& stream) override { scratch(stream).trim(); }
   void start(Stream& stream) override { pass(stream).submit(); }
   void follow(Stream& later, Stream& earlier) override { pass(later).follow(pass(earlier)); }
   void synchronize(Stream& stream) override { pass(stream).wait(); }
@@ -376,9 +363,8 @@ class CudaDevice : public Device {
   // In VRAM where there is room, and where what this device may have leaves keep_free bytes.
   std::unique_ptr<Buffer> allocate_if(bool has_room, uint64_t bytes, uint64_t keep_free) {
     const uint64_t wanted = std::max<uint64_t>(bytes, 1);
-    const bool is_allowed = vram_limit_ == 0 || buffers_->vram + wanted + keep_free <= vram_limit_;
-    return std::make_unique<CudaBuffer>(has_room && is_allowed ? vram_or_pinned_memory(wanted) : pinned_memory(wanted),
-                                        buffers_);
+    has_room = has_room && vram_->has_room(wanted, keep_free);
+    return std::make_unique<CudaBuffer>(has_room ? vram_or_pinned_memory(wanted, vram_) : pinned_memory(wanted, vram_));
   }
 
   // to = values that the host has just made, [n_rows, n_cols] without gaps.
@@ -414,7 +400,7 @@ class CudaDevice : public Device {
     for (int64_t e = 0; e < experts.gate->count; ++e)
       places.push_back({experts.gate->at(e).data, experts.up->at(e).data, experts.down->at(e).data});
     const uint64_t bytes = places.size() * sizeof(ExpertPlace);
-    Memory table = vram_or_pinned_memory(bytes);
+    Memory table = vram_or_pinned_memory(bytes, vram_);
     // Nothing that was asked for reads it yet.
     check(cudaMemcpyAsync(table.device(), places.data(), bytes, cudaMemcpyDefault, pass(stream).stream()),
           "copying a table of experts");
@@ -425,9 +411,8 @@ class CudaDevice : public Device {
   }
 
   bool graphs_;
-  uint64_t vram_limit_;
   CudaGpu gpu_;
-  std::shared_ptr<BufferBytes> buffers_ = std::make_shared<BufferBytes>();
+  std::shared_ptr<VramAccount> vram_ = std::make_shared<VramAccount>();  // buffers may outlive the device
   std::shared_ptr<PinnedRanges> pinned_ = std::make_shared<PinnedRanges>();
   std::map<const std::byte*, Memory> expert_places_;
 };

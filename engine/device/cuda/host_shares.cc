@@ -2,9 +2,14 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <stdexcept>
 
 namespace sluice::engine::cuda {
+
+static double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 HostShares::HostShares(Pass& pass) : pass_(pass) {
   pass_.set_hooks({[this] {
@@ -12,6 +17,8 @@ HostShares::HostShares(Pass& pass) : pass_(pass) {
                      for (Meeting& meeting : meetings_) meeting.went_unanswered();  // as was to be
                    },
                    [this] {
+                     for (const size_t meeting : finished_) times_.waited_seconds += meetings_[meeting].gpu_waited();
+                     finished_.clear();
                      for (Meeting& meeting : meetings_)
                        if (meeting.went_unanswered())
                          throw Error(
@@ -43,13 +50,24 @@ void HostShares::begin(uint32_t layer, int64_t n_used, kernels::cuda::PublishCal
 
 void HostShares::do_work(size_t index, uint32_t number, int64_t n_rows, const HostWork& work) {
   Meeting& meeting = meetings_[index];
+  const double begin = seconds_now();
   const Choice choice = meeting.wait_for_choice(number, n_rows, pass_.stream());
+  const double chosen = seconds_now();
+  times_.host_waited_seconds += chosen - begin;
   const Rows results = meeting.results();
   const Rows inputs{const_cast<float*>(choice.inputs), results.n_rows, results.n_cols, results.stride};
   if (work({inputs, choice.ids, choice.weights, choice.hits}, results))
     meeting.answer(results);
   else
     meeting.answer_nothing();
+  times_.host_seconds += seconds_now() - chosen;
+  finished_.push_back(index);
+}
+
+DeviceTimes HostShares::times() const {
+  DeviceTimes times = times_;
+  times.pass_seconds = pass_.busy_seconds();
+  return times;
 }
 
 void HostShares::finish(uint32_t layer, const Rows& out, bool replaces) {

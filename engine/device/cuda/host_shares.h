@@ -22,8 +22,12 @@ class HostShares {
   // `call` without shape, `to` and number. n_used: experts a row; 0: the rows alone are handed over.
   void begin(uint32_t layer, int64_t n_used, kernels::cuda::PublishCall call, HostWork work);
   void finish(uint32_t layer, const Rows& out, bool replaces);
+  DeviceTimes times() const;
   // What was begun is not finished: the launches of the pass were dropped.
-  void drop() noexcept { open_.clear(); }
+  void drop() noexcept {
+    open_.clear();
+    finished_.clear();
+  }
 
  private:
   struct Open {
@@ -40,6 +44,8 @@ class HostShares {
   WaitBy way_ = WaitBy::HostFunction;
   uint32_t last_number_ = 0;
   std::vector<Open> open_;
+  std::vector<size_t> finished_;  // meetings of what was started and is not yet waited for
+  DeviceTimes times_;             // but for those of passes
 };
 
 }  // namespace sluice::engine::cuda

@@ -12,7 +12,7 @@ Memory Scratch::take(uint64_t bytes) {
     free.pop_back();
     return memory;
   }
-  return vram_or_pinned_memory(size);
+  return vram_or_pinned_memory(size, account_);
 }
 
 void Scratch::give_back(Memory memory) noexcept {

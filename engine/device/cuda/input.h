@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "engine/device/cuda/runtime.h"
@@ -15,10 +17,14 @@ namespace sluice::engine::cuda {
 // for the same gets the same addresses, and the same graph. Everything on one stream may share it: reuse comes after use.
 class Scratch {
  public:
+  explicit Scratch(std::shared_ptr<VramAccount> account = {}) : account_(std::move(account)) {}
   Memory take(uint64_t bytes);
   void give_back(Memory memory) noexcept;
+  // Frees what nobody has. Nothing may be in flight.
+  void trim() { free_.clear(); }
 
  private:
+  std::shared_ptr<VramAccount> account_;
   std::map<uint64_t, std::vector<Memory>> free_;  // by size
 };
 

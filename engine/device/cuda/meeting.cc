@@ -83,6 +83,7 @@ void Meeting::publish(kernels::cuda::Launches& launches, kernels::cuda::PublishC
 void Meeting::add_answer(kernels::cuda::Launches& launches, const Rows& rows, const uint32_t* pass,
                          bool replaces) const {
   if (rows.n_rows <= 0) return;
+  note_arrival(launches, there_);
   if (way_ == WaitBy::StreamOperation)
     append_wait_for_word(launches, {there_.gate, kGateOpen, 0});
   else
@@ -137,6 +138,11 @@ void Meeting::open_gate() const noexcept {
   std::atomic_ref<uint32_t> gate(*here_.gate);
   gate.store(kGateOpen, std::memory_order_release);
   if (way_ == WaitBy::HostFunction) gate.notify_all();
+}
+
+double Meeting::gpu_waited() const {
+  const kernels::cuda::GpuMoments& at = *here_.moments;
+  return at.went_on > at.arrived ? static_cast<double>(at.went_on - at.arrived) * 1e-9 : 0;
 }
 
 bool Meeting::went_unanswered() {

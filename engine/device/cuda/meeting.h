@@ -66,6 +66,8 @@ class Meeting {
   // There is nothing to add: all were hits.
   void answer_nothing();
 
+  // How long the GPU stood still for the answer, in seconds: of the last pass, once all of it is done.
+  double gpu_waited() const;
   // Whether the GPU went on without an answer since the last call: after abandon(). Nothing may be in flight.
   bool went_unanswered();
 

@@ -10,9 +10,9 @@ static constexpr uint64_t kValueBytes = uint64_t{256} << 10;
 static constexpr uint64_t kTableBytes = uint64_t{256} << 10;
 static constexpr uint64_t kStagingBytes = uint64_t{1} << 20;
 
-Pass::Pass(bool graphs, std::shared_ptr<const PinnedRanges> pinned)
-    : values_(kValueBytes, false),
-      tables_(kTableBytes, true),
+Pass::Pass(bool graphs, const std::shared_ptr<VramAccount>& account, std::shared_ptr<const PinnedRanges> pinned)
+    : values_(kValueBytes, false, account),
+      tables_(kTableBytes, true, account),
       graphs_(graphs),
       pinned_(std::move(pinned)),
       upload_(pinned_),
@@ -27,13 +27,14 @@ Pass::~Pass() {
 
 Cells& Pass::room(Cells& cells, uint64_t bytes) {
   if (!cells.has_room(bytes)) {
-    wait();
+    if (!cells.is_empty()) wait();
     if (!cells.has_room(bytes)) cells.grow(bytes);
   }
   return cells;
 }
 
 void Pass::submit() {
+  if (!launches_.empty() && !started_) started_ = std::chrono::steady_clock::now();
   values_.upload(stream_.get());
   tables_.upload(stream_.get());
   // What fails to start is not tried again.
@@ -54,6 +55,7 @@ void Pass::drop() noexcept {
   launches_.clear();
   host_work_.clear();
   host_copies_.clear();
+  started_.reset();
 }
 
 template <class Work>
@@ -114,6 +116,8 @@ void Pass::wait() {
   do_or_drop([&] {
     submit();
     check(cudaStreamSynchronize(stream_.get()), "computing");
+    if (started_) busy_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - *started_).count();
+    started_.reset();
     if (hooks_.check) hooks_.check();
   });
   values_.reset();

@@ -2,9 +2,11 @@
 // to the host that a wait completes.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -19,7 +21,8 @@ namespace sluice::engine::cuda {
 class Pass {
  public:
   // pinned: memory of the host that is copied to and from without staging; null: none.
-  explicit Pass(bool graphs, std::shared_ptr<const PinnedRanges> pinned = nullptr);
+  explicit Pass(bool graphs, const std::shared_ptr<VramAccount>& account = {},
+                std::shared_ptr<const PinnedRanges> pinned = nullptr);
   // Waits, and drops what was not started.
   ~Pass();
 
@@ -64,6 +67,9 @@ class Pass {
   // gone. What fails here drops them itself.
   void drop() noexcept;
 
+  // From starts to the ends of waits for what was started.
+  double busy_seconds() const { return busy_seconds_; }
+
   cudaStream_t stream() const { return stream_.get(); }
   int32_t* not_finite() const { return reinterpret_cast<int32_t*>(flag_.device()); }
 
@@ -89,6 +95,8 @@ class Pass {
   std::vector<HostCopy> host_copies_;
   std::vector<std::function<void()>> host_work_;
   Hooks hooks_;
+  std::optional<std::chrono::steady_clock::time_point> started_;  // and not yet waited for
+  double busy_seconds_ = 0;
 };
 
 }  // namespace sluice::engine::cuda

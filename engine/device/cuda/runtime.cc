@@ -13,7 +13,15 @@ void check(cudaError_t status, const char* what) {
               std::string("The GPU failed ") + what + " (" + reason + "); --device cpu does without it.");
 }
 
-Memory Memory::allocate(Kind kind, uint64_t bytes) {
+bool VramAccount::has_room(uint64_t bytes, uint64_t keep_free) const {
+  return limit == 0 || vram + vram_bytes(bytes) + keep_free <= limit;
+}
+
+static std::atomic<uint64_t>& sum_of(VramAccount& account, Memory::Kind kind) {
+  return kind == Memory::Kind::Vram ? account.vram : account.pinned;
+}
+
+Memory Memory::allocate(Kind kind, uint64_t bytes, std::shared_ptr<VramAccount> account) {
   Memory memory;
   void* address = nullptr;
   const cudaError_t status =
@@ -31,27 +39,31 @@ Memory Memory::allocate(Kind kind, uint64_t bytes) {
     check(cudaHostGetDevicePointer(&mapped, address, 0), "mapping pinned memory");
     memory.device_ = static_cast<std::byte*>(mapped);
   }
+  memory.account_ = std::move(account);
+  if (memory.account_) sum_of(*memory.account_, kind) += vram_bytes(bytes);
   return memory;
 }
 
 Memory::~Memory() {
+  if (account_) sum_of(*account_, kind()) -= vram_bytes(bytes_);
   if (host_ != nullptr)
     cudaFreeHost(host_);
   else if (device_ != nullptr)
     cudaFree(device_);
 }
 
-Memory pinned_memory(uint64_t bytes) {
-  Memory memory = Memory::allocate(Memory::Kind::Pinned, bytes);
+Memory pinned_memory(uint64_t bytes, const std::shared_ptr<VramAccount>& account) {
+  Memory memory = Memory::allocate(Memory::Kind::Pinned, bytes, account);
   if (!memory)
     throw Error(Error::Kind::OutOfMemory,
                 "The system has no " + std::to_string(bytes) + " bytes of memory that can be pinned for the GPU.");
   return memory;
 }
 
-Memory vram_or_pinned_memory(uint64_t bytes) {
-  Memory memory = Memory::allocate(Memory::Kind::Vram, bytes);
-  return memory ? std::move(memory) : pinned_memory(bytes);
+Memory vram_or_pinned_memory(uint64_t bytes, const std::shared_ptr<VramAccount>& account) {
+  if (account && !account->has_room(bytes)) return pinned_memory(bytes, account);
+  Memory memory = Memory::allocate(Memory::Kind::Vram, bytes, account);
+  return memory ? std::move(memory) : pinned_memory(bytes, account);
 }
 
 StreamHandle::StreamHandle() {

@@ -3,17 +3,29 @@
 
 #include <cuda_runtime_api.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 
+#include "engine/device/device_memory.h"
 #include "engine/error.h"
 
 namespace sluice::engine::cuda {
 
 // Throws Error(OutOfMemory) for the runtime's own shortage of memory, else Error(Device); `what` is a clause: "copying weights".
 void check(cudaError_t status, const char* what);
+
+// What a device may take of VRAM, and what it has.
+struct VramAccount {
+  uint64_t limit = 0;  // bytes; 0: none
+  std::atomic<uint64_t> vram = 0;
+  std::atomic<uint64_t> pinned = 0;  // what was to lie there, and does not
+
+  bool has_room(uint64_t bytes, uint64_t keep_free = 0) const;
+};
 
 // Memory that kernels can touch: VRAM, or pinned RAM of the host that is mapped into the GPU's addresses.
 class Memory {
@@ -26,12 +38,13 @@ class Memory {
     std::swap(device_, other.device_);
     std::swap(host_, other.host_);
     std::swap(bytes_, other.bytes_);
+    std::swap(account_, other.account_);
     return *this;
   }
   ~Memory();
 
-  // Empty where there is no such memory left.
-  static Memory allocate(Kind kind, uint64_t bytes);
+  // Empty where there is no such memory left. The account, if any, counts it while it lives, and must have room for it.
+  static Memory allocate(Kind kind, uint64_t bytes, std::shared_ptr<VramAccount> account = {});
 
   explicit operator bool() const { return device_ != nullptr; }
   Kind kind() const { return host_ != nullptr ? Kind::Pinned : Kind::Vram; }
@@ -43,12 +56,13 @@ class Memory {
   std::byte* device_ = nullptr;
   std::byte* host_ = nullptr;
   uint64_t bytes_ = 0;
+  std::shared_ptr<VramAccount> account_;
 };
 
 // Pinned memory or Error(OutOfMemory): what passes cannot do without.
-Memory pinned_memory(uint64_t bytes);
-// VRAM, and where none is left pinned memory, which kernels read over PCIe.
-Memory vram_or_pinned_memory(uint64_t bytes);
+Memory pinned_memory(uint64_t bytes, const std::shared_ptr<VramAccount>& account = {});
+// VRAM, and where none is left, or allowed, pinned memory, which kernels read over PCIe.
+Memory vram_or_pinned_memory(uint64_t bytes, const std::shared_ptr<VramAccount>& account = {});
 
 class StreamHandle {
  public:

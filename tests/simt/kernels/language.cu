@@ -31,8 +31,12 @@ extern "C" __global__ void tables(LanguageArguments a) {
   a.out[8 * i + 5] = atomicAdd(&counter, 2);
 }
 
-__device__ __noinline__ float weigh(Pair pair, const float* table, int at) { return pair.number * pair.weight + pair.sign + table[at]; }
-__device__ __noinline__ int32_t fibonacci(int32_t n) { return n < 2 ? n : fibonacci(n - 1) + fibonacci(n - 2); }
+__device__ __noinline__ float weigh(Pair pair, const float* table, int at) {
+  return pair.number * pair.weight + pair.sign + table[at];
+}
+__device__ __noinline__ int32_t fibonacci(int32_t n) {
+  return n < 2 ? n : fibonacci(n - 1) + fibonacci(n - 2);
+}
 __device__ __noinline__ int32_t meet_and_add(int32_t value) {
   __shared__ int32_t sum;
   if (threadIdx.x == 0) sum = 0;
@@ -51,7 +55,7 @@ extern "C" __global__ void functions(LanguageArguments a) {
   own[a.in[i] & 7] += 0.5f;
   __syncthreads();
   const Pair pair{a.in[i], 2.0f, int8_t(-i)};
-  const float* either = i % 2 ? table : own;   // a generic pointer: shared or local memory
+  const float* either = i % 2 ? table : own;  // a generic pointer: shared or local memory
   a.out[8 * i] = int64_t(2 * weigh(pair, either, a.in[(i + 1) % 64] & 7));
   a.out[8 * i + 1] = fibonacci(i % 12);
   a.out[8 * i + 2] = meet_and_add(i);
@@ -61,18 +65,41 @@ extern "C" __global__ void switches(LanguageArguments a) {
   const int i = threadIdx.x;
   int64_t value = a.in[i];
   switch (i % 13) {
-    case 0: value += 7; break;
-    case 1: value *= 3; break;
-    case 2: value -= a.n; break;
-    case 3: value = -value; break;
-    case 4: value ^= 0x55; break;
-    case 5: value <<= 3;  // and on
-    case 6: value >>= 1; break;
-    case 7: value /= 5; break;
-    case 8: value %= 5; break;
-    case 9: value |= 256; break;
-    case 10: value &= 15; break;
-    case 11: value = 12; break;
+    case 0:
+      value += 7;
+      break;
+    case 1:
+      value *= 3;
+      break;
+    case 2:
+      value -= a.n;
+      break;
+    case 3:
+      value = -value;
+      break;
+    case 4:
+      value ^= 0x55;
+      break;
+    case 5:
+      value <<= 3;  // and on
+    case 6:
+      value >>= 1;
+      break;
+    case 7:
+      value /= 5;
+      break;
+    case 8:
+      value %= 5;
+      break;
+    case 9:
+      value |= 256;
+      break;
+    case 10:
+      value &= 15;
+      break;
+    case 11:
+      value = 12;
+      break;
   }
   a.out[8 * i] = value;
 }
@@ -81,7 +108,8 @@ extern "C" __global__ void indices(LanguageArguments a) {
   const unsigned thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
   const unsigned block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
   const unsigned at = block * blockDim.x * blockDim.y * blockDim.z + thread;
-  a.out[at] = threadIdx.x + 10 * threadIdx.y + 100 * threadIdx.z + 1000 * blockIdx.x + 10000 * blockIdx.y + 100000 * blockIdx.z;
+  a.out[at] =
+      threadIdx.x + 10 * threadIdx.y + 100 * threadIdx.z + 1000 * blockIdx.x + 10000 * blockIdx.y + 100000 * blockIdx.z;
 }
 
 // Each thread waits until the one before it has written, through a flag in global memory.
@@ -109,7 +137,18 @@ struct TableArguments {
   int64_t* out;
   int32_t table[16];
 };
-extern "C" __global__ void parameter_table(TableArguments a) { a.out[threadIdx.x] = a.table[threadIdx.x % 16]; }
+// The global clock, read twice by each thread.
+extern "C" __global__ void clocks(LanguageArguments a) {
+  for (int i = 0; i < 2; ++i) {
+    unsigned long long now;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+    a.out[8 * threadIdx.x + i] = static_cast<long long>(now);
+  }
+}
+
+extern "C" __global__ void parameter_table(TableArguments a) {
+  a.out[threadIdx.x] = a.table[threadIdx.x % 16];
+}
 
 // A branch through a table, and labels and registers of inner scopes.
 extern "C" __global__ void branch_table(LanguageArguments a) {
@@ -121,6 +160,7 @@ extern "C" __global__ void branch_table(LanguageArguments a) {
       "done: mov.b32 %0, t;\n}"
       : "=r"(result)
       : "r"(which));
-  asm volatile("{\n .reg .pred t;\n setp.gt.s32 t, %0, 50;\n @!t bra done;\n add.s32 %0, %0, 1000;\n done:\n}" : "+r"(result));
+  asm volatile("{\n .reg .pred t;\n setp.gt.s32 t, %0, 50;\n @!t bra done;\n add.s32 %0, %0, 1000;\n done:\n}"
+               : "+r"(result));
   a.out[threadIdx.x] = result;
 }
