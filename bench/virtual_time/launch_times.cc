@@ -27,7 +27,8 @@ std::string format_name(gguf::TensorType type) {
 [[noreturn]] void refuse(const simt::KernelLaunch& launch, const std::string& why) {
   throw std::runtime_error("A launch cannot be named: " + std::string(launch.name) + " with a grid of " +
                            std::to_string(launch.grid.x) + " x " + std::to_string(launch.grid.y) + " x " +
-                           std::to_string(launch.grid.z) + ": " + why + ". bench/virtual_time/launch_times.cc names them.");
+                           std::to_string(launch.grid.z) + ": " + why +
+                           ". bench/virtual_time/launch_times.cc names them.");
 }
 
 }  // namespace

@@ -17,8 +17,8 @@ namespace sluice::bench {
 
 struct PredictedLaunches {
   std::string gpu;
-  double gap_seconds = 0;    // from a kernel to the next in a graph
-  double start_seconds = 0;  // of a launch that has nothing to do
+  double gap_seconds = 0;                                                       // from a kernel to the next in a graph
+  double start_seconds = 0;                                                     // of a launch that has nothing to do
   std::map<std::tuple<std::string, std::string, std::string>, double> seconds;  // by model, place and format
 
   double of(const char* model, const std::string& place, const std::string& format) const;
@@ -55,7 +55,9 @@ class LaunchTimes {
   double quantize_seconds(const simt::KernelLaunch& launch) const;
   double own_seconds(const simt::KernelLaunch& launch);
   double attention_seconds(const char* kernel) const;
-  double over_pcie(double bytes) const { return options_.pcie_latency_seconds + bytes / options_.pcie_bytes_per_second; }
+  double over_pcie(double bytes) const {
+    return options_.pcie_latency_seconds + bytes / options_.pcie_bytes_per_second;
+  }
 
   PredictedLaunches predicted_;
   LaunchTimesOptions options_;

@@ -32,19 +32,32 @@ struct TemporaryFile {
 bench::Setting setting_of(const ordered_json& json) {
   bench::Setting setting;
   for (const auto& [name, value] : json.items()) {
-    if (name == "slots") setting.slots = value;
-    else if (name == "skew") setting.skew = value;
-    else if (name == "promotes") setting.promotes = value;
-    else if (name == "knows_heat") setting.knows_heat = value;
-    else if (name == "n_warm_tokens") setting.n_warm_tokens = value;
-    else if (name == "n_tokens") setting.n_tokens = value;
-    else if (name == "n_positions") setting.n_positions = value;
-    else if (name == "uses_groups") setting.uses_groups = value;
-    else if (name == "cpu_scale") setting.cpu_scale = value;
-    else if (name == "uses_forms") setting.uses_forms = value;
-    else if (name == "only_overhead") setting.only_overhead = value;
-    else if (name == "seed") setting.seed = value;
-    else throw std::runtime_error("'" + name + "' is no part of a setting; bench/virtual_time/run.h has them.");
+    if (name == "slots")
+      setting.slots = value;
+    else if (name == "skew")
+      setting.skew = value;
+    else if (name == "promotes")
+      setting.promotes = value;
+    else if (name == "knows_heat")
+      setting.knows_heat = value;
+    else if (name == "n_warm_tokens")
+      setting.n_warm_tokens = value;
+    else if (name == "n_tokens")
+      setting.n_tokens = value;
+    else if (name == "n_positions")
+      setting.n_positions = value;
+    else if (name == "uses_groups")
+      setting.uses_groups = value;
+    else if (name == "cpu_scale")
+      setting.cpu_scale = value;
+    else if (name == "uses_forms")
+      setting.uses_forms = value;
+    else if (name == "only_overhead")
+      setting.only_overhead = value;
+    else if (name == "seed")
+      setting.seed = value;
+    else
+      throw std::runtime_error("'" + name + "' is no part of a setting; bench/virtual_time/run.h has them.");
   }
   return setting;
 }

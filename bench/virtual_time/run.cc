@@ -340,7 +340,8 @@ Outcome run_setting(const std::filesystem::path& skeleton, const PredictedLaunch
   outcome.cpu_memory_bound = (cpu.memory_bound_seconds - cpu_before.memory_bound_seconds) / n;
   outcome.cpu_experts = static_cast<double>(cpu.n_experts - cpu_before.n_experts) / 3 / n;
   outcome.n_promotions = static_cast<double>(last.n_promotions - first.n_promotions) / n;
-  const double hits = static_cast<double>(last.n_hits - first.n_hits), misses = static_cast<double>(last.n_misses - first.n_misses);
+  const double hits = static_cast<double>(last.n_hits - first.n_hits),
+               misses = static_cast<double>(last.n_misses - first.n_misses);
   outcome.hit_rate = context.host ? hits / (hits + misses) : 1;
   outcome.slots = context.host ? static_cast<double>(last.n_slots) / static_cast<double>(engine.n_experts) : 1;
   outcome.popular_share = choices.share();

@@ -29,18 +29,18 @@ struct Setting {
 struct Outcome {
   double tokens_per_second = 0, seconds = 0;
   double hit_rate = 0;
-  double slots = 0;            // share of the experts that have one
-  double popular_share = 0;    // of the choices, on the 29% that the router's bias favours most
+  double slots = 0;          // share of the experts that have one
+  double popular_share = 0;  // of the choices, on the 29% that the router's bias favours most
   double n_promotions = 0, n_launches = 0;
-  double gpu_computing = 0;    // in kernels, without the gaps between them
+  double gpu_computing = 0;  // in kernels, without the gaps between them
   double gaps = 0;
-  double gpu_waiting = 0;      // for the CPU's part of layers
+  double gpu_waiting = 0;        // for the CPU's part of layers
   double before = 0, after = 0;  // the first kernel of the pass and the last one
   double between = 0;            // kernels, for another reason
   double cpu_computing = 0, cpu_between = 0, cpu_memory_bound = 0;
-  double cpu_waiting = 0;      // for the GPU's choice
+  double cpu_waiting = 0;  // for the GPU's choice
   double cpu_experts = 0;
-  double real_seconds = 0;     // of this machine
+  double real_seconds = 0;  // of this machine
 };
 
 Outcome run_setting(const std::filesystem::path& skeleton, const PredictedLaunches& predicted,

@@ -18,19 +18,19 @@ struct CopySpan {
 };
 
 struct CpuTimes {
-  double seconds = 0;         // that products took
-  double barrier_seconds = 0; // and what else there is between them
+  double seconds = 0;               // that products took
+  double barrier_seconds = 0;       // and what else there is between them
   double memory_bound_seconds = 0;  // of `seconds`: longer for the memory than arithmetic alone
   uint64_t n_experts = 0;
 };
 
 struct TimedCpuOptions {
   engine::Machine machine;
-  double cpu_scale = 1;  // of its rate: 2 is twice as fast, with the same memory
-  double barrier_seconds = 3e-6;  // of each operation that all cores take part in
+  double cpu_scale = 1;                 // of its rate: 2 is twice as fast, with the same memory
+  double barrier_seconds = 3e-6;        // of each operation that all cores take part in
   double copy_bytes_per_second = 25e9;  // that a copy takes of the memory's rate
-  bool uses_forms = false;  // products as fast, and as many bytes, as of the resident forms
-  bool is_free = false;  // takes no time at all
+  bool uses_forms = false;              // products as fast, and as many bytes, as of the resident forms
+  bool is_free = false;                 // takes no time at all
 };
 
 class CpuCharge {
