@@ -4,6 +4,7 @@
     gpu_counts.py                  count, predict, and rewrite the section of docs/performance.md
     gpu_counts.py --check          the same, writing nothing; fails when a target that the document calls met is missed now
     gpu_counts.py --json FILE      keep the counts (and read them from there with --reuse)
+    gpu_counts.py --times FILE     write nothing but what launches of DeepSeek-R1 take on the RTX 4090, for bench/virtual_time
 
 Counts come from three places: what launches do to memory from the emulation (bench/gpu/count_kernels.cc), instructions and registers
 from the machine code of each architecture (nvcc -cubin; cuobjdump, which is in PyPI's nvidia-cuda-cuobjdump as well), thread blocks
@@ -22,6 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "bench/gpu"))
 
+import gpus  # noqa: E402
+import layers  # noqa: E402
 import report  # noqa: E402
 from gpus import GPUS  # noqa: E402
 from predict import predict  # noqa: E402
@@ -105,11 +108,24 @@ def predictions(launches, kernels, program):
     return found
 
 
+def times(found):
+    """Microseconds of R1's launches, and of the stand-ins of bench/gpu/layers.py, on the first GPU."""
+    gpu = GPUS[0]
+    stand_ins = {(model, place) for model, place, _, _ in [*layers.R1_LAYER, *layers.R1_STAND_INS] if model != layers.R1}
+    rows = [{"model": model, "place": place, "format": name, "us": round(row.prediction.seconds * 1e6, 3), "bound": row.prediction.bound}
+            for (model, place, name, of), row in found.items() if of == gpu.name and (model == layers.R1 or (model, place) in stand_ins)]
+    head = {"gpu": gpu.name, "source": "bench/gpu_counts.py --times: predicted by counting, not measured",
+            "launch_gap_us": gpus.LAUNCH_GAP_S * 1e6, "launch_start_us": round((gpus.BLOCK_START_S + gpu.memory_latency_s) * 1e6, 3)}
+    lines = [f" {json.dumps(name)}: {json.dumps(value)}," for name, value in head.items()]
+    return "\n".join(["{", *lines, ' "launches": [', ",\n".join("  " + json.dumps(row) for row in rows), " ]", "}", ""])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "build/test", help="a configured build folder with the tests")
     parser.add_argument("--json", type=Path, help="where to keep the counts")
     parser.add_argument("--reuse", action="store_true", help="read the counts from --json, where nothing has changed")
+    parser.add_argument("--times", type=Path, metavar="FILE", help="write R1's launches on the RTX 4090 there, and nothing else")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
 
@@ -124,6 +140,9 @@ def main():
     folder.mkdir(exist_ok=True)
     found = predictions(json.loads(counted), compile_cubins(folder), arguments.build / "bench/gpu/gpu_occupancy")
 
+    if arguments.times:
+        arguments.times.write_text(times(found))
+        return
     path = ROOT / "docs/performance.md"
     text = path.read_text()
     before, _, rest = text.partition(BEGIN)

@@ -43,6 +43,9 @@ R1_LAYER = [
     (R1, "shared down", "Q6_K", 1),
 ]
 
+# More of what stands for launches of R1 that have no case of their own (bench/virtual_time): of its dense layers.
+R1_STAND_INS = [(LLAMA, "swiglu, quantise", "", 1)]
+
 # Where a format's target is judged, and its least fraction on each GPU; None: only reported.
 TARGETS = [
     ("Q4_K", LLAMA, "gate, up", {"RTX 4090": 0.85, "A100-80GB": 0.85, "H100 SXM": 0.85}),

@@ -49,6 +49,10 @@ const Rules& house_rules() {
               {"bench/", {"bench/", "engine/", "tokenizer/", "kernels/", "gguf/"}},
               // Counts kernels in the emulation.
               {"bench/gpu/", {"bench/gpu/", "tests/simt/runtime/", "kernels/", "gguf/"}},
+              // Runs the engine over the emulation's virtual time.
+              {"bench/virtual_time/",
+               {"bench/virtual_time/", "tests/simt/runtime/", "tests/simt/cudart/emulated_gpu.h",
+                "tools/machine_file.h", "engine/", "kernels/", "gguf/"}},
               {"tests/", {"tests/", "tools/", "engine/", "tokenizer/", "kernels/", "gguf/", "include/sluice.h"}},
               // What a stranger's program has: the installed header, written <sluice.h>.
               {"include/", {}},

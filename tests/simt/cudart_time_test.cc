@@ -1,3 +1,5 @@
+#include <stdexcept>
+
 #include "tests/simt/cudart_fixture.h"
 
 namespace sluice::simt {
@@ -229,6 +231,77 @@ TEST_CASE("a graph's branches compute and copy beside each other, and a graph no
   CHECK(trace[0].start == trace[1].start);
   CHECK(trace[3].start == doctest::Approx(5 * kMs));  // both branches of the second launch wait for the first
   CHECK(trace[5].end == doctest::Approx(10 * kMs));
+}
+
+TEST_CASE(
+    "a kernel that is timed when it runs takes what it finds in memory then, each time that its graph is launched") {
+  GpuOptions options = round_numbers();
+  options.times_kernels_when_run = true;
+  int32_t* data = nullptr;
+  options.kernel_seconds = [&](const KernelLaunch&) { return data[0] * kMs; };
+  const FreshMachine machine(options);
+  data = device_memory<int32_t>(1);
+  data[0] = 1;
+  const cudaStream_t stream = new_stream();
+  OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+  for (int i = 0; i < 2; ++i) OK(launch(Increment{data, 1, 2}, stream));
+  cudaGraph_t graph = nullptr;
+  OK(cudaStreamEndCapture(stream, &graph));
+  cudaGraphExec_t made = nullptr;
+  OK(cudaGraphInstantiate(&made, graph, 0));
+  OK(cudaGraphLaunch(made, stream));
+  OK(cudaStreamSynchronize(stream));
+  CHECK(host_seconds() == doctest::Approx((1 + 3) * kMs));
+  OK(cudaGraphLaunch(made, stream));
+  OK(cudaStreamSynchronize(stream));
+  CHECK(host_seconds() == doctest::Approx((1 + 3 + 5 + 7) * kMs));
+  OK(cudaGraphExecDestroy(made));
+  OK(cudaGraphDestroy(graph));
+}
+
+TEST_CASE("copies to the device take the time that is asked for, by their bytes") {
+  GpuOptions options = round_numbers();
+  options.host_to_device_seconds = [](uint64_t bytes) { return bytes == kMegabyte ? 5 * kMs : 7 * kMs; };
+  const FreshMachine machine(options);
+  const Buffers b;
+  const cudaStream_t stream = new_stream();
+  OK(to_device(b, stream));
+  OK(to_device(b, stream, 1));
+  OK(cudaStreamSynchronize(stream));
+  CHECK(host_seconds() == doctest::Approx(12 * kMs));
+}
+
+TEST_CASE("the host that waits for a watched kernel's word is at its end, and no further") {
+  GpuOptions options = round_numbers();
+  options.watched_kernel = "publish";
+  const FreshMachine machine(options);
+  auto* const word = pinned_memory<uint32_t>(1);
+  const cudaStream_t stream = new_stream();
+  for (uint64_t value = 1; value <= 3; ++value) {
+    OK(kernel(stream));
+    OK(launch(Publish{word, value}, stream));
+  }
+  CHECK_THROWS_AS(wait_for_watched_kernel(4), std::logic_error);
+  wait_for_watched_kernel(1);
+  CHECK(host_seconds() == doctest::Approx(6 * kMs));
+  wait_for_watched_kernel(3);
+  CHECK(host_seconds() == doctest::Approx(18 * kMs));
+  CHECK_THROWS_AS(wait_for_watched_kernel(2), std::logic_error);
+  OK(cudaStreamSynchronize(stream));
+}
+
+TEST_CASE("what is done beside the host moves its clock not at all, and the devices' work as ever") {
+  const FreshMachine machine(round_numbers());
+  const Buffers b;
+  const cudaStream_t stream = new_stream();
+  advance_host(1 * kMs);
+  do_beside_host([&] {
+    OK(to_device(b, stream));
+    OK(cudaStreamSynchronize(stream));
+  });
+  CHECK(host_seconds() == doctest::Approx(1 * kMs));
+  OK(cudaStreamSynchronize(stream));
+  CHECK(host_seconds() == doctest::Approx(2 * kMs));
 }
 
 }  // namespace

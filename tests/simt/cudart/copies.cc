@@ -61,7 +61,8 @@ void set_times(const Machine& m, Work& work, const Side& from, const Side& to, b
     case cudaMemcpyHostToDevice:
       work.engine = Engine::HostToDevice;
       work.device = to.device;
-      work.seconds = bytes / target.host_to_device_bytes_per_second;
+      work.seconds = options.host_to_device_seconds ? options.host_to_device_seconds(work.bytes)
+                                                    : bytes / target.host_to_device_bytes_per_second;
       work.link_seconds = shared(bytes);
       break;
     case cudaMemcpyDeviceToHost:

@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <chrono>
+#include <stdexcept>
+#include <string>
 
 #include "tests/simt/cudart/machine.h"
 #include "tests/simt/runtime/findings.h"
@@ -44,6 +46,7 @@ void finish(Machine& machine, const OperationPointer& operation, cudaError_t err
                            operation->work.ranges});
   }
   operation->work.effect = nullptr;  // with what it holds
+  if (operation->work.is_watched) machine.watched.push_back(operation);
   if (operation->is_timed) operation->dependencies.clear();
   drop_done(machine.lanes[static_cast<size_t>(operation->lane)]);
 }
@@ -75,6 +78,7 @@ void run_effect(Machine& machine, Lock& lock, const OperationPointer& operation)
     is_in_host_function() = is_host_function;
     if (is_host_function) host_function_work() = 0;
     effect_ranges().clear();
+    if (operation->work.seconds_when_run) operation->work.seconds = operation->work.seconds_when_run();
     error = operation->work.effect();
     is_in_host_function() = false;
     lock.lock();
@@ -195,6 +199,17 @@ bool has_ended(Machine& machine, Lock& lock, const OperationPointer& operation) 
   if (!operation->is_timed || operation->end > machine.now) return false;
   wait_for(machine, lock, operation);
   return true;
+}
+
+void wait_for_watched_kernel(uint64_t nth) {
+  Machine& m = machine();
+  Lock lock(m.mutex);
+  if (nth <= m.n_watched_before || nth > m.n_watched_before + m.watched.size())
+    throw std::logic_error("run " + std::to_string(nth) + " of the watched kernel is waited for, which is not there");
+  for (; m.n_watched_before + 1 < nth; ++m.n_watched_before) m.watched.pop_front();
+  const OperationPointer operation = m.watched.front();
+  pass_time(m, lock, 0, operation.get());
+  m.now = std::max(m.now, operation->end);
 }
 
 void wait_for_device(Machine& machine, Lock& lock, int device) {

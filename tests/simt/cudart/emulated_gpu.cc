@@ -51,6 +51,8 @@ void tear_down(Machine& m) {
   m.lanes.clear();
   m.host_clock.clear();
   m.value_writers.clear();
+  m.watched.clear();
+  m.n_watched_before = 0;
   m.accesses.clear();
   m.faults.clear();
   m.trace.clear();
@@ -104,6 +106,14 @@ void advance_host(double seconds) {
   Machine& m = machine();
   const Lock lock(m.mutex);
   m.now += seconds;
+}
+
+void do_beside_host(const std::function<void()>& work) {
+  const double now = host_seconds();
+  work();
+  Machine& m = machine();
+  const Lock lock(m.mutex);
+  m.now = now;
 }
 
 std::vector<Span> take_trace() {

@@ -88,6 +88,13 @@ struct GpuOptions {
   double shared_link_bytes_per_second = 0;
   // How long a kernel computes. Without it: default_kernel_seconds.
   std::function<double(const KernelLaunch&)> kernel_seconds;
+  // It is asked each time before the kernel runs, in the order of its stream, and may read what the kernel will; else once, when the kernel
+  // is launched or captured. With Effects::Eager.
+  bool times_kernels_when_run = false;
+  // How long a copy of so many bytes to a device takes. Without it: host_to_device_bytes_per_second.
+  std::function<double(uint64_t bytes)> host_to_device_seconds;
+  // Kernels with this in their mangled name write words that the host waits for: wait_for_watched_kernel(). Empty: none.
+  std::string watched_kernel;
   double default_kernel_seconds = 10e-6;
   // What a kernel reads and writes, for the search for races. Without it: what it was seen to touch (grid_options().check).
   std::function<std::vector<MemoryRange>(const KernelLaunch&)> kernel_ranges;
@@ -101,6 +108,8 @@ void reset_emulated_gpu(GpuOptions options = {});
 double host_seconds();
 // The host computes for so long. In a function that cudaLaunchHostFunc runs: that function takes so long, and the host's clock stays.
 void advance_host(double seconds);
+// Does what another thread of the host would do at this moment: what it takes and waits for moves no clock.
+void do_beside_host(const std::function<void()>& work);
 
 // Tells the search for races what host code does with memory that streams use. Reading or writing what an operation in flight
 // uses is a finding.
@@ -108,6 +117,9 @@ void host_touches(const void* data, size_t bytes, bool writes);
 // Host code has seen a word in mapped memory by which operations that wrote to the range said that they are ready (an acquire): what
 // they did happened before.
 void host_acquires(const void* data, size_t bytes);
+// Host code has seen a word that the nth run (from 1) of a watched kernel wrote, without asking the runtime: it is not earlier than the
+// kernel's end. Throws std::logic_error where there was no such run, or a later one was waited for.
+void wait_for_watched_kernel(uint64_t nth);
 // Makes everything happen that can, without waiting for it: the clock stands still, and nothing is ordered by it.
 void run_pending_effects();
 

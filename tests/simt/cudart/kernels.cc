@@ -130,8 +130,13 @@ cudaError_t launch(Call& call, const void* function, dim3 grid, dim3 block, void
   work.device = stream->device;
   work.engine = Engine::Compute;
   work.function = function;
-  work.seconds =
-      m.options.kernel_seconds ? m.options.kernel_seconds(start->launch()) : m.options.default_kernel_seconds;
+  if (m.options.kernel_seconds && m.options.times_kernels_when_run)
+    work.seconds_when_run = [start, &m] { return m.options.kernel_seconds(start->launch()); };
+  else
+    work.seconds =
+        m.options.kernel_seconds ? m.options.kernel_seconds(start->launch()) : m.options.default_kernel_seconds;
+  work.is_watched =
+      !m.options.watched_kernel.empty() && start->name.find(m.options.watched_kernel) != std::string::npos;
   if (m.options.kernel_ranges) work.ranges = m.options.kernel_ranges(start->launch());
   work.effect = [start] { return run(*start); };
   const Added added = add_work(m, call.lock(), stream, m.options.launch_latency_seconds, std::move(work));

@@ -136,6 +136,8 @@ struct Machine {
 
   std::map<uintptr_t, MemoryRecord> memory;               // by first byte; freed memory too
   std::map<const void*, OperationPointer> value_writers;  // the last operation that wrote a word others wait for
+  std::deque<OperationPointer> watched;                   // runs of watched kernels, after the first so many
+  uint64_t n_watched_before = 0;
   std::vector<Access> accesses;
   std::vector<PendingFault> faults;
   std::vector<Span> trace;

@@ -27,12 +27,14 @@ struct Work {
   double seconds = 0;       // on its engine
   double link_seconds = 0;  // on the link that all transfers share
   uint64_t bytes = 0;
-  std::vector<MemoryRange> ranges;      // what it reads and writes, as far as it is known
-  std::function<cudaError_t()> effect;  // an error: the device dies of it
-  std::function<bool()> is_fulfilled;   // WaitValue
-  const void* word = nullptr;           // WaitValue, WriteValue
-  uint32_t value = 0;                   // WriteValue
-  const void* function = nullptr;       // Kernel: the symbol on the host
+  std::vector<MemoryRange> ranges;           // what it reads and writes, as far as it is known
+  std::function<cudaError_t()> effect;       // an error: the device dies of it
+  std::function<double()> seconds_when_run;  // in place of `seconds`; called before the effect
+  bool is_watched = false;                   // GpuOptions::watched_kernel
+  std::function<bool()> is_fulfilled;        // WaitValue
+  const void* word = nullptr;                // WaitValue, WriteValue
+  uint32_t value = 0;                        // WriteValue
+  const void* function = nullptr;            // Kernel: the symbol on the host
   cudaMemcpyKind copy_kind = cudaMemcpyDefault;
 };
 

@@ -134,6 +134,7 @@ cudaError_t cudaStreamQuery(cudaStream_t handle) {
   const StreamPointer stream = find_stream(m, handle);
   if (!stream) return call.done(cudaErrorInvalidResourceHandle);
   if (const cudaError_t error = refuse_waiting(m, stream)) return call.done(error);
+  if (m.options.effects == Effects::Eager) let_effects_happen(m, call.lock());
   const bool is_done = has_ended(m, call.lock(), last_of(m, stream));
   if (const cudaError_t error = m.devices[static_cast<size_t>(stream->device)].died_of) return call.done(error);
   return is_done ? cudaSuccess : cudaErrorNotReady;

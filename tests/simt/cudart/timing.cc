@@ -34,9 +34,11 @@ bool goes_before(const Candidate& a, const Candidate& b) {
   return a.operation->number < b.operation->number;
 }
 
-// What an operation's end depends on beside its engine must have happened: the word is there, the host function has run.
+// What an operation's end depends on beside its engine must have happened: the word is there, the host function has run, the kernel has
+// what it reads.
 bool must_happen_first(const Operation& operation) {
-  const bool is_open = operation.work.kind == WorkKind::WaitValue || operation.work.kind == WorkKind::HostFunction;
+  const bool is_open = operation.work.kind == WorkKind::WaitValue || operation.work.kind == WorkKind::HostFunction ||
+                       operation.work.seconds_when_run;
   return is_open && operation.effect != Operation::Effect::Done;
 }
 

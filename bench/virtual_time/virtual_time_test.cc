@@ -1,0 +1,110 @@
+// That the prediction follows what it is made of: with few layers, so that it is quick.
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include "bench/virtual_time/run.h"
+#include "bench/virtual_time/skeleton.h"
+#include "tools/machine_file.h"
+
+using namespace sluice;
+using namespace sluice::bench;
+
+namespace {
+
+class VirtualTime {
+ public:
+  VirtualTime() {
+    write_skeleton({3, 1, 64}, path_);
+    // With this few layers, none is as the largest part of R1's: all are IQ1_S but the last.
+  }
+  ~VirtualTime() { std::filesystem::remove(path_); }
+
+  Outcome run(Setting setting) const {
+    setting.n_warm_tokens = 3;
+    setting.n_tokens = 5;
+    setting.knows_heat = true;
+    return run_setting(path_, predicted_, machine_, setting);
+  }
+  const PredictedLaunches& predicted() const { return predicted_; }
+
+ private:
+  std::filesystem::path path_ =
+      std::filesystem::temp_directory_path() / ("sluice-virtual-time-" + std::to_string(getpid()) + ".gguf");
+  engine::Machine machine_ = tools::read_machine(SLUICE_SOURCE_DIR "/bench/machines/rtx4090-48g-124g.json");
+  PredictedLaunches predicted_ = read_predicted_launches(SLUICE_SOURCE_DIR "/bench/virtual_time/r1_rtx4090.json");
+};
+
+double parts_of(const Outcome& outcome) {
+  return outcome.before + outcome.gpu_computing + outcome.gaps + outcome.gpu_waiting + outcome.between + outcome.after;
+}
+
+}  // namespace
+
+TEST_CASE("a predicted token takes what its parts take, and longer the more of it the CPU has to do") {
+  const VirtualTime virtual_time;
+  Setting setting;
+  double last = 0;
+  for (const double slots : {0.1, 0.3, 0.6, 0.9}) {
+    setting.slots = slots;
+    const Outcome outcome = virtual_time.run(setting);
+    CAPTURE(slots);
+    CHECK(outcome.slots == doctest::Approx(slots).epsilon(0.05));
+    CHECK(outcome.hit_rate == doctest::Approx(slots).epsilon(0.5));
+    CHECK(parts_of(outcome) == doctest::Approx(outcome.seconds));
+    CHECK(outcome.cpu_experts == doctest::Approx(2 * 8 * (1 - outcome.hit_rate)));
+    CHECK(outcome.tokens_per_second > last);
+    last = outcome.tokens_per_second;
+  }
+  setting.slots = 1;
+  const Outcome all = virtual_time.run(setting);
+  CHECK(all.hit_rate == 1);
+  CHECK(all.gpu_waiting == 0);
+  CHECK(all.cpu_computing == 0);
+  // Nothing but its kernels, and the start of their graph.
+  CHECK(all.seconds == doctest::Approx(all.gpu_computing + all.gaps).epsilon(0.03));
+  CHECK(all.tokens_per_second > last);
+}
+
+TEST_CASE("where the CPU is what a predicted token waits for, a CPU of twice the rate makes it so much shorter") {
+  const VirtualTime virtual_time;
+  Setting setting;
+  setting.slots = 0.1;
+  setting.promotes = false;  // so that the same experts are missed
+  const Outcome slow = virtual_time.run(setting);
+  CHECK(slow.gpu_waiting > slow.gpu_computing);
+  setting.cpu_scale = 2;
+  const Outcome fast = virtual_time.run(setting);
+  CHECK(fast.cpu_experts == slow.cpu_experts);
+  // The memory takes 0.56 of what arithmetic takes.
+  CHECK(fast.cpu_computing < 0.6 * slow.cpu_computing);
+  CHECK(slow.seconds - fast.seconds == doctest::Approx(slow.cpu_computing - fast.cpu_computing).epsilon(0.01));
+  setting.cpu_scale = 1000;
+  const Outcome fastest = virtual_time.run(setting);
+  CHECK(fastest.cpu_memory_bound == doctest::Approx(fastest.cpu_computing));
+  CHECK(fastest.cpu_computing < fast.cpu_computing);
+}
+
+TEST_CASE(
+    "a predicted token of popular experts hits more than there are slots, and overhead alone is a small part of it") {
+  const VirtualTime virtual_time;
+  Setting setting;
+  setting.slots = 0.3;
+  setting.skew = 1;
+  const Outcome skewed = virtual_time.run(setting);
+  CHECK(skewed.popular_share > 0.4);
+  CHECK(skewed.hit_rate > 0.4);
+  setting.only_overhead = true;
+  const Outcome overhead = virtual_time.run(setting);
+  CHECK(overhead.cpu_computing == 0);
+  CHECK(overhead.seconds > 0);
+  CHECK(overhead.seconds < 0.3 * skewed.seconds);
+  CHECK(overhead.gaps == doctest::Approx(overhead.n_launches * virtual_time.predicted().gap_seconds));
+}
+
+TEST_CASE("a launch that is none of R1's is refused") {
+  const VirtualTime virtual_time;
+  LaunchTimes times(virtual_time.predicted(), {});
+  simt::KernelLaunch launch;
+  launch.name = "weighted_sum_rows";
+  CHECK_THROWS_WITH_AS(times.seconds(launch), doctest::Contains("cannot be named"), std::runtime_error);
+}
