@@ -111,6 +111,10 @@ double LaunchTimes::own_seconds(const simt::KernelLaunch& launch) {
     last_ = "publish";
     return scale * predicted_.start_seconds + over_pcie(kRowBytes);
   }
+  if (is("note_moment")) {
+    last_ = "arrive";
+    return scale * predicted_.start_seconds;
+  }
   if (is("add_rows_of_host")) {
     last_ = "add";
     // The wait before it is a node of the graph as well.
@@ -157,8 +161,13 @@ double LaunchTimes::product_seconds(const simt::KernelLaunch& launch) {
   const bool is_down = arguments.mode == gpu::GemvMode::Down;
   if (arguments.n_used != kExpertsUsed || launch.grid.y != (is_down ? 1u : kExpertsUsed))
     refuse(launch, "it is of more rows than one");
-  int n_hits = 0;
-  for (int k = 0; k < arguments.n_used; ++k) n_hits += arguments.places[arguments.ids[k]].gate != nullptr;
+  int n_hits = 0, n_read = 0;
+  for (int k = 0; k < arguments.n_used; ++k) {
+    const std::byte* const place = arguments.places[arguments.ids[k]].gate;
+    const bool is_in_host = place >= host_.data() && place < host_.data() + host_.size();
+    n_hits += place != nullptr && !is_in_host;
+    n_read += place != nullptr && is_in_host;
+  }
   last_ = is_down ? "experts down" : "experts gate, up";
   if (!is_down) n_hits_ += static_cast<uint64_t>(n_hits);
   const char* format = launch.name.find("IQ1_S") != std::string_view::npos     ? "IQ1_S"
@@ -166,7 +175,12 @@ double LaunchTimes::product_seconds(const simt::KernelLaunch& launch) {
                                                                                : nullptr;
   if (format == nullptr) refuse(launch, "R1's experts have another format");
   const double all = predicted_.of(kR1, last_, format);
-  return predicted_.start_seconds + (all - predicted_.start_seconds) * n_hits / kExpertsUsed;
+  const double of_hits = predicted_.start_seconds + (all - predicted_.start_seconds) * n_hits / kExpertsUsed;
+  if (n_read == 0) return of_hits;
+  // Beside the hits, as fast as the link brings them.
+  const gguf::TensorType type = format == std::string("IQ1_S") ? gguf::TensorType::IQ1_S : gguf::TensorType::IQ2_XXS;
+  const double bytes = static_cast<double>(real_expert_matrix_bytes(type)) * (is_down ? 1 : 2) * n_read;
+  return std::max(of_hits, predicted_.start_seconds + over_pcie(bytes));
 }
 
 }  // namespace sluice::bench

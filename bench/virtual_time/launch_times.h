@@ -39,6 +39,9 @@ class LaunchTimes {
   // Where the matrices are now: after they were brought to the device, and before the first pass.
   void know(const engine::ModelWeights& weights);
 
+  // The memory of the host that experts may be read in.
+  void know_host(std::span<const std::byte> memory) { host_ = memory; }
+
   // With the gap before it. Called for each launch as it runs.
   double seconds(const simt::KernelLaunch& launch);
 
@@ -63,6 +66,7 @@ class LaunchTimes {
   LaunchTimesOptions options_;
   std::map<const std::byte*, Matrix> matrices_;
   std::string last_;  // what was named before
+  std::span<const std::byte> host_;
   uint64_t n_launches_ = 0, n_hits_ = 0;
 };
 

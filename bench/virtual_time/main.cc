@@ -52,6 +52,10 @@ bench::Setting setting_of(const ordered_json& json) {
       setting.cpu_scale = value;
     else if (name == "uses_forms")
       setting.uses_forms = value;
+    else if (name == "reads_host")
+      setting.reads_host = value;
+    else if (name == "defers")
+      setting.defers = value;
     else if (name == "only_overhead")
       setting.only_overhead = value;
     else if (name == "seed")
@@ -66,6 +70,7 @@ ordered_json json_of(const bench::Outcome& outcome) {
   return {{"tokens_per_second", outcome.tokens_per_second},
           {"seconds", outcome.seconds},
           {"hit_rate", outcome.hit_rate},
+          {"n_read", outcome.n_read},
           {"slots", outcome.slots},
           {"popular_share", outcome.popular_share},
           {"n_promotions", outcome.n_promotions},

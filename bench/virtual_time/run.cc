@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "bench/virtual_time/copy_thread.h"
+#include "bench/virtual_time/pinned_store.h"
 #include "bench/virtual_time/skeleton.h"
 #include "engine/device/cpu_device.h"
 #include "engine/device/cuda_device.h"
@@ -69,6 +70,18 @@ uint64_t expert_bytes(const ModelWeights& weights) {
       for (const LinearStack* stack : {&experts->gate, &experts->up, &experts->down})
         bytes += stack->stride_bytes * static_cast<uint64_t>(stack->count);
   return bytes;
+}
+
+// The pages of the file that tensors lie in.
+std::span<const std::byte> mapping_of(const gguf::File& file) {
+  constexpr uintptr_t kPage = 4096;
+  uintptr_t begin = ~uintptr_t{0}, end = 0;
+  for (const gguf::Tensor& tensor : file.tensors()) {
+    begin = std::min(begin, reinterpret_cast<uintptr_t>(tensor.data));
+    end = std::max(end, reinterpret_cast<uintptr_t>(tensor.data) + tensor.bytes);
+  }
+  begin = begin / kPage * kPage;
+  return {reinterpret_cast<const std::byte*>(begin), end - begin};
 }
 
 // Everything that decodes: made in the order in which a model is opened (engine/session/model.cc).
@@ -157,8 +170,8 @@ Engine::Engine(const std::filesystem::path& path, const PredictedLaunches& predi
   auto device = make_cuda_device(device_options);
   auto stream = device->make_stream();
   const std::vector<float> heat = bias_routers(setting);
-  device_weights = move_to_device(*device, *stream, file, model.weights, keep_free, {});
-  if (device_weights.host_dense_bytes > 0 || device_weights.has_all_experts != (setting.slots >= 1))
+  device_weights = move_to_device(*device, *stream, file, model.weights, {keep_free, keep_free}, {});
+  if (device_weights.host_dense_bytes > 0 || device_weights.is_whole != (setting.slots >= 1))
     throw std::logic_error("The skeleton does not lie as it should.");
   size_t at = 0;
   for (LayerWeights& layer : model.weights.layers)
@@ -171,7 +184,7 @@ Engine::Engine(const std::filesystem::path& path, const PredictedLaunches& predi
   device->synchronize(*stream);
 
   std::unique_ptr<VramTier> tier;
-  if (!device_weights.has_all_experts) {
+  if (!device_weights.is_whole) {
     VramTierOptions options;
     if (setting.knows_heat) options.heat = heat;
     options.promotion.promotes = setting.promotes;
@@ -183,16 +196,30 @@ Engine::Engine(const std::filesystem::path& path, const PredictedLaunches& predi
     const auto small = static_cast<double>(some.gate.first.bytes() + some.up.first.bytes() + some.down.first.bytes());
     // As the engine's thread would measure it: an expert's first matrix is staged, then the others beside copies, then the last is copied.
     const double link = machine.gpus.front().pcie_bytes_per_second;
-    options.promotion.link_bytes_per_second = small / (real / kStagingBytesPerSecond + real / 3 / link);
+    options.promotion.link_bytes_per_second =
+        setting.reads_host ? small / (real / link) : small / (real / kStagingBytesPerSecond + real / 3 / link);
+    const auto statistics_of = [this] { return context->host->tier()->statistics().n_read_from_host; };
+    cpu.set_reads(statistics_of, real / link);
     copies = std::make_unique<CopyThread>(
-        *device, [](uint64_t n) { return Trace::real_bytes(n) / kStagingBytesPerSecond; },
+        *device,
+        // Pinned memory needs no staging.
+        [pinned = setting.reads_host](uint64_t n) {
+          return pinned ? 0 : Trace::real_bytes(n) / kStagingBytesPerSecond;
+        },
         [link](uint64_t n) { return Trace::real_bytes(n) / link; });
     // The tier's share exactly: what is left of VRAM is a little more.
     const auto bytes = static_cast<uint64_t>(setting.slots * small * 1.0003 * static_cast<double>(n_experts));
     tier = std::make_unique<VramTier>(*copies, model.weights, bytes, keep_free, options, nullptr);
   }
   if (copies) copies->begin();
-  context = std::make_unique<ForwardContext>(std::move(device), model.spec, model.weights, LatentAttention::Absorbed);
+  std::unique_ptr<WeightStore> store;
+  if (tier && setting.reads_host) {
+    const std::span<const std::byte> mapping = mapping_of(file);
+    store = std::make_unique<PinnedStore>(*device, model.weights, mapping);
+    launches.know_host(mapping);
+  }
+  context = std::make_unique<ForwardContext>(std::move(device), model.spec, model.weights, LatentAttention::Absorbed,
+                                             std::move(store));
   launches.know(model.weights);
   cpu.know(model.weights);
   cpu.set_copies([this]() -> const std::vector<CopySpan>& {
@@ -200,8 +227,10 @@ Engine::Engine(const std::filesystem::path& path, const PredictedLaunches& predi
     return trace.look();
   });
   if (tier)
-    context->host = std::make_unique<HostSide>(make_timed_cpu(make_cpu_device(1, false, true), cpu), model.spec,
-                                               model.weights, *context->store, std::move(tier));
+    context->host = std::make_unique<HostSide>(
+        make_timed_cpu(make_cpu_device(1, false, true), cpu), model.spec, model.weights, *context->store,
+        std::move(tier), context->device, [](int64_t, int64_t) { return uint64_t{0}; },
+        SharingOptions{setting.reads_host, setting.defers});
 }
 
 // The result: heat as a tier takes it.
@@ -342,7 +371,9 @@ Outcome run_setting(const std::filesystem::path& skeleton, const PredictedLaunch
   outcome.n_promotions = static_cast<double>(last.n_promotions - first.n_promotions) / n;
   const double hits = static_cast<double>(last.n_hits - first.n_hits),
                misses = static_cast<double>(last.n_misses - first.n_misses);
-  outcome.hit_rate = context.host ? hits / (hits + misses) : 1;
+  const auto read = static_cast<double>(last.n_read_from_host - first.n_read_from_host);
+  outcome.hit_rate = context.host ? hits / (hits + misses + read) : 1;
+  outcome.n_read = read / n;
   outcome.slots = context.host ? static_cast<double>(last.n_slots) / static_cast<double>(engine.n_experts) : 1;
   outcome.popular_share = choices.share();
   outcome.real_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - real_begin).count();

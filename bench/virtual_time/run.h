@@ -21,6 +21,8 @@ struct Setting {
   bool uses_groups = true;  // routing in groups, as in the original model
   double cpu_scale = 1;
   bool uses_forms = false;
+  bool reads_host = false;     // the GPU reads some missed experts in pinned memory
+  bool defers = false;         // the CPU's sums are added one layer later
   bool only_overhead = false;  // products of CPU and GPU take no time
   uint64_t seed = 1;
 };
@@ -29,6 +31,7 @@ struct Setting {
 struct Outcome {
   double tokens_per_second = 0, seconds = 0;
   double hit_rate = 0;
+  double n_read = 0;         // experts that the GPU read in the host's memory
   double slots = 0;          // share of the experts that have one
   double popular_share = 0;  // of the choices, on the 29% that the router's bias favours most
   double n_promotions = 0, n_launches = 0;

@@ -118,7 +118,7 @@ double CpuCharge::memory_rate() const {
   const double now = simt::host_seconds();
   const bool is_copying =
       std::ranges::any_of(copies_(), [&](const CopySpan& copy) { return copy.start <= now && now < copy.end; });
-  return is_copying ? rate - options_.copy_bytes_per_second : rate;
+  return is_copying || now < reads_end_ ? rate - options_.copy_bytes_per_second : rate;
 }
 
 void CpuCharge::products(std::span<const Product> products) {
@@ -133,6 +133,11 @@ void CpuCharge::products(std::span<const Product> products) {
     all.arithmetic_seconds += one.arithmetic_seconds;
   }
   times_.n_experts += products.size();  // matrices; three an expert
+  if (n_reads_) {
+    const uint64_t n = n_reads_();
+    if (n > n_seen_reads_) reads_end_ = simt::host_seconds() + static_cast<double>(n - n_seen_reads_) * read_seconds_;
+    n_seen_reads_ = n;
+  }
   if (options_.is_free) return;
   double elapsed = 0;
   while (all.bytes > 0) {

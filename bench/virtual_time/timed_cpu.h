@@ -40,6 +40,12 @@ class CpuCharge {
   // Where copies are asked for, as far as they have begun; the last first or not.
   void set_copies(std::function<const std::vector<CopySpan>&()> copies) { copies_ = std::move(copies); }
 
+  // How many experts the GPU was told so far to read in the host's memory.
+  void set_reads(std::function<uint64_t()> n_reads, double seconds_of_one) {
+    n_reads_ = std::move(n_reads);
+    read_seconds_ = seconds_of_one;
+  }
+
   void products(std::span<const engine::Product> products);
   void operation();
   const CpuTimes& times() const { return times_; }
@@ -54,6 +60,10 @@ class CpuCharge {
   TimedCpuOptions options_;
   std::map<const std::byte*, std::pair<const std::byte*, gguf::TensorType>> stacks_;  // by begin: end and type
   std::function<const std::vector<CopySpan>&()> copies_;
+  std::function<uint64_t()> n_reads_;
+  double read_seconds_ = 0;  // of an expert, over the link
+  uint64_t n_seen_reads_ = 0;
+  double reads_end_ = 0;  // by the virtual clock
   CpuTimes times_;
 };
 
