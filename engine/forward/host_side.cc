@@ -41,6 +41,7 @@ void HostSide::make_room(ForwardContext& context, int64_t n_rows, int64_t n_posi
     context.device.synchronize(*context.stream);
     context.workspace.clear();
     context.device.trim(*context.stream);
+    if (pass_rows_ == 0) bytes += kCellBytes;
     bytes += pass_bytes_(rows, std::max(rows, positions));
     pass_rows_ = rows;
     pass_positions_ = positions;

@@ -19,7 +19,10 @@ namespace sluice::engine {
 // Rows of a pass that device and host share, at most: the memory in which they meet is kept for every layer.
 inline constexpr uint32_t kMostSharedRows = 32;
 
-// What a pass of so many rows, which end at n_positions, takes of the device's own memory.
+// Of a device's memory, for what changes from pass to pass (engine/device/cuda/cells.h) and the places of experts: taken once.
+inline constexpr uint64_t kCellBytes = uint64_t{1} << 20;
+
+// What a pass of so many rows, which end at n_positions, takes of the device's own memory besides.
 using PassBytes = std::function<uint64_t(int64_t n_rows, int64_t n_positions)>;
 
 class HostSide {

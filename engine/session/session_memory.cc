@@ -49,14 +49,11 @@ Counted count(const ModelSpec& spec, const ModelWeights& weights, LatentAttentio
   return counted;
 }
 
-// What changes from pass to pass (engine/device/cuda/cells.h), and the places of experts.
-constexpr uint64_t kGpuCellBytes = uint64_t{1} << 20;
-
 }  // namespace
 
 uint64_t shared_pass_bytes(const ModelSpec& spec, const ModelWeights& weights, LatentAttention latent_attention,
                            CacheType cache, int64_t n_rows, int64_t n_positions) {
-  return count(spec, weights, latent_attention, cache, n_positions, n_rows, 1, true).pass_bytes + kGpuCellBytes;
+  return count(spec, weights, latent_attention, cache, n_positions, n_rows, 1, true).pass_bytes;
 }
 
 SessionMemory session_memory(const ModelSpec& spec, const ModelWeights& weights, LatentAttention latent_attention,
@@ -80,7 +77,7 @@ SessionMemory session_memory(const ModelSpec& spec, const ModelWeights& weights,
   const int64_t n_first = std::clamp(kFirstPositions, shared_rows, std::max(n_context, shared_rows));
   const auto count_on_gpu = [&](int64_t n_positions, int64_t n_rows) {
     Counted counted = count(spec, weights, latent_attention, options.cache, n_positions, n_rows, 1, true);
-    counted.pass_bytes += kGpuCellBytes;
+    counted.pass_bytes += kCellBytes;
     return counted;
   };
   memory.gpu_pass_bytes = count_on_gpu(n_context, most_rows).pass_bytes;

@@ -17,7 +17,7 @@ uint32_t session_context(const ModelSpec& spec, const SessionOptions& options);
 // The context for which there is room from the beginning, where experts give way to a longer one.
 inline constexpr int64_t kFirstPositions = 512;
 
-// What a pass of so many rows, which end at n_positions, takes of a GPU that leaves a part of it to the CPU.
+// What a pass of so many rows, which end at n_positions, takes of a GPU that leaves a part of it to the CPU, without cells.
 uint64_t shared_pass_bytes(const ModelSpec& spec, const ModelWeights& weights, LatentAttention latent_attention,
                            CacheType cache, int64_t n_rows, int64_t n_positions);
 

@@ -354,8 +354,8 @@ TEST_CASE("a meeting costs the host no calls of its own, and the host computes w
     calls[n_layers == 1 ? 0 : 1] = simt::host_seconds() - begin;
   }
   MESSAGE("calls a pass: " << calls[0] << " with one layer, " << calls[1] << " with four");
-  CHECK(calls[0] == calls[1]);
-  CHECK(calls[0] <= 4);  // a copy there, a graph, a copy back, waiting
+  CHECK(calls[0] == doctest::Approx(calls[1]));
+  CHECK(calls[0] < 4.001);  // a copy there, a graph, a copy back, waiting
 
   // Kernels take 10 us, the host's experts 30 us. That the host sees a word as soon as a kernel wrote it, and not before, is not
   // modelled: it looks at the clock.

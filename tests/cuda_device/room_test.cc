@@ -253,6 +253,7 @@ TEST_CASE("after a run it is known what was in VRAM, and who waited for whom") {
       engine::generate(session, std::span(golden.tokens).first(5), generate, engine::GenerateCallbacks{});
   const engine::Usage& decode = made.statistics.decode;
   CHECK(decode.vram.n_hits + decode.vram.n_misses > 0);
+  CHECK(decode.vram_hit_rate() > 0);
   CHECK(decode.vram_hit_rate() < 1);
   CHECK(decode.vram.n_hits + decode.vram.n_misses <
         model->vram_statistics().n_hits + model->vram_statistics().n_misses);

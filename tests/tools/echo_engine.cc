@@ -82,6 +82,9 @@ VramStatistics Model::vram_statistics() const {
 DeviceTimes Model::device_times() const {
   return {};
 }
+uint32_t Model::most_rows() const {
+  return UINT32_MAX;
+}
 uint64_t Model::host_dense_bytes() const {
   return 0;
 }
