@@ -41,6 +41,7 @@ TEST_CASE("a predicted token takes what its parts take, and longer the more of i
   const VirtualTime virtual_time;
   Setting setting;
   double last = 0;
+  std::vector<Outcome> outcomes;
   for (const double slots : {0.1, 0.3, 0.6, 0.9}) {
     setting.slots = slots;
     const Outcome outcome = virtual_time.run(setting);
@@ -51,7 +52,17 @@ TEST_CASE("a predicted token takes what its parts take, and longer the more of i
     CHECK(outcome.cpu_experts == doctest::Approx(2 * 8 * (1 - outcome.hit_rate)));
     CHECK(outcome.tokens_per_second > last);
     last = outcome.tokens_per_second;
+    // The host waits until the GPU comes to a layer's choice, with most of what it computes.
+    CHECK(outcome.cpu_waiting > 0.3 * outcome.gpu_computing);
+    outcomes.push_back(outcome);
   }
+  // A launch takes what it multiplies.
+  const PredictedLaunches& predicted = virtual_time.predicted();
+  const double of_a_hit = (predicted.of("DeepSeek-R1", "experts gate, up", "IQ1_S") +
+                           predicted.of("DeepSeek-R1", "experts down", "IQ1_S") - 2 * predicted.start_seconds) /
+                          kExpertsUsed;
+  const double more_hits = 2 * kExpertsUsed * (outcomes.back().hit_rate - outcomes.front().hit_rate);
+  CHECK(outcomes.back().gpu_computing - outcomes.front().gpu_computing == doctest::Approx(more_hits * of_a_hit));
   setting.slots = 1;
   const Outcome all = virtual_time.run(setting);
   CHECK(all.hit_rate == 1);
