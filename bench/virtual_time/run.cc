@@ -24,6 +24,7 @@ using namespace engine;
 namespace {
 
 constexpr double kPopular = 0.29;
+constexpr int64_t kRealExperts = 256;  // of a layer, at most
 // The host sees the GPU's word that it waits for in a loop, behind the word's way over PCIe.
 constexpr double kSeesChoiceSeconds = 1e-6;
 // One thread, from ordinary memory into pinned memory.
@@ -159,8 +160,12 @@ Engine::Engine(const std::filesystem::path& path, const PredictedLaunches& predi
   session.n_batch = 1;
   const uint64_t keep_free = session_memory(model.spec, model.weights, LatentAttention::Absorbed, session).bytes();
   const uint64_t in_experts = expert_bytes(model.weights);
-  constexpr uint64_t kLostToAlignment = 512, kTables = uint64_t{1} << 20;
-  uint64_t dense = kTables;
+  constexpr uint64_t kLostToAlignment = 512, kOthers = uint64_t{128} << 10;
+  uint64_t dense = kOthers;
+  for (const LayerWeights& layer : model.weights.layers)
+    if (const auto* experts = std::get_if<ExpertsWeights>(&layer.ffn))
+      n_experts += static_cast<uint64_t>(experts->gate.count);
+  dense += model.weights.layers.size() * static_cast<uint64_t>(kRealExperts) * sizeof(ExpertPlace);
   for (const gguf::Tensor& tensor : file.tensors())
     if (tensor.name.find("_exps") == std::string::npos) dense += tensor.bytes + kLostToAlignment;
   // Slots are a little larger than their experts.
@@ -179,7 +184,6 @@ Engine::Engine(const std::filesystem::path& path, const PredictedLaunches& predi
       const std::vector<float>& biases = popularity[at++].biases;
       device->copy_to_device(*stream, const_cast<float*>(experts->router_bias.data), biases.data(),
                              biases.size() * sizeof(float));
-      n_experts += biases.size();
     }
   device->synchronize(*stream);
 

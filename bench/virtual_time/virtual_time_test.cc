@@ -13,10 +13,7 @@ namespace {
 
 class VirtualTime {
  public:
-  VirtualTime() {
-    write_skeleton({3, 1, 64}, path_);
-    // With this few layers, none is as the largest part of R1's: all are IQ1_S but the last.
-  }
+  VirtualTime() { write_skeleton({3, 1, 64}, path_); }
   ~VirtualTime() { std::filesystem::remove(path_); }
 
   Outcome run(Setting setting) const {
@@ -44,6 +41,7 @@ TEST_CASE("a predicted token takes what its parts take, and longer the more of i
   const VirtualTime virtual_time;
   Setting setting;
   double last = 0;
+  std::vector<Outcome> outcomes;
   for (const double slots : {0.1, 0.3, 0.6, 0.9}) {
     setting.slots = slots;
     const Outcome outcome = virtual_time.run(setting);
@@ -54,7 +52,17 @@ TEST_CASE("a predicted token takes what its parts take, and longer the more of i
     CHECK(outcome.cpu_experts == doctest::Approx(2 * 8 * (1 - outcome.hit_rate)));
     CHECK(outcome.tokens_per_second > last);
     last = outcome.tokens_per_second;
+    // The host waits until the GPU comes to a layer's choice, with most of what it computes.
+    CHECK(outcome.cpu_waiting > 0.3 * outcome.gpu_computing);
+    outcomes.push_back(outcome);
   }
+  // A launch takes what it multiplies.
+  const PredictedLaunches& predicted = virtual_time.predicted();
+  const double of_a_hit = (predicted.of("DeepSeek-R1", "experts gate, up", "IQ1_S") +
+                           predicted.of("DeepSeek-R1", "experts down", "IQ1_S") - 2 * predicted.start_seconds) /
+                          kExpertsUsed;
+  const double more_hits = 2 * kExpertsUsed * (outcomes.back().hit_rate - outcomes.front().hit_rate);
+  CHECK(outcomes.back().gpu_computing - outcomes.front().gpu_computing == doctest::Approx(more_hits * of_a_hit));
   setting.slots = 1;
   const Outcome all = virtual_time.run(setting);
   CHECK(all.hit_rate == 1);
@@ -65,18 +73,20 @@ TEST_CASE("a predicted token takes what its parts take, and longer the more of i
   CHECK(all.tokens_per_second > last);
 }
 
-TEST_CASE("where the CPU is what a predicted token waits for, a CPU of twice the rate makes it so much shorter") {
+TEST_CASE(
+    "where a predicted token waits for the CPU, a quicker one makes it so much shorter, down to what memory takes") {
   const VirtualTime virtual_time;
   Setting setting;
   setting.slots = 0.1;
   setting.promotes = false;  // so that the same experts are missed
   const Outcome slow = virtual_time.run(setting);
   CHECK(slow.gpu_waiting > slow.gpu_computing);
-  setting.cpu_scale = 2;
+  setting.cpu_scale = 1.25;
   const Outcome fast = virtual_time.run(setting);
   CHECK(fast.cpu_experts == slow.cpu_experts);
-  // The memory takes 0.56 of what arithmetic takes.
-  CHECK(fast.cpu_computing < 0.6 * slow.cpu_computing);
+  CHECK(fast.cpu_memory_bound == 0);
+  CHECK(fast.cpu_computing == doctest::Approx(slow.cpu_computing / 1.25));
+  CHECK(fast.tokens_per_second > slow.tokens_per_second);
   CHECK(slow.seconds - fast.seconds == doctest::Approx(slow.cpu_computing - fast.cpu_computing).epsilon(0.01));
   setting.cpu_scale = 1000;
   const Outcome fastest = virtual_time.run(setting);
