@@ -190,7 +190,7 @@ void VramTier::begin_pass(int64_t n_rows) {
     credit_bytes_ += options_.promotion.share_of_link * link_bytes_per_second() * (now() - pass_begin_);
   }
   pass_begin_ = options_.promotion.now();
-  let_go_of_host_memory();
+  if (background_) let_go_of_host_memory();  // else it would wait for copies that nobody needs yet
   pass_rows_ = n_rows;
   missed_.clear();
   for (const ExpertNumber expert : policy_->begin_pass(n_rows))
@@ -225,6 +225,7 @@ void VramTier::used(uint32_t layer, int64_t n_used, std::span<const int32_t> ids
 }
 
 void VramTier::end_pass(Stream& stream) {
+  let_go_of_host_memory();
   welcome(stream);
   // A prompt chooses nearly every expert: what decode has gathered is not given up for that.
   if (options_.promotion.promotes && pass_rows_ <= kSmallPassRows) promote(stream);

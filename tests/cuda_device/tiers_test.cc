@@ -282,6 +282,8 @@ TEST_CASE("copies that come as late as is legal, or at odd moments, race with no
         CAPTURE(seed);
         engine::ModelOptions options = options_for(name, ram);
         options.promotion.has_thread = has_thread;
+        // Gives up experts that the pass has just used.
+        if (seed == 3) options.store.policy = engine::PolicyKind::Lfu;
         // Reads write the memory of slots, which the search for races is told.
         options.store.wrap_disk = [](std::unique_ptr<engine::Disk> disk) {
           return std::make_unique<tests::MeddlingDisk>(std::move(disk),
@@ -411,11 +413,6 @@ TEST_CASE("VRAM that is given back goes to RAM where there is room for its exper
     Watch watch(*model);
     const uint64_t read_at_opening = model->store_statistics().bytes_read;
     engine::ForwardContext& context = model->forward_context();
-    {
-      engine::Session session(model, options.session);
-      check_same(cpu, tests::answer(session, tokens, 10, 2), golden.n_vocabulary);
-    }
-    watch.look(false);
     context.host->tier()->give_back(*context.stream, uint64_t{1} << 40);
     watch.look();
     CHECK(model->vram_statistics().n_slots == 0);
