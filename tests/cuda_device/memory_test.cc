@@ -17,7 +17,9 @@ tests::Answer gpu_answer(const engine::ModelOptions& options) {
 
 }  // namespace
 
-TEST_CASE("a GPU that holds a part of the model reads the rest from RAM, with the same logits") {
+TEST_CASE(
+    "a GPU that holds a part of the model leaves the rest to the CPU or reads it from RAM, with the same logits") {
+  const tests::Golden golden = tests::read_golden(kModel);
   tests::fresh_gpu();
   const tests::Answer whole = gpu_answer(tests::options_for(DeviceKind::Cuda));
   for (const uint64_t vram_bytes : {1 << 0, 1 << 16, 300 << 10, 600 << 10}) {
@@ -26,7 +28,9 @@ TEST_CASE("a GPU that holds a part of the model reads the rest from RAM, with th
     engine::ModelOptions options = tests::options_for(DeviceKind::Cuda);
     options.vram_bytes = vram_bytes;
     const tests::Answer part = gpu_answer(options);
-    CHECK(part.logits == whole.logits);
+    const engine::LogitsComparison all = tests::compare(whole, part, golden.n_vocabulary);
+    CHECK(all.largest_kl < 1e-3);
+    CHECK(all.n_same_choice == all.n_positions);
     const auto model = engine::Model::open(tests::fixture_path(kModel), options);
     CHECK(model->device_memory().device_bytes <= vram_bytes);
     CHECK(model->device_memory().host_bytes > 0);

@@ -79,7 +79,7 @@ TEST_CASE("copies from and to memory that is pinned, in part or not at all, brin
         CHECK(ranges->pin(to.data(), pinned_bytes));
       }
       {
-        Pass pass(false, ranges);
+        Pass pass(false, {}, ranges);
         const Memory device = Memory::allocate(Memory::Kind::Vram, from.size());
         const size_t odd = 1001;
         pass.copy_to_device(device.device() + odd, from.data() + odd, from.size() - odd);
