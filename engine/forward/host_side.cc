@@ -54,6 +54,7 @@ void HostSide::make_room(ForwardContext& context, int64_t n_rows, int64_t n_posi
 void HostSide::begin_pass(int64_t n_rows) {
   workspace_.reset();
   deferred_layer_.reset();
+  last_begin_ = last_end_ = 0;
   if (tier_) tier_->begin_pass(n_rows);
 }
 
@@ -70,7 +71,7 @@ void HostSide::share(RoutedExperts& experts, uint32_t layer, int64_t n_rows) {
   experts.host_places = sharing_.reads_host && n_rows == 1 ? host_places_->layer(layer) : nullptr;
   if (experts.host_places == nullptr) return;
   if (!split_) split_.emplace(experts.rule->n_chosen);
-  experts.n_from_host = split_->counts(tier_->link_seconds(layer));
+  experts.n_from_host = split_->counts(tier_->link_seconds(layer), sharing_.defers ? device_seconds_ : 0);
 }
 
 bool HostSide::defer(uint32_t layer) {
@@ -79,6 +80,18 @@ bool HostSide::defer(uint32_t layer) {
   if (!std::holds_alternative<ExpertsWeights>(weights_.layers[layer + 1].ffn)) return false;
   deferred_layer_ = layer;
   return true;
+}
+
+void HostSide::time_device(uint32_t layer, const HostShare& share, double begin) {
+  constexpr double kShareOfNew = 1.0 / 64, kLeastWait = 10e-6;
+  if (last_begin_ > 0 && begin - last_end_ > kLeastWait) {
+    const double own = begin - last_begin_ - static_cast<double>(last_read_) * tier_->link_seconds(layer);
+    if (own > 0) device_seconds_ += device_seconds_ > 0 ? kShareOfNew * (own - device_seconds_) : own;
+  }
+  last_begin_ = begin;
+  last_read_ = 0;
+  for (size_t k = 0; k < share.ids.size(); ++k)
+    if ((share.hits[0] >> k & 1u) != 0 && !tier_->holds(layer, share.ids[k])) ++last_read_;
 }
 
 bool HostSide::multiply_experts(uint32_t layer, const HostShare& share, Rows results) {
@@ -92,6 +105,7 @@ bool HostSide::multiply_experts(uint32_t layer, const HostShare& share, Rows res
 
   WorkspaceScope scope(workspace_);
   const double begin = tier_ ? tier_->now() : 0;
+  if (sharing_.defers && tier_ && results.n_rows == 1) time_device(layer, share, begin);
   const auto x = cpu_->prepare(*stream_, share.inputs);
   if (!groups.expert_ids.empty()) {
     std::vector<float> missed_weights(share.weights.begin(), share.weights.end());
@@ -103,6 +117,7 @@ bool HostSide::multiply_experts(uint32_t layer, const HostShare& share, Rows res
     if (split_ && results.n_rows == 1)
       split_->took(static_cast<int64_t>(groups.expert_ids.size()), tier_->now() - begin);
   }
+  last_end_ = tier_ ? tier_->now() : 0;
   if (!has_shared) return true;
   if (groups.expert_ids.empty()) {
     dense_ffn(processor(), weights.shared, *x, results);

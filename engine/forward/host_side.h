@@ -59,6 +59,7 @@ class HostSide {
   VramTier* tier() const { return tier_.get(); }
 
  private:
+  void time_device(uint32_t layer, const HostShare& share, double begin);
   Processor processor() { return {*cpu_, *stream_, workspace_}; }
 
   std::unique_ptr<Device> cpu_;
@@ -74,6 +75,10 @@ class HostSide {
   std::unique_ptr<HostPlaces> host_places_;  // with a tier
   std::optional<MissSplit> split_;           // when a pass of one row shares experts
   std::optional<uint32_t> deferred_layer_;
+  // Of a layer on the device, but for what it reads of the host: known when the host waited for it, and needed when sums are deferred.
+  double device_seconds_ = 0;
+  double last_begin_ = 0, last_end_ = 0;  // of the host's work, in this pass
+  int64_t last_read_ = 0;                 // experts that the device reads meanwhile
 };
 
 }  // namespace sluice::engine

@@ -15,9 +15,10 @@ class MissSplit {
 
   // The host took so long for n experts of a layer.
   void took(int64_t n_experts, double seconds);
-  // Of m experts that are not there the device reads counts[m], where the link brings one in so many seconds: the number for which the slower
-  // side ends first, the least of equals. Valid until the next call. Nothing is read before the host was timed.
-  std::span<const uint32_t> counts(double link_seconds);
+  // Of m experts that are not there the device reads counts[m], where the link brings one in so many seconds, and it has so much else to do
+  // while the host multiplies: the number for which the slower side ends first, the least of equals. Valid until the next call. Nothing is
+  // read before the host was timed.
+  std::span<const uint32_t> counts(double link_seconds, double other_seconds = 0);
 
   double seconds_of_an_expert() const { return seconds_of_an_expert_; }
 

@@ -20,6 +20,10 @@
 
 namespace sluice::engine {
 
+namespace {
+class LoadProgress;
+}
+
 struct Model::State {
   ModelOptions options;
   uint32_t n_threads;
@@ -42,9 +46,10 @@ struct Model::State {
   std::unique_ptr<VramTier> open_on_gpu(Device& gpu, const std::function<void(uint64_t done)>& on_bytes);
   // What the GPU's tier does not hold of the experts, from the disk into memory of a set size; null where the mapped file will do. `cpu`
   // multiplies it.
-  std::unique_ptr<DiskStore> open_beside_gpu(Device& gpu, Device& cpu, const VramTier& tier,
-                                             const std::filesystem::path& path, const MemoryBudget& budget);
+  std::unique_ptr<DiskStore> open_experts(Device& gpu, Device& cpu, const VramTier& tier,
+                                          const std::filesystem::path& path, const MemoryBudget& budget);
   void count_places(const VramTier* tier, WeightStore* store);
+  void open_beside_gpu(const std::filesystem::path& path, LoadProgress& progress);
   // Weights in a mapped file, with copies in memory (then the result is null), or in a store on the disk.
   std::unique_ptr<WeightStore> open_on_cpu(Device& cpu, const std::filesystem::path& path,
                                            const std::function<void(uint64_t done)>& on_bytes);
@@ -141,9 +146,8 @@ std::unique_ptr<VramTier> Model::State::open_on_gpu(Device& gpu, const std::func
   return tier;
 }
 
-std::unique_ptr<DiskStore> Model::State::open_beside_gpu(Device& gpu, Device& cpu, const VramTier& tier,
-                                                         const std::filesystem::path& path,
-                                                         const MemoryBudget& budget) {
+std::unique_ptr<DiskStore> Model::State::open_experts(Device& gpu, Device& cpu, const VramTier& tier,
+                                                      const std::filesystem::path& path, const MemoryBudget& budget) {
   const uint64_t on_gpu = device_weights.bytes + tier.statistics().slot_bytes;
   if (!wants_disk(options.store, budget, file.tensor_bytes() - std::min(file.tensor_bytes(), on_gpu))) return nullptr;
   std::vector<uint32_t> n_on_device(weights.layers.size(), 0);
@@ -188,6 +192,41 @@ void Model::State::count_places(const VramTier* tier, WeightStore* store) {
   }
 }
 
+// The context has the GPU, and mapped weights so far.
+void Model::State::open_beside_gpu(const std::filesystem::path& path, LoadProgress& progress) {
+  const uint64_t total = file.tensor_bytes();
+  // What the GPU leaves to the host is counted before the file is read for it: its pages are not the process's own.
+  const MemoryBudget budget =
+      memory_budget(options.store.ram_bytes, available_memory_bytes(), engine::resident_bytes(), beside_gpu(session));
+  Device& gpu = context->device;
+  auto tier = open_on_gpu(gpu, [&](uint64_t done) { progress.done(done); });
+  if (!device_weights.is_whole) {
+    auto cpu = make_cpu_device(n_threads, options.pin_threads, true);
+    ram_budget_bytes = budget.ram_bytes;
+    DiskStore* disk_store = nullptr;
+    if (tier) {
+      if (auto store = open_experts(gpu, *cpu, *tier, path, budget)) {
+        disk_store = store.get();
+        context->store = std::move(store);
+      }
+    }
+    const auto pass_bytes = [this](int64_t n_rows, int64_t n_positions) {
+      return shared_pass_bytes(spec, weights, options.latent_attention, options.session.cache, n_rows, n_positions);
+    };
+    context->host = std::make_unique<HostSide>(std::move(cpu), spec, weights, *context->store, std::move(tier), gpu,
+                                               pass_bytes, options.sharing);
+    uint64_t done_before = device_weights.bytes;
+    const auto on_bytes = [&](uint64_t done) { progress.done(std::min(total, done_before + done)); };
+    if (disk_store != nullptr) {
+      done_before += context->host->tier()->statistics().slot_bytes;
+      disk_store->fill(on_bytes);
+    }
+    if (disk_store != nullptr || total <= available_memory_bytes() / 10 * 9)
+      context->host->touch_weights(disk_store == nullptr, on_bytes);
+  }
+  count_places(context->host ? context->host->tier() : nullptr, context->store.get());
+}
+
 Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Model::~Model() {
   if (state_) save_heat(state_->disk, *state_->context->store, state_->options.store);
@@ -220,53 +259,19 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
                                              options.machine});
   const uint64_t total = state->file.tensor_bytes();
   LoadProgress progress(state->options, total);
-  const SessionMemory& session = state->session;
-  state->device = choose_device(options, n_threads, total + session.gpu_bytes());
+  state->device = choose_device(options, n_threads, total + state->session.gpu_bytes());
   std::unique_ptr<Device> device = std::move(state->device.device);
-  std::unique_ptr<WeightStore> store;
-  std::unique_ptr<VramTier> tier;
-  std::unique_ptr<Device> cpu;  // beside the GPU
-  DiskStore* disk_store = nullptr;
   if (state->device.is_gpu) {
-    // What the GPU leaves to the host is counted before the file is read for it: its pages are not the process's own.
-    const MemoryBudget budget =
-        memory_budget(options.store.ram_bytes, available_memory_bytes(), engine::resident_bytes(), beside_gpu(session));
-    tier = state->open_on_gpu(*device, [&](uint64_t done) { progress.done(done); });
-    if (!state->device_weights.is_whole) {
-      cpu = make_cpu_device(n_threads, options.pin_threads, true);
-      state->ram_budget_bytes = budget.ram_bytes;
-    }
-    if (tier) {
-      auto beside = state->open_beside_gpu(*device, *cpu, *tier, path, budget);
-      disk_store = beside.get();
-      store = std::move(beside);
-    }
+    state->context =
+        std::make_unique<ForwardContext>(std::move(device), state->spec, state->weights, options.latent_attention);
+    state->open_beside_gpu(path, progress);
   } else {
-    store = state->open_on_cpu(*device, path, [&](uint64_t done) { progress.done(done); });
+    auto store = state->open_on_cpu(*device, path, [&](uint64_t done) { progress.done(done); });
+    const bool is_mapped = store == nullptr;
+    state->context = std::make_unique<ForwardContext>(std::move(device), state->spec, state->weights,
+                                                      options.latent_attention, std::move(store));
+    if (is_mapped) warm_pages(state->context->device, state->file, state->resident, progress);
   }
-  const bool is_mapped = store == nullptr && !state->device.is_gpu;
-  state->context = std::make_unique<ForwardContext>(std::move(device), state->spec, state->weights,
-                                                    options.latent_attention, std::move(store));
-  if (state->device.is_gpu && !state->device_weights.is_whole) {
-    ForwardContext& context = *state->context;
-    const auto pass_bytes = [of = state.get()](int64_t n_rows, int64_t n_positions) {
-      return shared_pass_bytes(of->spec, of->weights, of->options.latent_attention, of->options.session.cache, n_rows,
-                               n_positions);
-    };
-    context.host = std::make_unique<HostSide>(std::move(cpu), state->spec, state->weights, *context.store,
-                                              std::move(tier), context.device, pass_bytes, options.sharing);
-    uint64_t done_before = state->device_weights.bytes;
-    const auto on_bytes = [&](uint64_t done) { progress.done(std::min(total, done_before + done)); };
-    if (disk_store != nullptr) {
-      done_before += context.host->tier()->statistics().slot_bytes;
-      disk_store->fill(on_bytes);
-    }
-    if (disk_store != nullptr || total <= available_memory_bytes() / 10 * 9)
-      context.host->touch_weights(disk_store == nullptr, on_bytes);
-  }
-  if (state->device.is_gpu)
-    state->count_places(state->context->host ? state->context->host->tier() : nullptr, state->context->store.get());
-  if (is_mapped) warm_pages(state->context->device, state->file, state->resident, progress);
   return std::shared_ptr<const Model>(new Model(std::move(state)));
 }
 

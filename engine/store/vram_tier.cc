@@ -272,7 +272,11 @@ void VramTier::let_go_of_host_memory() {
   using State = BackgroundCopy::State;
   std::erase_if(leaving_, [&](HostEnds& host) {
     BackgroundCopy& copy = *host.copy;
-    if (!background_) end_copy(device_, *copies_, copy);
+    if (!background_) {
+      // The pass that waits for it has ended by the second time.
+      if (!std::exchange(host.is_waited_for, true)) return false;
+      end_copy(device_, *copies_, copy);
+    }
     if (copy.state == State::Waiting || copy.state == State::UnderWay) return false;
     if (host.goes_back) host.goes_back->finish(copy.host_has_all);
     return true;

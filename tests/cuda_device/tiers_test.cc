@@ -7,6 +7,7 @@
 #include "engine/forward/forward.h"
 #include "engine/forward/host_side.h"
 #include "engine/placement/plan.h"
+#include "engine/session/session_memory.h"
 #include "engine/store/loader.h"
 #include "tests/cuda_device/fixture.h"
 #include "tests/engine/store_fixtures.h"
@@ -43,6 +44,9 @@ engine::ModelOptions gpu_options(uint64_t vram_bytes) {
 uint64_t half_of_vram(const char* name) {
   tests::fresh_gpu();
   const auto model = engine::Model::open(tests::fixture_path(name), tests::options_for(DeviceKind::Cuda));
+  const engine::ForwardContext& context = model->forward_context();
+  const engine::SessionMemory session = engine::session_memory(model->spec(), context.weights, context.latent_attention,
+                                                               tests::options_for(DeviceKind::Cuda).session);
   uint64_t experts = 0, n_experts = 0, one = 0;
   for (const engine::WeightGroup& group : model->work().groups) {
     if (group.role != GroupRole::RoutedExperts) continue;
@@ -51,7 +55,7 @@ uint64_t half_of_vram(const char* name) {
     one = std::max(one, group.unit_file_bytes());
   }
   // What a slot is larger than its expert, and the table of places.
-  return model->device_memory().device_bytes + model->session_bytes() - experts + n_experts / 2 * (one + 3 * 255) +
+  return model->device_memory().device_bytes + session.shared_bytes() - experts + n_experts / 2 * (one + 3 * 255) +
          24 * n_experts + 512;
 }
 
@@ -227,7 +231,7 @@ TEST_CASE(
       CHECK(told.ended.reads_disk);
       CHECK(told.opened.bytes_read > 0);
       CHECK(told.vram.n_slots > 0);
-      CHECK(told.vram.n_promotions > 10);
+      CHECK(told.vram.n_promotions >= 8);
       CHECK(told.vram.n_failed_copies == 0);
       CHECK(told.n_compared > 60);
       MESSAGE(std::string(name) << ", " << std::string(ram.name) << ": " << told.vram.n_slots << " slots in VRAM, "
