@@ -12,15 +12,6 @@ using engine::GroupRole;
 
 namespace {
 
-// Sums differ in the last places, and a rounding of the 8-bit forms may fall to the other side for it (models_test.cc).
-void check_same(const tests::Answer& cpu, const tests::Answer& gpu, size_t n_vocabulary) {
-  const engine::LogitsComparison all = tests::compare(cpu, gpu, n_vocabulary);
-  CHECK(all.mean_kl < 1e-4);
-  CHECK(all.largest_kl < 1e-3);
-  CHECK(all.n_same_choice == all.n_positions);
-  CHECK(gpu.greedy == cpu.greedy);
-}
-
 // How a model lies in VRAM as a whole.
 struct Sizes {
   uint64_t all = 0;  // weights, and what is kept free for a session that GPU and CPU share
@@ -112,7 +103,7 @@ TEST_CASE(
       n_dense_on_host += shared.host_dense_bytes > 0;
       n_with_slots += shared.vram.n_slots > 0;
       n_promoted += shared.vram.n_promotions;
-      check_same(cpu, shared.answer, golden.n_vocabulary);
+      tests::check_same(cpu, shared.answer, golden.n_vocabulary);
     }
   }
   CHECK(simt::take_findings() == std::vector<std::string>());
@@ -204,7 +195,7 @@ TEST_CASE("copies on a thread of their own bring experts as well") {
   const Shared shared = shared_answer(kModel, options, golden.tokens, 1, 8);
   CHECK(shared.vram.n_promotions > 0);
   CHECK(shared.vram.n_hits + shared.vram.n_misses > 0);
-  check_same(cpu, shared.answer, golden.n_vocabulary);
+  tests::check_same(cpu, shared.answer, golden.n_vocabulary);
   CHECK(simt::take_findings() == std::vector<std::string>());
 }
 

@@ -97,14 +97,6 @@ engine::ModelOptions options_for(const char* name, const Ram& ram) {
   return options;
 }
 
-void check_same(const tests::Answer& cpu, const tests::Answer& gpu, size_t n_vocabulary) {
-  const engine::LogitsComparison all = tests::compare(cpu, gpu, n_vocabulary);
-  CHECK(all.mean_kl < 1e-4);
-  CHECK(all.largest_kl < 1e-3);
-  CHECK(all.n_same_choice == all.n_positions);
-  CHECK(gpu.greedy == cpu.greedy);
-}
-
 // What the store says of its experts, held against the file, pass by pass.
 class Watch {
  public:
@@ -227,7 +219,7 @@ TEST_CASE(
       CAPTURE(std::string(ram.name));
       CAPTURE(told.vram.n_slots);
       CAPTURE(told.ended.n_expert_slots);
-      check_same(cpu, told.answer, golden.n_vocabulary);
+      tests::check_same(cpu, told.answer, golden.n_vocabulary);
       CHECK(told.ended.reads_disk);
       CHECK(told.opened.bytes_read > 0);
       CHECK(told.vram.n_slots > 0);
@@ -262,7 +254,7 @@ TEST_CASE("copies on a thread of their own bring the same logits, and read nothi
   const auto cpu = tests::answer(tests::fixture_path(name), tests::options_for(DeviceKind::Cpu), tokens, 60, 3);
   tests::fresh_gpu();
   const Run told = run(name, options, tokens, 3, 60);
-  check_same(cpu, told.answer, golden.n_vocabulary);
+  tests::check_same(cpu, told.answer, golden.n_vocabulary);
   CHECK(told.vram.n_promotions > 0);
   CHECK(told.ended.bytes_read == told.opened.bytes_read);
   CHECK(simt::take_findings() == std::vector<std::string>());
@@ -302,7 +294,7 @@ TEST_CASE("copies that come as late as is legal, or at odd moments, race with no
         gpu.seed = seed;
         tests::fresh_gpu(gpu, true);
         const Run told = run(name, options, tokens, 2, 8);
-        check_same(cpu, told.answer, golden.n_vocabulary);
+        tests::check_same(cpu, told.answer, golden.n_vocabulary);
         if (!has_thread) CHECK(told.vram.n_promotions > 3);
         if (ram.holds_the_rest) CHECK(told.ended.bytes_read == told.opened.bytes_read);
         CHECK(simt::take_findings() == std::vector<std::string>());
@@ -329,7 +321,7 @@ TEST_CASE("copies that fail cost promotions or a sentence, and the next session 
     while (n_right < 2 && n_wrong < 2) {
       try {
         engine::Session session(model, options.session);
-        check_same(cpu, tests::answer(session, tokens, 6, 2), golden.n_vocabulary);
+        tests::check_same(cpu, tests::answer(session, tokens, 6, 2), golden.n_vocabulary);
         ++n_right;
       } catch (const engine::Error& error) {
         ++n_wrong;
@@ -356,7 +348,7 @@ TEST_CASE("memory that the system does not pin is copied from all the same") {
   tests::fresh_gpu();
   simt::inject_fault({simt::FaultPoint::HostRegister, 1, 2, 1000});
   const Run told = run(name, options, tokens, 3, 20);
-  check_same(cpu, told.answer, golden.n_vocabulary);
+  tests::check_same(cpu, told.answer, golden.n_vocabulary);
   CHECK(told.vram.n_copied_back > 0);
   CHECK(told.ended.bytes_read == told.opened.bytes_read);
   CHECK(simt::take_findings() == std::vector<std::string>());
@@ -398,7 +390,7 @@ TEST_CASE("a disk that fails beside a GPU gives a sentence, at opening or later,
   }
   fails = false;
   engine::Session session(model, options.session);
-  check_same(cpu, tests::answer(session, tokens, 10, 2), golden.n_vocabulary);
+  tests::check_same(cpu, tests::answer(session, tokens, 10, 2), golden.n_vocabulary);
   watch.look(false);
   CHECK(simt::take_findings() == std::vector<std::string>());
 }
@@ -422,7 +414,7 @@ TEST_CASE("VRAM that is given back goes to RAM where there is room for its exper
     CHECK(model->vram_statistics().n_slots == 0);
     CHECK(context.store->is_complete() == ram.holds_the_rest);
     engine::Session session(model, options.session);
-    check_same(cpu, tests::answer(session, tokens, 10, 2), golden.n_vocabulary);
+    tests::check_same(cpu, tests::answer(session, tokens, 10, 2), golden.n_vocabulary);
     CHECK((model->store_statistics().bytes_read == read_at_opening) == ram.holds_the_rest);
   }
   CHECK(simt::take_findings() == std::vector<std::string>());
@@ -477,7 +469,7 @@ TEST_CASE(
         const auto model = engine::Model::open(tests::fixture_path(name), options);
         engine::Session session(model, options.session);
         const tests::Answer answer = tests::answer(session, tokens, 8, 1);
-        check_same(cpu, answer, golden.n_vocabulary);
+        tests::check_same(cpu, answer, golden.n_vocabulary);
         const engine::VramStatistics vram = model->vram_statistics();
         CHECK((vram.n_read_from_host > 10) == ram.holds_the_rest);
         CHECK(vram.n_hits > 0);
