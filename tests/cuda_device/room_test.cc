@@ -50,12 +50,6 @@ Sizes sizes_of(const char* name) {
   return sizes;
 }
 
-void check_same(const tests::Answer& cpu, const tests::Answer& gpu, size_t n_vocabulary) {
-  const engine::LogitsComparison all = tests::compare(cpu, gpu, n_vocabulary);
-  CHECK(all.largest_kl < 1e-3);
-  CHECK(gpu.greedy == cpu.greedy);
-}
-
 engine::Machine machine_with_gpu(uint64_t vram_bytes) {
   engine::Machine machine;
   machine.name = "emulated";
@@ -95,7 +89,7 @@ TEST_CASE("sessions that grow get VRAM from the experts, until none is left, and
     for (int i = 0; i < 400 && model->device_memory().host_bytes == 0; ++i) {
       CAPTURE(i);
       sessions.emplace_back(model, options.session);
-      check_same(cpu, tests::answer(sessions.back(), tokens, 3, 3), golden.n_vocabulary);
+      tests::check_same(cpu, tests::answer(sessions.back(), tokens, 3, 3), golden.n_vocabulary);
       CHECK(used_vram(*model) <= vram_bytes);
       const engine::VramStatistics now = model->vram_statistics();
       CHECK(now.n_slots <= n_slots);
