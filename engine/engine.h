@@ -214,7 +214,6 @@ struct Usage {
   // And of the CPU beside it: it computed its parts, waited for what the GPU chose.
   double host_busy() const;
   double host_waited() const;
-  double vram_hit_rate() const;  // of chosen experts; 0 where none were counted
 };
 
 // Predictions for a run, made without knowing it, against what happened.

@@ -79,7 +79,10 @@ static std::string shared_lines(const Usage& usage, uint64_t n_tokens) {
   if (v.n_experts > 0) {
     lines += format("\nin VRAM      %llu of %llu experts, %s", static_cast<unsigned long long>(v.n_slots),
                     static_cast<unsigned long long>(v.n_experts), format_bytes(v.slot_bytes).c_str());
-    if (v.n_hits + v.n_misses > 0) lines += "; " + percent(usage.vram_hit_rate()) + " of the chosen ones were there";
+    if (v.n_chosen() > 0) lines += "; " + percent(v.hit_rate()) + " of the chosen ones were there";
+    if (v.n_read_from_host > 0)
+      lines += ", " + percent(ratio(static_cast<double>(v.n_read_from_host), static_cast<double>(v.n_chosen()))) +
+               " the GPU read in RAM";
     if (n_tokens > 0)
       lines +=
           format("; %.2g came a token, %s", ratio(static_cast<double>(v.n_promotions), static_cast<double>(n_tokens)),
@@ -141,7 +144,8 @@ nlohmann::ordered_json usage_json(const Usage& usage, uint32_t n_threads) {
                             {"slot_bytes", v.slot_bytes},
                             {"hits", v.n_hits},
                             {"misses", v.n_misses},
-                            {"hit_rate", usage.vram_hit_rate()},
+                            {"read_from_ram", v.n_read_from_host},
+                            {"hit_rate", v.hit_rate()},
                             {"promotions", v.n_promotions},
                             {"promoted_bytes", v.promoted_bytes},
                             {"failed_copies", v.n_failed_copies},

@@ -108,6 +108,11 @@ struct HostShare {
   std::span<const float> weights;
   std::span<const uint32_t> hits;
 };
+// Whether bit k of its row is set, of the pair with this number.
+inline bool is_hit(std::span<const uint32_t> hits, size_t pair, int64_t n_used) {
+  const auto n = static_cast<size_t>(n_used);
+  return (hits[pair / n] >> (pair % n) & 1u) != 0;
+}
 // Makes `results`, as many rows and columns as the inputs, which are added to those of the device. Returns false where there is nothing to
 // add; then they may be left as they are.
 using HostWork = std::function<bool(const HostShare& share, Rows results)>;

@@ -25,4 +25,10 @@ constexpr uint64_t vram_bytes(uint64_t bytes) {
   return (bytes + kGranule - 1) / kGranule * kGranule;
 }
 
+// What a matrix takes in a slot that an expert has there, where each begins at a multiple of this.
+constexpr uint64_t in_slot(uint64_t bytes) {
+  constexpr uint64_t kAlignment = 256;
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
 }  // namespace sluice::engine

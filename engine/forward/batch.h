@@ -38,8 +38,8 @@ void latent_attention(ForwardContext& context, const Batch& batch, uint32_t laye
 
 // The feed-forward part: out = ffn(x), x normed.
 void dense_ffn(const Processor& on, const DenseWeights& weights, const Input& x, Rows out);
-// Are these weights the host's to multiply, beside the device?
-bool is_left_to_host(const ForwardContext& context, const DenseWeights& weights);
+// Are there such weights, in the file's mapping? Beside a device with memory of its own they are then the host's to multiply.
+bool is_in_file(const DenseWeights& weights);
 // residual: what the layer will add to, for guessing what the next layer chooses.
 void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, const Input& x, Rows out,
                  const RoutingObserver& on_routing);

@@ -7,10 +7,7 @@ namespace sluice::engine {
 ExpertGroups group_by_expert(std::span<const int32_t> ids, int64_t n_used, int64_t n_experts,
                              std::span<const uint32_t> left_out) {
   ExpertGroups groups;
-  const auto is_left_out = [&](size_t pair) {
-    const auto row = static_cast<int64_t>(pair) / n_used, k = static_cast<int64_t>(pair) % n_used;
-    return !left_out.empty() && (left_out[static_cast<size_t>(row)] >> k & 1u) != 0;
-  };
+  const auto is_left_out = [&](size_t pair) { return !left_out.empty() && is_hit(left_out, pair, n_used); };
   std::vector<int64_t> next(static_cast<size_t>(n_experts) + 1, 0);
   for (size_t pair = 0; pair < ids.size(); ++pair)
     if (!is_left_out(pair)) ++next[static_cast<size_t>(ids[pair]) + 1];

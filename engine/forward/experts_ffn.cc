@@ -81,7 +81,7 @@ void experts_beside_host(ForwardContext& context, uint32_t layer, const Input& x
   }
   device.multiply_experts(stream, experts);
   if (!is_shared && on_routing) on_routing(layer, ids, expert_weights);
-  if (spec.n_shared_hidden > 0 && !is_left_to_host(context, weights.shared)) {
+  if (spec.n_shared_hidden > 0 && !(is_shared && is_in_file(weights.shared))) {
     const Rows shared = context.workspace.rows(out.n_rows, out.n_cols);
     dense_ffn(context.processor(), weights.shared, x, shared);
     device.add(stream, out, shared);

@@ -73,8 +73,8 @@ void dense_ffn(const Processor& on, const DenseWeights& weights, const Input& x,
   on.device.multiply(on.stream, down);
 }
 
-bool is_left_to_host(const ForwardContext& context, const DenseWeights& weights) {
-  return context.host != nullptr && weights.gate.place == Place::MappedFile;
+bool is_in_file(const DenseWeights& weights) {
+  return weights.gate && weights.gate.place == Place::MappedFile;
 }
 
 // out = the rows that the host makes of x.
@@ -93,7 +93,7 @@ static void feed_forward(ForwardContext& context, uint32_t layer, Rows residual,
   const LayerWeights& weights = context.weights.layers[layer];
   const PartLease lease(*context.store, feed_forward_part(layer));
   if (const auto* dense = std::get_if<DenseWeights>(&weights.ffn)) {
-    if (is_left_to_host(context, *dense))
+    if (context.host && is_in_file(*dense))
       dense_ffn_of_host(context, layer, *dense, x, out);
     else
       dense_ffn(context.processor(), *dense, x, out);

@@ -25,11 +25,6 @@ HostSide::HostSide(std::unique_ptr<Device> cpu, const ModelSpec& spec, const Mod
                                               tier_->n_experts_a_layer());
 }
 
-// Is it the host's to multiply?
-static bool is_left(const DenseWeights& weights) {
-  return weights.gate && weights.gate.place == Place::MappedFile;
-}
-
 void HostSide::make_room(ForwardContext& context, int64_t n_rows, int64_t n_positions, uint64_t growth_bytes) {
   const auto rounded = [](int64_t n) { return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n))); };
   const int64_t rows = rounded(n_rows), positions = std::max(kPagePositions, rounded(n_positions));
@@ -76,7 +71,7 @@ void HostSide::share(RoutedExperts& experts, uint32_t layer, int64_t n_rows) {
 
 bool HostSide::defer(uint32_t layer) {
   const auto& weights = std::get<ExpertsWeights>(weights_.layers[layer].ffn);
-  if (!sharing_.defers || layer + 1 == weights_.layers.size() || is_left(weights.shared)) return false;
+  if (!sharing_.defers || layer + 1 == weights_.layers.size() || is_in_file(weights.shared)) return false;
   if (!std::holds_alternative<ExpertsWeights>(weights_.layers[layer + 1].ffn)) return false;
   deferred_layer_ = layer;
   return true;
@@ -91,7 +86,8 @@ void HostSide::time_device(uint32_t layer, const HostShare& share, double begin)
   last_begin_ = begin;
   last_read_ = 0;
   for (size_t k = 0; k < share.ids.size(); ++k)
-    if ((share.hits[0] >> k & 1u) != 0 && !tier_->holds(layer, share.ids[k])) ++last_read_;
+    if (is_hit(share.hits, k, static_cast<int64_t>(share.ids.size())) && !tier_->holds(layer, share.ids[k]))
+      ++last_read_;
 }
 
 bool HostSide::multiply_experts(uint32_t layer, const HostShare& share, Rows results) {
@@ -100,7 +96,7 @@ bool HostSide::multiply_experts(uint32_t layer, const HostShare& share, Rows res
   const int64_t n_used = spec.router.n_chosen;
   if (tier_) tier_->used(layer, n_used, share.ids, share.hits);
   const ExpertGroups groups = group_by_expert(share.ids, n_used, spec.router.n_experts, share.hits);
-  const bool has_shared = is_left(weights.shared);
+  const bool has_shared = is_in_file(weights.shared);
   if (groups.expert_ids.empty() && !has_shared) return false;
 
   WorkspaceScope scope(workspace_);
@@ -110,8 +106,7 @@ bool HostSide::multiply_experts(uint32_t layer, const HostShare& share, Rows res
   if (!groups.expert_ids.empty()) {
     std::vector<float> missed_weights(share.weights.begin(), share.weights.end());
     for (size_t pair = 0; pair < missed_weights.size(); ++pair)
-      if ((share.hits[pair / static_cast<size_t>(n_used)] >> (pair % static_cast<size_t>(n_used)) & 1u) != 0)
-        missed_weights[pair] = 0;
+      if (is_hit(share.hits, pair, n_used)) missed_weights[pair] = 0;
     const auto request = store_.begin(layer, groups.expert_ids, groups.n_rows);
     engine::multiply_experts(processor(), groups, *request, *x, missed_weights, n_used, results);
     if (split_ && results.n_rows == 1)

@@ -40,7 +40,7 @@ class Groups {
       matrices.push_back({matrix.type, weights, file_bytes, bytes, form != nullptr});
     }
     matrices.back().vram_bytes += vram_bytes(file_bytes);
-    matrices.back().slot_bytes += (file_bytes + 255) / 256 * 256;
+    matrices.back().slot_bytes += in_slot(file_bytes);
   }
   // Of keys and of values, in one tensor where they take turns, else in one each.
   void add_heads(const std::vector<Linear>& keys, const std::vector<Linear>& values) {

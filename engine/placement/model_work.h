@@ -25,7 +25,7 @@ struct MatrixWork {
   uint64_t file_bytes = 0;
   uint64_t bytes = 0;       // as it lies in memory: in the file's blocks, or
   bool is_in_form = false;  // in its resident form (kernels/resident.h)
-  // In memory of a GPU, each tensor on its own; and in a slot, where matrices begin at multiples of 256 (engine/store/vram_tier.cc).
+  // In memory of a GPU, each tensor on its own; and in a slot, as engine/store/vram_tier.h has them.
   uint64_t vram_bytes = 0, slot_bytes = 0;
 };
 

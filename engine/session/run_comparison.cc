@@ -20,8 +20,8 @@ static RunFacts facts_of(const Usage& usage, uint32_t n_threads, double tokens_p
   if (n_tokens > 0) facts.disk_bytes = static_cast<double>(store.bytes_read) / static_cast<double>(n_tokens);
   if (store.disk_busy_seconds > 0)
     facts.disk_bytes_per_second = static_cast<double>(store.bytes_read) / store.disk_busy_seconds;
-  facts.has_vram_hits = usage.vram.n_hits + usage.vram.n_misses > 0;
-  facts.vram_hits = usage.vram_hit_rate();
+  facts.has_vram_hits = usage.vram.n_chosen() > 0;
+  facts.vram_hits = usage.vram.hit_rate();
   facts.cpu_busy = usage.cpu_busy(n_threads);
   facts.waiting = usage.waiting();
   return facts;

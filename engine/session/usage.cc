@@ -62,9 +62,6 @@ double Usage::host_busy() const {
 double Usage::host_waited() const {
   return share(device.host_waited_seconds, seconds);
 }
-double Usage::vram_hit_rate() const {
-  return share(static_cast<double>(vram.n_hits), static_cast<double>(vram.n_hits + vram.n_misses));
-}
 
 // CPU and GPU share each layer: whoever is waited for longer.
 static Limit limit_of_gpu(const Usage& usage, double long_wait) {

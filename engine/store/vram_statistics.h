@@ -19,15 +19,21 @@ struct VramStatistics {
   uint64_t copied_back_bytes = 0;
   uint64_t n_slots_given_back = 0;
   double copy_seconds = 0;
+
+  uint64_t n_chosen() const { return n_hits + n_misses + n_read_from_host; }
+  double hit_rate() const { return n_chosen() > 0 ? static_cast<double>(n_hits) / static_cast<double>(n_chosen()) : 0; }
 };
 
 // Counts of what came after `begin`; sizes as they are now.
 inline VramStatistics since(const VramStatistics& begin, VramStatistics now) {
   now.n_hits -= begin.n_hits;
   now.n_misses -= begin.n_misses;
+  now.n_read_from_host -= begin.n_read_from_host;
   now.n_promotions -= begin.n_promotions;
   now.promoted_bytes -= begin.promoted_bytes;
   now.n_failed_copies -= begin.n_failed_copies;
+  now.n_copied_back -= begin.n_copied_back;
+  now.copied_back_bytes -= begin.copied_back_bytes;
   now.n_slots_given_back -= begin.n_slots_given_back;
   now.copy_seconds -= begin.copy_seconds;
   return now;

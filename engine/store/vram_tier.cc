@@ -12,18 +12,12 @@
 namespace sluice::engine {
 namespace {
 
-// Matrices begin at multiples of this in a slot.
-constexpr uint64_t kAlignment = 256;
 // What is given back at once: small beside what experts take, large beside what an allocation costs.
 constexpr uint64_t kMostChunkBytes = uint64_t{64} << 20;
 constexpr uint64_t kLeastChunks = 64;  // in all, but for whole slots
 constexpr uint32_t kNoClass = ~uint32_t{0};
 // What may be saved up of the link, in experts: what a change of subject needs at once.
 constexpr double kMostCredit = 16;
-
-uint64_t aligned(uint64_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
 
 }  // namespace
 
@@ -57,7 +51,7 @@ void VramTier::make_classes() {
     const auto* experts = std::get_if<ExpertsWeights>(&layer.ffn);
     if (experts == nullptr) continue;
     SlotClass wanted{experts->gate.first.bytes(), experts->up.first.bytes(), experts->down.first.bytes(), 0, 0};
-    wanted.slot_bytes = aligned(wanted.gate_bytes) + aligned(wanted.up_bytes) + aligned(wanted.down_bytes);
+    wanted.slot_bytes = in_slot(wanted.gate_bytes) + in_slot(wanted.up_bytes) + in_slot(wanted.down_bytes);
     const auto found = std::ranges::find_if(classes_, [&](const SlotClass& known) {
       return known.gate_bytes == wanted.gate_bytes && known.up_bytes == wanted.up_bytes &&
              known.down_bytes == wanted.down_bytes;
@@ -157,8 +151,8 @@ LayerExpert VramTier::expert_of(ExpertNumber number) const {
 
 ExpertPlace VramTier::place_of(SlotNumber slot) const {
   const SlotClass& slots = classes_[slots_.class_of(slot)];
-  const std::byte* const up = memory_[slot] + aligned(slots.gate_bytes);
-  return {memory_[slot], up, up + aligned(slots.up_bytes)};
+  const std::byte* const up = memory_[slot] + in_slot(slots.gate_bytes);
+  return {memory_[slot], up, up + in_slot(slots.up_bytes)};
 }
 
 const ExpertPlace* VramTier::places(uint32_t layer) const {
@@ -186,10 +180,9 @@ void VramTier::set_store(WeightStore& store) {
 }
 
 void VramTier::begin_pass(int64_t n_rows) {
-  if (pass_rows_ > 0 && pass_rows_ <= kSmallPassRows) {
+  if (pass_rows_ > 0 && pass_rows_ <= kSmallPassRows)
     credit_bytes_ += options_.promotion.share_of_link * link_bytes_per_second() * (now() - pass_begin_);
-  }
-  pass_begin_ = options_.promotion.now();
+  pass_begin_ = now();
   if (background_) let_go_of_host_memory();  // else it would wait for copies that nobody needs yet
   pass_rows_ = n_rows;
   missed_.clear();
@@ -201,8 +194,7 @@ void VramTier::used(uint32_t layer, int64_t n_used, std::span<const int32_t> ids
   std::vector<int64_t> n_rows(static_cast<size_t>(n_experts_a_layer_), 0), n_hits(n_rows);
   for (size_t pair = 0; pair < ids.size(); ++pair) {
     ++n_rows[static_cast<size_t>(ids[pair])];
-    n_hits[static_cast<size_t>(ids[pair])] +=
-        hits[pair / static_cast<size_t>(n_used)] >> (pair % static_cast<size_t>(n_used)) & 1u;
+    n_hits[static_cast<size_t>(ids[pair])] += is_hit(hits, pair, n_used) ? 1 : 0;
   }
   for (int32_t id = 0; id < n_experts_a_layer_; ++id) {
     if (n_rows[static_cast<size_t>(id)] == 0) continue;
@@ -272,11 +264,7 @@ void VramTier::let_go_of_host_memory() {
   using State = BackgroundCopy::State;
   std::erase_if(leaving_, [&](HostEnds& host) {
     BackgroundCopy& copy = *host.copy;
-    if (!background_) {
-      // The pass that waits for it has ended by the second time.
-      if (!std::exchange(host.is_waited_for, true)) return false;
-      end_copy(device_, *copies_, copy);
-    }
+    if (!background_) end_copy(device_, *copies_, copy);
     if (copy.state == State::Waiting || copy.state == State::UnderWay) return false;
     if (host.goes_back) host.goes_back->finish(copy.host_has_all);
     return true;

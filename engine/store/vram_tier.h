@@ -83,7 +83,6 @@ class VramTier {
     std::unique_ptr<ExpertHold> source;
     std::unique_ptr<ExpertReturn> goes_back;  // null: nothing does
     std::shared_ptr<BackgroundCopy> copy;
-    bool is_waited_for = false;
   };
   struct Arrival {
     SlotNumber slot = 0;

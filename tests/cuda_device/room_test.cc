@@ -4,6 +4,7 @@
 #include "engine/session/planning.h"
 #include "engine/session/session_memory.h"
 #include "tests/cuda_device/fixture.h"
+#include "tests/engine/small_machine.h"
 
 using namespace sluice;
 using engine::DeviceKind;
@@ -48,20 +49,6 @@ Sizes sizes_of(const char* name) {
   sizes.session =
       engine::session_memory(model->spec(), context.weights, context.latent_attention, gpu_options().session);
   return sizes;
-}
-
-engine::Machine machine_with_gpu(uint64_t vram_bytes) {
-  engine::Machine machine;
-  machine.name = "emulated";
-  machine.ram_bytes = uint64_t{1} << 34;
-  machine.ram_bytes_per_second = 20e9;
-  machine.n_cores = 2;
-  machine.kernels[gguf::TensorType::Q8_0] = {10e9, 0, 50e9};
-  machine.attention_multiply_adds_per_second = 20e9;
-  machine.disk_bytes_per_second = 1e9;
-  machine.cpu_share_beside_disk = 0.8;
-  machine.gpus = {{"gpu", vram_bytes, 500e9, 10e9, 50e12}};
-  return machine;
 }
 
 constexpr uint64_t kContextBytes = uint64_t{400} << 20;  // of the driver, as plans have it
@@ -207,7 +194,7 @@ TEST_CASE("a run puts into VRAM what its plan says") {
       engine::PlanOptions options;
       options.n_context = model->options().session.n_context;
       options.n_batch = model->options().session.n_batch;
-      const engine::Plan plan = planned.plan(machine_with_gpu(gpu.devices[0].memory_bytes), options);
+      const engine::Plan plan = planned.plan(tests::with_gpu(gpu.devices[0].memory_bytes), options);
       REQUIRE(plan.places.size() == model->places().size());
       for (size_t i = 0; i < plan.places.size(); ++i) {
         const engine::WeightGroup& group = plan.work.groups[i];
@@ -236,7 +223,7 @@ TEST_CASE("after a run it is known what was in VRAM, and who waited for whom") {
   tests::fresh_gpu();
   const auto options = gpu_options(sizes.with(0.5));
   auto with_machine = options;
-  with_machine.machine = machine_with_gpu(uint64_t{8} << 30);
+  with_machine.machine = tests::with_gpu(uint64_t{8} << 30);
   const auto model = engine::Model::open(tests::fixture_path(kModel), with_machine);
   engine::Session session(model, options.session);
   engine::GenerateOptions generate;
@@ -247,8 +234,8 @@ TEST_CASE("after a run it is known what was in VRAM, and who waited for whom") {
       engine::generate(session, std::span(golden.tokens).first(5), generate, engine::GenerateCallbacks{});
   const engine::Usage& decode = made.statistics.decode;
   CHECK(decode.vram.n_hits + decode.vram.n_misses > 0);
-  CHECK(decode.vram_hit_rate() > 0);
-  CHECK(decode.vram_hit_rate() < 1);
+  CHECK(decode.vram.hit_rate() > 0);
+  CHECK(decode.vram.hit_rate() < 1);
   CHECK(decode.vram.n_hits + decode.vram.n_misses <
         model->vram_statistics().n_hits + model->vram_statistics().n_misses);
   CHECK(decode.device.waited_seconds > 0);
@@ -269,6 +256,6 @@ TEST_CASE("after a run it is known what was in VRAM, and who waited for whom") {
     return engine::predict_decode(model->work(), model->places(), machine, 5 + 12 / 2.0, {share, 1 - share})
         .tokens_per_second();
   };
-  CHECK(comparison.decode.predicted.tokens_per_second() == doctest::Approx(of(decode.vram_hit_rate())));
-  CHECK(of(uniform) != doctest::Approx(of(decode.vram_hit_rate())));
+  CHECK(comparison.decode.predicted.tokens_per_second() == doctest::Approx(of(decode.vram.hit_rate())));
+  CHECK(of(uniform) != doctest::Approx(of(decode.vram.hit_rate())));
 }

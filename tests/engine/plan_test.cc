@@ -7,30 +7,14 @@
 #include "engine/session/planning.h"
 #include "engine/session/session_memory.h"
 #include "tests/engine/fixtures.h"
+#include "tests/engine/small_machine.h"
 
 using namespace sluice;
 using namespace sluice::engine;
+using tests::small_machine;
+using tests::with_gpu;
 
 namespace {
-
-Machine small_machine() {
-  Machine machine;
-  machine.name = "small";
-  machine.ram_bytes = uint64_t{1} << 33;
-  machine.ram_bytes_per_second = 20e9;
-  machine.n_cores = 2;
-  machine.kernels[gguf::TensorType::Q8_0] = {10e9, 0, 50e9};
-  machine.attention_multiply_adds_per_second = 20e9;
-  machine.disk_bytes_per_second = 1e9;
-  machine.cpu_share_beside_disk = 0.8;
-  return machine;
-}
-
-Machine with_gpu(uint64_t vram_bytes) {
-  Machine machine = small_machine();
-  machine.gpus = {{"gpu", vram_bytes, 500e9, 10e9, 50e12}};
-  return machine;
-}
 
 PlanOptions small_options() {
   PlanOptions options;
