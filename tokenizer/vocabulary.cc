@@ -31,7 +31,7 @@ constexpr std::array kEndNames = {
                      "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"),  // DeepSeek
 };
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr size_t kShown = 60;
   std::string result = "'";
   result += text.substr(0, kShown);
@@ -62,7 +62,7 @@ Vocabulary::Vocabulary(const gguf::Metadata& metadata) {
   }
   model_ = *model;
   if (model_ != "gpt2" && model_ != "llama") {
-    throw Error("the vocabulary is of the unknown model " + quoted(model_) +
+    throw Error("the vocabulary is of the unknown model " + in_quotes(model_) +
                 "; known are 'gpt2' (byte-level BPE) and 'llama' (SPM)");
   }
   read_tokens(metadata);

@@ -9,10 +9,6 @@
 using namespace sluice::test;
 using nlohmann::json;
 
-static bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 static Outcome chat(const std::string& input, std::vector<std::string> words = {}) {
   words.insert(words.begin(), {"chat", chat_model()});
   return call(words, input);

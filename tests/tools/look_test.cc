@@ -8,10 +8,6 @@
 using namespace sluice::test;
 using nlohmann::json;
 
-static bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 TEST_CASE("inspect shows metadata, tensors and sizes by type and role") {
   Outcome outcome = call({"inspect", base_model()});
   CHECK(outcome.exit_code == 0);

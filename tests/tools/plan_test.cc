@@ -10,14 +10,6 @@
 using namespace sluice::test;
 using nlohmann::json;
 
-static bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-static std::string scratch(const std::string& name) {
-  return (scratch_folder() / name).string();
-}
-
 static std::string machine_path(const std::string& name) {
   return std::string(SLUICE_ROOT) + "/bench/machines/" + name + ".json";
 }

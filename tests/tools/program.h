@@ -23,6 +23,10 @@ struct Call {
   std::string redirect_out;  // a file to open as stdout instead
 };
 
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
 Outcome call_with(const Call& call);
 Outcome call(std::vector<std::string> arguments, std::string input = "");
 

@@ -11,10 +11,6 @@
 using namespace sluice::test;
 using nlohmann::json;
 
-static bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 static json run_json(std::vector<std::string> words, const std::string& input = "") {
   words.insert(words.begin(), {"run", base_model(), "--json", "--quiet"});
   Outcome outcome = call(words, input);

@@ -26,6 +26,10 @@ const std::filesystem::path& scratch_folder() {
   return folder.path;
 }
 
+std::string scratch(const std::string& name) {
+  return (scratch_folder() / name).string();
+}
+
 static void add_vocabulary(gguf::Metadata& metadata) {
   std::vector<std::string> tokens = {"<unk>", "<s>", "</s>"};
   std::vector<int32_t> kinds = {2, 3, 3};

@@ -8,6 +8,8 @@ namespace sluice::test {
 
 // Ends with the process.
 const std::filesystem::path& scratch_folder();
+// The path of a file in it.
+std::string scratch(const std::string& name);
 
 // A vocabulary of bytes and a few control tokens, a ChatML template, and some tensors of a mixture of experts.
 std::string chat_model();

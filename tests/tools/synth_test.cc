@@ -16,14 +16,6 @@ using namespace sluice::test;
 using namespace sluice;
 namespace synthetic = engine::synthetic;
 
-static bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-static std::string scratch(const char* name) {
-  return (scratch_folder() / name).string();
-}
-
 // A slice of R1 shrunk to a few hundred kilobytes, and then what `more` says: "--flag", "value", ...
 static std::vector<std::string> small_slice(const std::string& path, const std::vector<std::string>& more = {}) {
   std::vector<std::string> words = {"synth", path, "--preset", "r1-slice"};

@@ -11,14 +11,6 @@ using namespace sluice::test;
 using nlohmann::json;
 namespace traces = sluice::engine::traces;
 
-static bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-static std::string scratch(const char* name) {
-  return (scratch_folder() / name).string();
-}
-
 TEST_CASE("run --trace records the prompt and the answer") {
   const std::string path = scratch("run.trace");
   const Outcome outcome = call({"run", base_model(), "-p", "abc", "-q", "--trace", path});

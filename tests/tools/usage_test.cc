@@ -5,10 +5,6 @@
 
 using namespace sluice::test;
 
-static bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 TEST_CASE("without arguments the help goes to stderr and the status is 2") {
   Outcome outcome = call({});
   CHECK(outcome.exit_code == 2);
