@@ -29,7 +29,8 @@ enum class Residency { Automatic, File, Fast };
 // from the disk as it is needed. Automatic maps what fits.
 enum class Storage { Automatic, Mapped, Disk };
 
-// What multiplies. Automatic: the GPU where there is one that holds the whole model, else the CPU.
+// What multiplies. Automatic: the GPU where there is one that holds the whole model, GPU and CPU together where that is faster by the
+// plan, else the CPU.
 enum class DeviceKind { Automatic, Cpu, Cuda };
 
 // Which expert gives up its place in memory when another one comes.

@@ -28,7 +28,8 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
       .group("Model")
       .default_text("0");
   add_choice(app, "--device", kDeviceWords, flags.model.device,
-             "What multiplies: the CPU, an NVIDIA GPU, or the GPU where there is one that holds the model")
+             "What multiplies: the CPU, an NVIDIA GPU and the CPU for what VRAM does not hold, or whichever is faster "
+             "by the plan")
       .group("Model")
       .default_text("auto");
   auto threads = [&flags](const std::string& text) {

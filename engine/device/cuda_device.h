@@ -18,7 +18,9 @@ struct CudaGpu {
   bool is_usable = false;
   std::string why_not;  // one sentence, when it is not: no driver, one too old, no GPU, or a program built without CUDA
   std::string name;     // "NVIDIA GeForce RTX 4090"
-  uint64_t free_vram_bytes = 0;
+  uint64_t free_vram_bytes = 0, total_vram_bytes = 0;
+  int n_multiprocessors = 0;
+  double vram_bytes_per_second = 0;  // as its clock and its bus have it; 0: it does not tell
 };
 
 // Was this program built with nvcc?

@@ -223,6 +223,13 @@ TierBytes bytes_by_tier(const WeightGroup& group, const GroupPlace& place) {
   return {place.n_vram * in_file, place.n_ram * group.unit_bytes(), place.n_disk * in_file};
 }
 
+uint64_t vram_capacity_for(uint64_t room_bytes) {
+  uint64_t capacity = room_bytes + kCudaBytes;
+  while (capacity - vram_margin(capacity) < room_bytes + kCudaBytes)
+    capacity = room_bytes + kCudaBytes + vram_margin(capacity);
+  return capacity;
+}
+
 Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemory& session, uint64_t program_bytes,
                const Machine& given_machine, const PlanOptions& options) {
   const Machine machine = machine_for(given_machine, options);

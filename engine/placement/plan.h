@@ -62,6 +62,9 @@ std::vector<GroupPlace> places_in_ram(const ModelWork& work);
 // The machine as the options have it: without a GPU, or with another size of one.
 Machine machine_for(const Machine& machine, const PlanOptions& options);
 
+// The GPU's size for a plan that is to have so many bytes for weights, caches and passes, beside what plans keep for others.
+uint64_t vram_capacity_for(uint64_t room_bytes);
+
 // `spec` describes `file`, which is mapped; `session` is what a session of these options takes; program_bytes: what the process
 // takes before a model.
 Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemory& session, uint64_t program_bytes,

@@ -16,6 +16,7 @@
 #include "engine/session/routing_record.h"
 #include "engine/session/session_memory.h"
 #include "engine/session/weight_storage.h"
+#include "engine/session/shared_choice.h"
 #include "kernels/cpu/cores.h"
 
 namespace sluice::engine {
@@ -43,6 +44,8 @@ struct Model::State {
   DeviceWeights device_weights{};
 
   // The GPU's weights are moved there. The result: the VRAM tier, where some experts are the host's.
+  // The machine as it was described, or else its CPU as it is measured on `device`.
+  const Machine& measured(Device& device);
   std::unique_ptr<VramTier> open_on_gpu(Device& gpu, const std::function<void(uint64_t done)>& on_bytes);
   // What the GPU's tier does not hold of the experts, from the disk into memory of a set size; null where the mapped file will do. `cpu`
   // multiplies it.
@@ -58,6 +61,21 @@ struct Model::State {
 namespace {
 
 // Progress over the parts of loading, as bytes of the file.
+const Machine& Model::State::measured(Device& cpu) {
+  // A disk that nobody has measured: an ordinary one.
+  constexpr double kAssumedDisk = 2e9, kAssumedShare = 0.8;
+  if (!machine) {
+    std::vector<gguf::TensorType> types;
+    for (const WeightGroup& group : work.groups)
+      for (const MatrixWork& matrix : group.matrices)
+        if (std::ranges::find(types, matrix.type) == types.end()) types.push_back(matrix.type);
+    machine = measure_cpu(cpu, n_threads, types);
+    machine->disk_bytes_per_second = kAssumedDisk;
+    machine->cpu_share_beside_disk = kAssumedShare;
+  }
+  return *machine;
+}
+
 class LoadProgress {
  public:
   LoadProgress(const ModelOptions& options, uint64_t total) : options_(options), total_(total) {}
@@ -259,7 +277,13 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
                                              options.machine});
   const uint64_t total = state->file.tensor_bytes();
   LoadProgress progress(state->options, total);
-  state->device = choose_device(options, n_threads, total + state->session.gpu_bytes());
+  state->device = choose_device(options, n_threads, total + state->session.gpu_bytes(), [&](const CudaGpu& gpu) {
+    state->work = work_of(state->spec, state->weights, options.session.cache, nullptr);
+    Machine machine = state->measured(*make_cpu_device(n_threads, options.pin_threads, true));
+    machine.n_cores = n_threads;
+    return why_not_shared(gpu, state->file, state->spec, state->session, session_context(state->spec, options.session),
+                          options, std::move(machine));
+  });
   std::unique_ptr<Device> device = std::move(state->device.device);
   if (state->device.is_gpu) {
     state->context =
@@ -347,18 +371,7 @@ std::span<const GroupPlace> Model::places() const {
   return state_->places;
 }
 const Machine& Model::machine() const {
-  // A disk that nobody has measured: an ordinary one.
-  constexpr double kAssumedDisk = 2e9, kAssumedShare = 0.8;
-  if (!state_->machine) {
-    std::vector<gguf::TensorType> types;
-    for (const WeightGroup& group : state_->work.groups)
-      for (const MatrixWork& matrix : group.matrices)
-        if (std::ranges::find(types, matrix.type) == types.end()) types.push_back(matrix.type);
-    state_->machine = measure_cpu(state_->context->device, state_->n_threads, types);
-    state_->machine->disk_bytes_per_second = kAssumedDisk;
-    state_->machine->cpu_share_beside_disk = kAssumedShare;
-  }
-  return *state_->machine;
+  return state_->measured(state_->context->device);
 }
 ForwardContext& Model::forward_context() const {
   return *state_->context;

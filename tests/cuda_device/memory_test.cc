@@ -1,7 +1,9 @@
 // A GPU that is too small, or fails, or is not there: a message and slower memory, never a crash.
 
 #include "engine/device/cuda_device.h"
-#include "tests/cuda_device/fixture.h"
+#include "engine/forward/host_side.h"
+#include "tests/cuda_device/vram_sizes.h"
+#include "tests/engine/small_machine.h"
 
 using namespace sluice;
 using engine::DeviceKind;
@@ -50,17 +52,56 @@ TEST_CASE("VRAM that ends at any moment is no error") {
   CHECK(simt::take_findings() == std::vector<std::string>());
 }
 
-TEST_CASE("without a model that fits, the CPU runs it and says why") {
-  simt::GpuOptions small;
-  small.devices[0].memory_bytes = uint64_t{1} << 20;
-  tests::fresh_gpu(small);
-  const auto model = engine::Model::open(tests::fixture_path(kModel), tests::options_for(DeviceKind::Automatic));
-  CHECK(!model->is_on_gpu());
-  CHECK(std::string(model->why_no_gpu()).find("--device cuda") != std::string::npos);
+TEST_CASE("where nobody asks, GPU and CPU share what VRAM does not hold if that is faster, or the CPU says why not") {
+  const tests::Golden golden = tests::read_golden(kModel);
+  const std::span<const int32_t> tokens = std::span(golden.tokens).first(6);
+  const auto cpu = tests::answer(tests::fixture_path(kModel), tests::options_for(DeviceKind::Cpu), tokens, 3, 2);
+  struct Case {
+    const char* name;
+    uint64_t vram_bytes;           // 0: all
+    double vram_bytes_per_second;  // of the card
+    engine::ActivationPrecision precision;
+    bool is_on_gpu, is_shared;
+    const char* why;
+  };
+  constexpr auto kInt8 = engine::ActivationPrecision::Int8;
+  const uint64_t part = tests::vram_without(tests::fixture_path(kModel), 0.5);
+  for (const Case& c :
+       {Case{"room for all", 0, 800e9, kInt8, true, false, ""}, Case{"for a part", part, 800e9, kInt8, true, true, ""},
+        Case{"not for the caches", uint64_t{200} << 10, 800e9, kInt8, false, false, "no room for attention"},
+        Case{"a slow card", part, 1e6, kInt8, false, false, "not faster, by the plan"},
+        Case{"a slow card that holds all", 0, 1e6, kInt8, true, false, ""},
+        Case{"floats", 0, 800e9, engine::ActivationPrecision::Float32, false, false, "float32"}}) {
+    CAPTURE(std::string(c.name));
+    simt::GpuOptions gpu;
+    gpu.devices[0].device_bytes_per_second = c.vram_bytes_per_second;
+    tests::fresh_gpu(gpu);
+    engine::ModelOptions options = tests::options_for(DeviceKind::Automatic);
+    options.machine = tests::small_machine();
+    options.vram_bytes = c.vram_bytes;
+    options.activations = c.precision;
+    const auto model = engine::Model::open(tests::fixture_path(kModel), options);
+    CAPTURE(std::string(model->why_no_gpu()));
+    CHECK(model->is_on_gpu() == c.is_on_gpu);
+    CHECK((model->forward_context().host != nullptr) == c.is_shared);
+    CHECK(model->why_no_gpu().empty() == c.is_on_gpu);
+    CHECK(std::string(model->why_no_gpu()).find(c.why) != std::string::npos);
+    CHECK(model->why_no_gpu().find('\n') == std::string_view::npos);
+    if (!c.is_on_gpu) continue;
+    CHECK(model->device_memory().host_bytes == 0);
+    engine::Session session(model, options.session);
+    tests::check_same(cpu, tests::answer(session, tokens, 3, 2), golden.n_vocabulary);
+  }
+  CHECK(simt::take_findings() == std::vector<std::string>());
+}
+
+TEST_CASE("a machine that nobody described is measured before the choice") {
+  engine::ModelOptions options = tests::options_for(DeviceKind::Automatic);
+  options.vram_bytes = tests::vram_without(tests::fixture_path(kModel), 0.5);
   tests::fresh_gpu();
-  const auto fitting = engine::Model::open(tests::fixture_path(kModel), tests::options_for(DeviceKind::Automatic));
-  CHECK(fitting->is_on_gpu());
-  CHECK(fitting->why_no_gpu().empty());
+  const auto model = engine::Model::open(tests::fixture_path(kModel), options);
+  CHECK(model->machine().ram_bytes_per_second > 0);
+  CHECK(model->is_on_gpu() == model->why_no_gpu().empty());
 }
 
 TEST_CASE("a GPU that fails gives a sentence, and the next session works") {

@@ -34,6 +34,17 @@ static std::string why_not(cudaError_t status) {
   return std::string("the NVIDIA driver answers: ") + cudaGetErrorString(status);
 }
 
+// Transfers on both edges of the memory's clock.
+static double vram_rate() {
+  int kilohertz = 0, bits = 0;
+  if (cudaDeviceGetAttribute(&kilohertz, cudaDevAttrMemoryClockRate, 0) != cudaSuccess ||
+      cudaDeviceGetAttribute(&bits, cudaDevAttrGlobalMemoryBusWidth, 0) != cudaSuccess) {
+    cudaGetLastError();
+    return 0;
+  }
+  return 2e3 * kilohertz * bits / 8;
+}
+
 bool has_cuda() {
   return true;
 }
@@ -59,6 +70,9 @@ CudaGpu find_cuda_gpu() {
   }
   gpu.name = properties.name;
   gpu.free_vram_bytes = free;
+  gpu.total_vram_bytes = total;
+  gpu.n_multiprocessors = properties.multiProcessorCount;
+  gpu.vram_bytes_per_second = vram_rate();
   constexpr int kOldest = 75;  // 7.5
   if (properties.major * 10 + properties.minor < kOldest)
     gpu.why_not = gpu.name + " has compute capability " + std::to_string(properties.major) + "." +
