@@ -44,6 +44,9 @@ enum class PolicyKind {
 // How experts come and go in a GPU's memory, where it holds some of them.
 struct PromotionOptions {
   bool promotes = true;  // else what is there at first stays
+  // A copy must save more of the host's time than it takes, by how often experts are used; else whatever a policy gives more worth goes
+  // before the rest.
+  bool must_pay = true;
   // Of the time of passes, what copies may take of the link at most. A copy reads the host's memory as well, as a miss does.
   double share_of_link = 0.15;
   double link_bytes_per_second = 20e9;  // until a copy was measured

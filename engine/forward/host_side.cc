@@ -109,10 +109,13 @@ bool HostSide::multiply_experts(uint32_t layer, const HostShare& share, Rows res
       if (is_hit(share.hits, pair, n_used)) missed_weights[pair] = 0;
     const auto request = store_.begin(layer, groups.expert_ids, groups.n_rows);
     engine::multiply_experts(processor(), groups, *request, *x, missed_weights, n_used, results);
-    if (split_ && results.n_rows == 1)
-      split_->took(static_cast<int64_t>(groups.expert_ids.size()), tier_->now() - begin);
   }
   last_end_ = tier_ ? tier_->now() : 0;
+  if (tier_ && results.n_rows == 1 && !groups.expert_ids.empty()) {
+    const auto n_experts = static_cast<int64_t>(groups.expert_ids.size());
+    tier_->host_took(n_experts, last_end_ - begin);
+    if (split_) split_->took(n_experts, last_end_ - begin);
+  }
   if (!has_shared) return true;
   if (groups.expert_ids.empty()) {
     dense_ffn(processor(), weights.shared, *x, results);

@@ -10,6 +10,16 @@
 #include "engine/store/disk_store.h"
 
 namespace sluice::engine {
+
+static std::vector<int64_t> experts_of_layers(const ModelWeights& weights) {
+  std::vector<int64_t> n_experts;
+  for (const LayerWeights& layer : weights.layers) {
+    const auto* experts = std::get_if<ExpertsWeights>(&layer.ffn);
+    n_experts.push_back(experts != nullptr ? experts->gate.count : 0);
+  }
+  return n_experts;
+}
+
 namespace {
 
 // What is given back at once: small beside what experts take, large beside what an allocation costs.
@@ -23,7 +33,12 @@ constexpr double kMostCredit = 16;
 
 VramTier::VramTier(Device& device, const ModelWeights& weights, uint64_t bytes, uint64_t keep_free,
                    const VramTierOptions& options, const std::function<void(uint64_t done)>& on_bytes)
-    : device_(device), weights_(weights), options_(options), slots_(0, {}), copies_(device.make_stream()) {
+    : device_(device),
+      weights_(weights),
+      options_(options),
+      slots_(0, {}),
+      popularity_(experts_of_layers(weights), options.heat),
+      copies_(device.make_stream()) {
   if (!options_.promotion.now)
     options_.promotion.now = [] { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); };
   make_classes();
@@ -31,6 +46,7 @@ VramTier::VramTier(Device& device, const ModelWeights& weights, uint64_t bytes, 
   if (options_.heat.size() != n_experts) options_.heat.clear();
   policy_ = make_policy(options_.policy, n_experts, options_.heat);
   places_.resize(n_experts);
+  n_uses_.resize(n_experts, 0);
   table_ = device_.allocate(n_experts * sizeof(ExpertPlace));
   make_slots(bytes, keep_free);
   fill(on_bytes);
@@ -130,6 +146,7 @@ void VramTier::fill(const std::function<void(uint64_t done)>& on_bytes) {
     const auto copy = [&](const std::byte* to, const Linear& from) {
       device_.copy_to_device(*copies_, const_cast<std::byte*>(to), from.data, from.bytes());
       done += from.bytes();
+      if (options_.on_copied) options_.on_copied(from.data, from.bytes());
     };
     copy(places_[expert].gate, stacks.gate.at(id));
     copy(places_[expert].up, stacks.up.at(id));
@@ -165,6 +182,12 @@ double VramTier::link_bytes_per_second() const {
                                                             : options_.promotion.link_bytes_per_second;
 }
 
+double VramTier::most_slot_bytes() const {
+  uint64_t most = 0;
+  for (const SlotClass& slots : classes_) most = std::max(most, slots.slot_bytes);
+  return static_cast<double>(most);
+}
+
 double VramTier::link_seconds(uint32_t layer) const {
   return static_cast<double>(classes_[class_of_layer_[layer]].slot_bytes) / link_bytes_per_second();
 }
@@ -186,6 +209,8 @@ void VramTier::begin_pass(int64_t n_rows) {
   if (background_) let_go_of_host_memory();  // else it would wait for copies that nobody needs yet
   pass_rows_ = n_rows;
   missed_.clear();
+  popularity_.begin_pass(n_rows);
+  n_tokens_ += static_cast<double>(n_rows);
   for (const ExpertNumber expert : policy_->begin_pass(n_rows))
     if (const auto slot = slots_.find(expert)) slots_.set_worth(*slot, policy_->worth(expert));
 }
@@ -200,6 +225,8 @@ void VramTier::used(uint32_t layer, int64_t n_used, std::span<const int32_t> ids
     if (n_rows[static_cast<size_t>(id)] == 0) continue;
     const ExpertNumber expert = number_of(layer, id);
     const double worth = policy_->use(expert, n_rows[static_cast<size_t>(id)]);
+    popularity_.use(expert, n_rows[static_cast<size_t>(id)]);
+    n_uses_[expert] += static_cast<float>(n_rows[static_cast<size_t>(id)]);
     if (const auto slot = slots_.find(expert))
       slots_.set_worth(*slot, worth);
     else
@@ -214,6 +241,13 @@ void VramTier::used(uint32_t layer, int64_t n_used, std::span<const int32_t> ids
     (holds(layer, id) ? counts_.n_hits : counts_.n_read_from_host) += n_by_device;
     counts_.n_misses += n - n_by_device;
   }
+}
+
+void VramTier::host_took(int64_t n_experts, double seconds) {
+  constexpr double kShareOfNew = 1.0 / 64;
+  if (n_experts <= 0 || seconds <= 0) return;
+  const double each = seconds / static_cast<double>(n_experts);
+  host_seconds_ += host_seconds_ > 0 ? kShareOfNew * (each - host_seconds_) : each;
 }
 
 void VramTier::end_pass(Stream& stream) {
@@ -299,17 +333,31 @@ void VramTier::promote(Stream& stream) {
   }
 }
 
+bool VramTier::pays(ExpertNumber expert, std::optional<ExpertNumber> victim, double n_copies) const {
+  if (!options_.promotion.must_pay) return true;
+  // A copy reads the host's memory at least as long as a miss does.
+  const double misses_a_copy =
+      host_seconds_ > 0 ? std::max(1.0, link_seconds(expert_of(expert).layer) / host_seconds_) : 1;
+  const double certainty = popularity_.certainty();
+  double saved = popularity_.uses_a_token(expert, certainty);
+  if (victim) saved -= popularity_.uses_a_token(*victim, certainty);
+  return saved * kPopularTokens > n_copies * misses_a_copy;
+}
+
 void VramTier::choose_arrivals(Stream& stream) {
   std::ranges::sort(missed_, std::greater());
+  credit_bytes_ = std::min(credit_bytes_, kMostCredit * most_slot_bytes());
   for (const auto& [worth, expert] : missed_) {
     const auto [layer, expert_id] = expert_of(expert);
     const uint32_t slot_class = class_of_layer_[layer];
     const auto bytes = static_cast<double>(classes_[slot_class].slot_bytes);
-    credit_bytes_ = std::min(credit_bytes_, kMostCredit * bytes);
     if (credit_bytes_ < bytes) break;
     if (slots_.find(expert)) continue;
     const auto least = slots_.least_worth(slot_class);
     if (slots_.n_free(slot_class) == 0 && (!least || least->second >= worth)) continue;
+    const auto victim = least ? std::optional(least->first) : std::nullopt;
+    const bool goes_back = least && !store_->has(expert_of(least->first).layer, expert_of(least->first).expert_id);
+    if (!pays(expert, victim, goes_back ? 2 : 1)) continue;
     if (!store_->can_spare_slots(layer)) continue;
     HostEnds host{store_->hold(layer, expert_id), nullptr, std::make_shared<BackgroundCopy>()};
     if (host.source == nullptr) continue;
@@ -326,7 +374,7 @@ void VramTier::choose_arrivals(Stream& stream) {
     double cost = bytes;
     if (least) {
       const auto [least_layer, least_id] = expert_of(least->first);
-      if (!store_->has(least_layer, least_id)) {
+      if (goes_back) {
         cost += bytes;
         if (credit_bytes_ < cost) continue;
         host.goes_back = store_->bring_back(least_layer, least_id,
@@ -348,6 +396,43 @@ void VramTier::choose_arrivals(Stream& stream) {
   }
 }
 
+// Its experts go one by one, so that what fails leaves the others where they are, and free slots.
+void VramTier::empty_chunk(Stream& stream, const Chunk& chunk) {
+  std::vector<std::unique_ptr<ExpertReturn>> returns;
+  try {
+    for (SlotNumber slot = chunk.first; slot < chunk.first + chunk.n_slots; ++slot) {
+      const auto expert = slots_.expert_in(slot);
+      if (!expert) continue;
+      const auto [layer, id] = expert_of(*expert);
+      const ExpertPlace place = places_[*expert];
+      write_place(stream, *expert, {});
+      slots_.clear(slot);
+      if (store_ == nullptr) continue;
+      auto back = store_->has(layer, id) ? nullptr : store_->bring_back(layer, id, [] { return false; });
+      store_->needed_again(layer, id);
+      if (!back) continue;
+      const ExpertHandles handles = back->handles;
+      returns.push_back(std::move(back));
+      const auto copy = [&](const Linear& to, const std::byte* from) {
+        device_.copy_to_host(stream, const_cast<std::byte*>(to.data), from, to.bytes());
+      };
+      copy(handles.gate, place.gate);
+      copy(handles.up, place.up);
+      copy(handles.down, place.down);
+    }
+    device_.synchronize(stream);
+  } catch (...) {
+    // Nothing may be on its way to memory that the store has again.
+    stream.abandon();
+    try {
+      device_.synchronize(stream);
+    } catch (...) {
+    }
+    throw;
+  }
+  for (const auto& back : returns) back->finish(true);
+}
+
 void VramTier::give_back(Stream& stream, uint64_t bytes) {
   if (background_) background_->wait_for_all();
   device_.synchronize(*copies_);
@@ -361,35 +446,21 @@ void VramTier::give_back(Stream& stream, uint64_t bytes) {
         if (const auto expert = slots_.expert_in(slot)) worth = std::max(worth, policy_->worth(*expert));
       return worth;
     });
-    std::vector<std::unique_ptr<ExpertReturn>> returns;
-    for (SlotNumber slot = least->first; slot < least->first + least->n_slots; ++slot) {
-      if (const auto expert = slots_.expert_in(slot)) {
-        const auto [layer, id] = expert_of(*expert);
-        const ExpertPlace place = places_[*expert];
-        write_place(stream, *expert, {});
-        if (store_ != nullptr) {
-          if (auto back = store_->has(layer, id) ? nullptr : store_->bring_back(layer, id, [] { return false; })) {
-            const auto copy = [&](const Linear& to, const std::byte* from) {
-              device_.copy_to_host(stream, const_cast<std::byte*>(to.data), from, to.bytes());
-            };
-            copy(back->handles.gate, place.gate);
-            copy(back->handles.up, place.up);
-            copy(back->handles.down, place.down);
-            returns.push_back(std::move(back));
-          }
-          store_->needed_again(layer, id);
-        }
-      }
-      slots_.take_away(slot);
-    }
+    empty_chunk(stream, *least);
+    for (SlotNumber slot = least->first; slot < least->first + least->n_slots; ++slot) slots_.take_away(slot);
     given += least->buffer->bytes();
     counts_.n_slots -= least->n_slots;
     counts_.n_slots_given_back += least->n_slots;
     counts_.slot_bytes -= least->buffer->bytes();
-    device_.synchronize(stream);
-    for (const auto& back : returns) back->finish(true);
     chunks_.erase(least);
   }
+}
+
+std::vector<float> VramTier::heat() const {
+  if (n_tokens_ <= 0) return {};
+  std::vector<float> heat = n_uses_;
+  for (float& uses : heat) uses = static_cast<float>(uses / n_tokens_);
+  return heat;
 }
 
 VramStatistics VramTier::statistics() const {

@@ -9,12 +9,15 @@
 //   pass n + 1         computes, the copy beside it; neither expert is on the GPU
 //   end of pass n + 1  the newcomer's place is written into the table, behind the copy, if the copy is under way by then
 //
-// All of it is ordered by the streams, so the host waits for none of it. Copies take a set share of the time of passes and no more.
+// All of it is ordered by the streams, so the host waits for none of it. Copies take a set share of the time of passes and no more; and an
+// expert comes only if the misses that it will save, as long as what was seen can be trusted to last, cost the host more time than the copy
+// takes: experts that are equally popular stay where they are.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -23,6 +26,7 @@
 #include "engine/store/background_copies.h"
 #include "engine/store/expert_slots.h"
 #include "engine/store/policy.h"
+#include "engine/store/popularity.h"
 #include "engine/store/store.h"
 #include "engine/store/vram_statistics.h"
 
@@ -32,6 +36,8 @@ struct VramTierOptions {
   PolicyKind policy = PolicyKind::Hybrid;
   std::vector<float> heat;  // of earlier runs, one number for each layer and expert; may be empty
   PromotionOptions promotion;
+  // Told of each matrix of the first filling that was copied: its pages are not needed any more. May be empty.
+  std::function<void(const std::byte* data, uint64_t bytes)> on_copied;
 };
 
 class VramTier {
@@ -58,13 +64,17 @@ class VramTier {
   void begin_pass(int64_t n_rows);
   // What a layer of the pass chose, [rows, n_used], and what of that was here.
   void used(uint32_t layer, int64_t n_used, std::span<const int32_t> ids, std::span<const uint32_t> hits);
+  // The host took so long for that many experts of one row.
+  void host_took(int64_t n_experts, double seconds);
   // The pass is on its way on the stream.
   void end_pass(Stream& stream);
   // Frees device memory that nobody else takes from the slots of least worth, at least so much; experts that were there are the host's
-  // from the next pass on. Nothing may be in flight.
+  // from the next pass on. Nothing may be in flight. After an exception what was not given back is as it was, or empty.
   void give_back(Stream& stream, uint64_t bytes);
 
   VramStatistics statistics() const;
+  // Uses a token since it was made, of each expert of each layer: what a later run takes for heat. Empty where there was no token.
+  std::vector<float> heat() const;
 
  private:
   struct SlotClass {
@@ -91,6 +101,7 @@ class VramTier {
   };
 
   double link_bytes_per_second() const;
+  double most_slot_bytes() const;
   void make_classes();
   void make_slots(uint64_t bytes, uint64_t keep_free);
   // Adds up to n slots in one piece of memory. Returns how many: fewer where there is no such piece.
@@ -102,6 +113,9 @@ class VramTier {
   LayerExpert expert_of(ExpertNumber number) const;
   void welcome(Stream& stream);
   void promote(Stream& stream);
+  void empty_chunk(Stream& stream, const Chunk& chunk);
+  // Whether what the expert saves in place of another one (none: in a free slot) is more than copies take that are so many experts.
+  bool pays(ExpertNumber expert, std::optional<ExpertNumber> victim, double n_copies) const;
   void choose_arrivals(Stream& stream);
   bool wait_for_return(BackgroundCopy& copy);
   void let_go_of_host_memory();
@@ -117,6 +131,10 @@ class VramTier {
   std::vector<std::byte*> memory_;  // of each slot
   ExpertSlots slots_;
   std::unique_ptr<Policy> policy_;
+  Popularity popularity_;
+  double host_seconds_ = 0;  // of the host for an expert of one row; 0: not known
+  double n_tokens_ = 0;
+  std::vector<float> n_uses_;
   std::unique_ptr<Buffer> table_;
   std::vector<ExpertPlace> places_;  // what the table says, or will before the next pass
   std::unique_ptr<Stream> copies_;

@@ -61,6 +61,7 @@ struct Shared {
 engine::ModelOptions shared_options(uint64_t vram_bytes) {
   engine::ModelOptions options = tests::options_for(DeviceKind::Cuda);
   options.vram_bytes = vram_bytes;
+  options.promotion.must_pay = false;    // what is tested is how they come, not whether
   options.promotion.has_thread = false;  // so that each run is like the other
   options.promotion.now = [seconds = 0.0]() mutable { return seconds += 0.01; };
   return options;

@@ -34,6 +34,7 @@ constexpr Ram kShort{"less than the rest", 0.6, 0, false};
 engine::ModelOptions gpu_options(uint64_t vram_bytes) {
   engine::ModelOptions options = tests::options_for(DeviceKind::Cuda);
   options.vram_bytes = vram_bytes;
+  options.promotion.must_pay = false;    // what is tested is how they come, not whether
   options.promotion.has_thread = false;  // so that each run is like the other
   options.sharing.reads_host = false;    // and the store tells nobody else what has moved
   options.promotion.now = [seconds = 0.0]() mutable { return seconds += 0.01; };
@@ -417,6 +418,50 @@ TEST_CASE("VRAM that is given back goes to RAM where there is room for its exper
     tests::check_same(cpu, tests::answer(session, tokens, 10, 2), golden.n_vocabulary);
     CHECK((model->store_statistics().bytes_read == read_at_opening) == ram.holds_the_rest);
   }
+  CHECK(simt::take_findings() == std::vector<std::string>());
+}
+
+TEST_CASE("giving VRAM back that fails midway leaves the rest where it is, and goes on when it is asked again") {
+  const char* const name = kModels[0];
+  const tests::Golden golden = tests::read_golden(name);
+  const std::span<const int32_t> tokens = std::span(golden.tokens).first(4);
+  const auto cpu = tests::answer(tests::fixture_path(name), tests::options_for(DeviceKind::Cpu), tokens, 3, 2);
+  constexpr Ram kAll{"everything", 1, 1000, true};
+  const engine::ModelOptions options = options_for(name, kAll);
+  size_t n_failed = 0;
+  for (uint64_t nth = 1;; nth += nth < 5 ? 1 : 9) {
+    CAPTURE(nth);
+    simt::GpuOptions gpu;
+    gpu.effects = simt::Effects::Lazy;  // what was asked for before the failure is still to come
+    gpu.goes_on_after_seconds = 0.001;
+    tests::fresh_gpu(gpu);
+    const auto model = engine::Model::open(tests::fixture_path(name), options);
+    Watch watch(*model);
+    engine::ForwardContext& context = model->forward_context();
+    engine::VramTier& tier = *context.host->tier();
+    const uint64_t n_slots = model->vram_statistics().n_slots;
+    simt::inject_fault({simt::FaultPoint::Copy, nth, 999, 1});
+    try {
+      tier.give_back(*context.stream, uint64_t{1} << 40);
+      break;  // there were no more copies than that
+    } catch (const engine::Error& error) {
+      ++n_failed;
+      CHECK(error.kind() == engine::Error::Kind::Device);
+      CHECK(model->vram_statistics().n_slots > 0);
+      CHECK(model->vram_statistics().n_slots + model->vram_statistics().n_slots_given_back == n_slots);
+    }
+    watch.look(false);
+    {
+      engine::Session session(model, options.session);
+      tests::check_same(cpu, tests::answer(session, tokens, 3, 2), golden.n_vocabulary);
+    }
+    watch.look(false);
+    tier.give_back(*context.stream, uint64_t{1} << 40);
+    watch.look(false);
+    CHECK(model->vram_statistics().n_slots == 0);
+    CHECK(model->vram_statistics().n_slots_given_back == n_slots);
+  }
+  CHECK(n_failed > 5);
   CHECK(simt::take_findings() == std::vector<std::string>());
 }
 
