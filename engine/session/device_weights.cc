@@ -5,6 +5,8 @@
 #include <set>
 #include <span>
 
+#include "engine/session/copied_pages.h"
+
 namespace sluice::engine {
 namespace {
 
@@ -62,7 +64,7 @@ Handles handles_of(ModelWeights& weights) {
 class Mover {
  public:
   Mover(Device& device, Stream& stream, const gguf::File& file, const std::function<void(uint64_t, uint64_t)>& on_bytes)
-      : device_(device), stream_(stream), on_bytes_(on_bytes) {
+      : device_(device), stream_(stream), pages_(file), on_bytes_(on_bytes) {
     for (const gguf::Tensor& tensor : file.tensors()) tensors_[tensor.data] = {&tensor, nullptr};
   }
 
@@ -98,6 +100,7 @@ class Mover {
       for (uint64_t done = 0; done < tensor->bytes; done += kPiece) {
         const uint64_t now = std::min(kPiece, tensor->bytes - done);
         device_.copy_to_device(stream_, copy + done, tensor->data + done, now);
+        pages_.copied(tensor->data + done, now);
         weights_.bytes += now;
         if (on_bytes_) on_bytes_(weights_.bytes, total_);
       }
@@ -119,6 +122,7 @@ class Mover {
 
   Device& device_;
   Stream& stream_;
+  CopiedPages pages_;
   uint64_t keep_free_ = 0;
   const std::function<void(uint64_t, uint64_t)>& on_bytes_;
   std::map<const std::byte*, Entry> tensors_;

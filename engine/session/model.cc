@@ -11,12 +11,13 @@
 #include "engine/placement/measure_machine.h"
 #include "engine/placement/memory.h"
 #include "engine/placement/residency.h"
+#include "engine/session/copied_pages.h"
 #include "engine/session/device_choice.h"
 #include "engine/session/device_weights.h"
 #include "engine/session/routing_record.h"
 #include "engine/session/session_memory.h"
-#include "engine/session/weight_storage.h"
 #include "engine/session/shared_choice.h"
+#include "engine/session/weight_storage.h"
 #include "kernels/cpu/cores.h"
 
 namespace sluice::engine {
@@ -43,24 +44,23 @@ struct Model::State {
   ChosenDevice device{};  // its Device is the context's
   DeviceWeights device_weights{};
 
-  // The GPU's weights are moved there. The result: the VRAM tier, where some experts are the host's.
   // The machine as it was described, or else its CPU as it is measured on `device`.
   const Machine& measured(Device& device);
+  // The GPU's weights are moved there. The result: the VRAM tier, where some experts are the host's.
   std::unique_ptr<VramTier> open_on_gpu(Device& gpu, const std::function<void(uint64_t done)>& on_bytes);
   // What the GPU's tier does not hold of the experts, from the disk into memory of a set size; null where the mapped file will do. `cpu`
   // multiplies it.
   std::unique_ptr<DiskStore> open_experts(Device& gpu, Device& cpu, const VramTier& tier,
                                           const std::filesystem::path& path, const MemoryBudget& budget);
   void count_places(const VramTier* tier, WeightStore* store);
+  // What the run has learned of how often experts are used.
+  std::vector<float> heat() const;
   void open_beside_gpu(const std::filesystem::path& path, LoadProgress& progress);
   // Weights in a mapped file, with copies in memory (then the result is null), or in a store on the disk.
   std::unique_ptr<WeightStore> open_on_cpu(Device& cpu, const std::filesystem::path& path,
                                            const std::function<void(uint64_t done)>& on_bytes);
 };
 
-namespace {
-
-// Progress over the parts of loading, as bytes of the file.
 const Machine& Model::State::measured(Device& cpu) {
   // A disk that nobody has measured: an ordinary one.
   constexpr double kAssumedDisk = 2e9, kAssumedShare = 0.8;
@@ -76,6 +76,9 @@ const Machine& Model::State::measured(Device& cpu) {
   return *machine;
 }
 
+namespace {
+
+// Progress over the parts of loading, as bytes of the file.
 class LoadProgress {
  public:
   LoadProgress(const ModelOptions& options, uint64_t total) : options_(options), total_(total) {}
@@ -158,6 +161,10 @@ std::unique_ptr<VramTier> Model::State::open_on_gpu(Device& gpu, const std::func
     VramTierOptions tier_options;
     tier_options.policy = options.store.policy;
     tier_options.promotion = options.promotion;
+    tier_options.heat = learned_heat(disk, file, options.store);
+    tier_options.on_copied = [pages = CopiedPages(file)](const std::byte* data, uint64_t bytes) {
+      pages.copied(data, bytes);
+    };
     tier = std::make_unique<VramTier>(gpu, weights, gpu.room(keep_free), keep_free, tier_options,
                                       [&](uint64_t done) { on_bytes(device_weights.bytes + done); });
   }
@@ -218,6 +225,7 @@ void Model::State::open_beside_gpu(const std::filesystem::path& path, LoadProgre
       memory_budget(options.store.ram_bytes, available_memory_bytes(), engine::resident_bytes(), beside_gpu(session));
   Device& gpu = context->device;
   auto tier = open_on_gpu(gpu, [&](uint64_t done) { progress.done(done); });
+  CopiedPages(file).forget_all();
   if (!device_weights.is_whole) {
     auto cpu = make_cpu_device(n_threads, options.pin_threads, true);
     ram_budget_bytes = budget.ram_bytes;
@@ -245,9 +253,20 @@ void Model::State::open_beside_gpu(const std::filesystem::path& path, LoadProgre
   count_places(context->host ? context->host->tier() : nullptr, context->store.get());
 }
 
+std::vector<float> Model::State::heat() const {
+  // A tier of VRAM sees what is used of the store beneath it, too.
+  if (context->host && context->host->tier() != nullptr) return context->host->tier()->heat();
+  const auto* const store = dynamic_cast<const DiskStore*>(context->store.get());
+  return store != nullptr ? store->heat() : std::vector<float>();
+}
+
 Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Model::~Model() {
-  if (state_) save_heat(state_->disk, *state_->context->store, state_->options.store);
+  if (!state_) return;
+  try {
+    save_heat(state_->disk, state_->heat(), state_->options.store);
+  } catch (const std::exception&) {  // what was learned is a help and no more
+  }
 }
 
 std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, const ModelOptions& options) {

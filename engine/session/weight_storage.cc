@@ -76,11 +76,22 @@ std::unique_ptr<DiskStore> open_expert_storage(DiskStorage& storage, Device& cpu
   return open_store(storage, cpu, std::move(inventory), plan, options, &beside);
 }
 
-void save_heat(const DiskStorage& storage, const WeightStore& store, const StoreOptions& options) noexcept {
-  const auto* disk_store = dynamic_cast<const DiskStore*>(&store);
-  if (disk_store == nullptr || options.heat_folder.empty()) return;
+std::vector<float> learned_heat(DiskStorage& storage, const gguf::File& file, const StoreOptions& options) {
+  if (options.heat_folder.empty()) return {};
   try {
-    write_heat(heat_path(options.heat_folder, storage.model_key), storage.model_key, disk_store->heat());
+    storage.model_key = content_key(file, DiskFiles(file.shard_paths()));
+    return read_heat(heat_path(options.heat_folder, storage.model_key), storage.model_key);
+  } catch (const std::exception&) {
+    return {};  // a help and no more
+  }
+}
+
+void save_heat(const DiskStorage& storage, std::span<const float> heat, const StoreOptions& options) noexcept {
+  if (options.heat_folder.empty() || storage.model_key == 0) return;
+  if (std::ranges::all_of(heat, [](float uses) { return uses <= 0; }))
+    return;  // the next run shall have what was known before
+  try {
+    write_heat(heat_path(options.heat_folder, storage.model_key), storage.model_key, heat);
   } catch (const std::exception&) {
     // What was learned is a help for the next run and no more.
   }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "engine/engine.h"
 #include "engine/placement/budget.h"
@@ -34,7 +35,9 @@ std::unique_ptr<DiskStore> open_expert_storage(DiskStorage& storage, Device& cpu
                                                std::span<const uint32_t> n_on_device, const MemoryBudget& budget,
                                                uint64_t bytes);
 
-// Writes what the store has learned where the options say; failing is no error.
-void save_heat(const DiskStorage& storage, const WeightStore& store, const StoreOptions& options) noexcept;
+// What earlier runs have learned of the model in the file, where the options say; empty: nothing, or it cannot be read. Sets the storage's key.
+std::vector<float> learned_heat(DiskStorage& storage, const gguf::File& file, const StoreOptions& options);
+// Writes what a run has learned; nothing where it learned nothing. Failing is no error.
+void save_heat(const DiskStorage& storage, std::span<const float> heat, const StoreOptions& options) noexcept;
 
 }  // namespace sluice::engine
