@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/session/deferral_comparison.h"
 #include "engine/session/divergence.h"
 #include "tools/commands.h"
 #include "tools/exit_codes.h"
@@ -28,6 +29,7 @@ static constexpr const char* kLogitsNotes = R"(
 Says how much a choice changes the model's mind: another instruction set, number of threads, activation or cache format, another
 quantisation of the same model. The tokens are those of the text, evaluated -b at a time (1: as decode does); --against takes
 the tokens of its file instead. The divergence is Kullback and Leibler's of the distribution now from the one in FILE, in nats a token.
+--compare-deferral compares the same model with itself: the text is evaluated without and with --defer-experts, side by side.
 
 The file holds "SLLOGIT1", the number of tokens and of the vocabulary (u32), the tokens (i32), and a row of f32 for each.
 
@@ -35,12 +37,14 @@ Examples:
   SLUICE_ISA=reference sluice logits model.gguf -f text.txt -o reference.logits
   sluice logits model.gguf --against reference.logits
   sluice logits model.gguf --against reference.logits -b 1 --activations f32 --json
+  sluice logits model.gguf --device cuda -f text.txt -b 1 --compare-deferral
 )";
 
 struct LogitsFlags {
   ModelFlags model;
   std::string text, text_file;
   std::string out, against;
+  bool compare_deferral = false;
   bool json = false;
 };
 
@@ -124,6 +128,29 @@ static int write_logits(const LogitsFlags& flags, const std::shared_ptr<const en
   return kExitOk;
 }
 
+static void write_comparison(const engine::LogitsComparison& all, bool as_json) {
+  const double agreement =
+      all.n_positions > 0 ? static_cast<double>(all.n_same_choice) / static_cast<double>(all.n_positions) : 0;
+  if (as_json) {
+    const nlohmann::ordered_json report = {{"positions", all.n_positions},
+                                           {"mean_kl", all.mean_kl},
+                                           {"largest_kl", all.largest_kl},
+                                           {"same_choice", all.n_same_choice},
+                                           {"same_choice_share", agreement},
+                                           {"equal_positions", all.n_equal},
+                                           {"largest_difference", all.largest_difference}};
+    write_stdout(report.dump(2) + "\n");
+    return;
+  }
+  write_stdout(
+      format("positions           %zu, of which %zu are equal bit for bit\n"
+             "divergence          %.3g mean, %.3g at most\n"
+             "likeliest token     the same at %zu, %.4g%%\n"
+             "logits              differ by %.3g at most\n",
+             all.n_positions, all.n_equal, all.mean_kl, all.largest_kl, all.n_same_choice, 100 * agreement,
+             all.largest_difference));
+}
+
 static int compare_logits(const LogitsFlags& flags, const std::shared_ptr<const engine::Model>& model) {
   LogitsFile file = open_logits(flags.against, model->vocabulary_size());
   engine::LogitsComparison all;
@@ -135,28 +162,29 @@ static int compare_logits(const LogitsFlags& flags, const std::shared_ptr<const 
       throw UsageError("the logits of --against end too soon, or are no finite numbers; write them anew");
     all.add(expected, row);
   });
-  if (flags.json) {
-    const nlohmann::ordered_json report = {
-        {"positions", all.n_positions},   {"mean_kl", all.mean_kl},
-        {"largest_kl", all.largest_kl},   {"same_choice", all.n_same_choice},
-        {"equal_positions", all.n_equal}, {"largest_difference", all.largest_difference}};
-    write_stdout(report.dump(2) + "\n");
-    return kExitOk;
-  }
-  write_stdout(
-      format("positions           %zu, of which %zu are equal bit for bit\n"
-             "divergence          %.3g mean, %.3g at most\n"
-             "likeliest token     the same at %zu\n"
-             "logits              differ by %.3g at most\n",
-             all.n_positions, all.n_equal, all.mean_kl, all.largest_kl, all.n_same_choice, all.largest_difference));
+  write_comparison(all, flags.json);
+  return kExitOk;
+}
+
+static int compare_deferral(const LogitsFlags& flags, const std::shared_ptr<const engine::Model>& model) {
+  const std::vector<TokenId> tokens = tokens_of_text(flags, *model);
+  engine::SessionOptions options = flags.model.session;
+  if (options.n_context == 0) options.n_context = static_cast<uint32_t>(tokens.size());
+  Progress bar("evaluating", Progress::Unit::Tokens, !flags.model.quiet);
+  const engine::LogitsComparison all =
+      engine::compare_deferral(model, tokens, options, [&](size_t done, size_t total) { bar.update(done, total); });
+  write_comparison(all, flags.json);
   return kExitOk;
 }
 
 static int logits(LogitsFlags& flags) {
-  if (flags.out.empty() == flags.against.empty())
-    throw UsageError("there must be one place to write to or to compare with; give either -o FILE or --against FILE");
+  if (!flags.out.empty() + !flags.against.empty() + flags.compare_deferral != 1)
+    throw UsageError(
+        "there must be one place to write to or to compare with; give either -o FILE, --against FILE or "
+        "--compare-deferral");
   if (flags.model.path.empty()) flags.model.path = default_model_path().string();
   const auto model = open_model(flags.model);
+  if (flags.compare_deferral) return compare_deferral(flags, model);
   return flags.out.empty() ? compare_logits(flags, model) : write_logits(flags, model);
 }
 
@@ -167,6 +195,8 @@ Action prepare_logits(CLI::App& app) {
   add_text(app, "-f,--file", "FILE", flags->text_file, "Read the text from FILE; -: standard input");
   add_text(app, "-o,--output", "FILE", flags->out, "Write the logits to FILE");
   add_text(app, "--against", "FILE", flags->against, "Compare with the logits in FILE");
+  add_switch(app, "--compare-deferral", flags->compare_deferral,
+             "Compare the text without and with --defer-experts, on GPU and CPU together");
   add_switch(app, "--json", flags->json, "Print the comparison as JSON");
   add_model_flags(app, flags->model);
   set_notes(app, kLogitsNotes);

@@ -81,7 +81,7 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
       .group("Memory");
   add_switch(app, "--defer-experts", flags.model.sharing.defers,
              "With experts shared between GPU and CPU: add what the CPU computes one layer later, so that both wait "
-             "less. Faster; changes the results")
+             "less. Faster; changes the results, and `sluice logits --compare-deferral` says how much")
       .group("Memory");
   add_choice(app, "--store", kStorageWords, flags.model.store.storage,
              "Where weights are: mapped and in memory, or read from the disk as they are needed; auto maps what fits")

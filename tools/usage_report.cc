@@ -61,14 +61,14 @@ static std::string store_lines(const char* phase, const Usage& usage, uint64_t n
                       percent(s.guess_precision()).c_str(), percent(s.guess_recall()).c_str());
     phase = "";
   }
-  lines += format(
-      "\n%-8s     disk: %s (%s a token) at %.2f GB/s, busy %s; waited %s for experts, %s for dense weights, "
-      "%s for embeddings",
-      phase, format_bytes(s.bytes_read).c_str(),
-      format_bytes(n_tokens > 0 ? s.bytes_read / n_tokens : s.bytes_read).c_str(), disk_gb_a_second(s),
-      percent(usage.disk_busy()).c_str(), percent(ratio(s.expert_wait_seconds, usage.seconds)).c_str(),
-      percent(ratio(s.dense_wait_seconds, usage.seconds)).c_str(),
-      percent(ratio(s.embedding_wait_seconds, usage.seconds)).c_str());
+  lines += format("\n%-8s     disk: %s (%s a token) at %.2f GB/s, busy %s; waited %s for experts", phase,
+                  format_bytes(s.bytes_read).c_str(),
+                  format_bytes(n_tokens > 0 ? s.bytes_read / n_tokens : s.bytes_read).c_str(), disk_gb_a_second(s),
+                  percent(usage.disk_busy()).c_str(), percent(ratio(s.expert_wait_seconds, usage.seconds)).c_str());
+  if (s.dense_bytes > 0)
+    lines +=
+        format(", %s for dense weights, %s for embeddings", percent(ratio(s.dense_wait_seconds, usage.seconds)).c_str(),
+               percent(ratio(s.embedding_wait_seconds, usage.seconds)).c_str());
   return lines;
 }
 
@@ -104,11 +104,16 @@ std::string usage_lines(const engine::Statistics& statistics, uint32_t n_threads
   const StoreStatistics& store = statistics.prefill.store;
   std::string lines;
   if (store.reads_disk) {
-    lines += format("\nweights      %s of %s dense weights stay in memory",
-                    format_bytes(store.dense_kept_bytes).c_str(), format_bytes(store.dense_bytes).c_str());
+    // Beneath a GPU the store has experts alone: dense weights lie in VRAM or in the mapped file.
+    lines += "\nweights      ";
+    if (store.dense_bytes > 0)
+      lines += format("%s of %s dense weights stay in memory", format_bytes(store.dense_kept_bytes).c_str(),
+                      format_bytes(store.dense_bytes).c_str());
+    if (store.dense_bytes > 0 && store.n_experts > 0) lines += ", and ";
     if (store.n_experts > 0)
-      lines += format(", and %llu of %llu experts (%s)", static_cast<unsigned long long>(store.n_expert_slots),
+      lines += format("%llu of %llu experts (%s)", static_cast<unsigned long long>(store.n_expert_slots),
                       static_cast<unsigned long long>(store.n_experts), store.policy.c_str());
+    if (store.dense_bytes == 0 && store.n_experts > 0) lines += " have room in RAM";
     lines +=
         format("; read by %s%s", store.disk.c_str(),
                store.disk_is_direct ? "" : " through the page cache, because this file system has no direct reads");

@@ -57,6 +57,9 @@ class HostSide {
   void touch_weights(bool with_experts, const std::function<void(uint64_t done)>& on_bytes);
 
   VramTier* tier() const { return tier_.get(); }
+  // Whether the host's sums are added one layer later: from the next pass on.
+  bool defers() const { return sharing_.defers; }
+  void set_defers(bool defers) { sharing_.defers = defers; }
 
  private:
   void time_device(uint32_t layer, const HostShare& share, double begin);
