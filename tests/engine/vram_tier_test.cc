@@ -238,6 +238,49 @@ TEST_CASE(
   check_places();
 }
 
+TEST_CASE(
+    "slots that giving VRAM back has emptied when it failed are filled again, and given back when it is asked again") {
+  SmallExperts model(2, 512);
+  const uint64_t bytes = 3 * 256 * 512;  // half, given back eight at a time
+  for (int64_t nth = 0; nth < 20; ++nth) {
+    CAPTURE(nth);
+    tests::FakeGpu gpu(bytes);
+    engine::VramTierOptions options;
+    options.promotion.has_thread = false;
+    options.promotion.must_pay = false;
+    options.promotion.now = [seconds = 0.0]() mutable { return seconds += 0.01; };
+    engine::VramTier tier(gpu, model.weights, bytes, 0, options, {});
+    tier.set_store(*model.store);
+    const auto stream = gpu.make_stream();
+    const auto n_here = [&] {
+      uint64_t n = 0;
+      for (uint32_t layer = 0; layer < 2; ++layer)
+        for (int32_t id = 0; id < 512; ++id) n += tier.holds(layer, id);
+      return n;
+    };
+    const auto pass = [&](std::initializer_list<int32_t> ids) {
+      tier.begin_pass(1);
+      const uint32_t hits = 0;
+      for (uint32_t layer = 0; layer < 2 && ids.size() > 0; ++layer)
+        tier.used(layer, static_cast<int64_t>(ids.size()), ids, std::span(&hits, 1));
+      tier.end_pass(*stream);
+    };
+    CHECK(n_here() == 512);
+    gpu.copies_until_failure = nth;
+    CHECK_THROWS_AS(tier.give_back(*stream, bytes), std::runtime_error);
+    const engine::VramStatistics after = tier.statistics();
+    CHECK(after.n_slots > 0);
+    CHECK(after.n_slots + after.n_slots_given_back == 512);
+    CHECK(n_here() <= after.n_slots);
+    for (int i = 0; i < 4; ++i) pass({300, 301, 302, 303, 304, 305, 306, 307});
+    pass({});  // those on their way come
+    CHECK(n_here() == after.n_slots);
+    tier.give_back(*stream, bytes);
+    CHECK(tier.statistics().n_slots == 0);
+    CHECK(n_here() == 0);
+  }
+}
+
 TEST_CASE("copies on a thread of their own bring experts while passes go on") {
   const RoutingRecipe skewed = recipe(1, 0, 0);
   SmallExperts model(skewed.n_layers, skewed.n_experts);

@@ -105,6 +105,19 @@ TEST_CASE("logits compare equal with what was written, differ by precision, and 
   std::filesystem::remove_all(folder);
 }
 
+TEST_CASE(
+    "deferral is compared where GPU and CPU share experts, and asked for elsewhere it is a usage error that says so") {
+  const std::string model = kModels + "qwen3moe.gguf";
+  const Outcome alone = call({"logits", model, "-p", "the cat sat", "--compare-deferral", "--device", "cpu", "-q"});
+  CHECK(alone.exit_code == 2);
+  CHECK(alone.out.empty());
+  CHECK(alone.err.find("Nothing is deferred here") != std::string::npos);
+  const Outcome both =
+      call({"logits", model, "-p", "the cat sat", "--compare-deferral", "--against", "a.logits", "-q"});
+  CHECK(both.exit_code == 2);
+  CHECK(both.err.find("--compare-deferral") != std::string::npos);
+}
+
 TEST_CASE("a prompt longer than the context is a usage error and says both lengths") {
   const Outcome outcome = call({"run", kModels + "llama.gguf", "-p", std::string(200, 'x'), "-c", "16"});
   CHECK(outcome.exit_code == 2);
