@@ -8,7 +8,7 @@ namespace sluice::engine {
 // Tokens after which a use counts for 1/e. A longer memory tells more of what stays, a shorter one follows a change of subject sooner.
 static constexpr double kMemoryTokens = 92;
 // How many tokens' worth of evidence a learned heat is.
-static constexpr double kHeatTokens = 64;
+static constexpr double kTokensOfHeat = 64;
 // Weights grow until then, long before numbers end.
 static constexpr double kMostWeight = 1e30;
 static constexpr double kMostLocality = 0.9;
@@ -22,9 +22,9 @@ Popularity::Popularity(std::vector<int64_t> n_experts, std::span<const float> he
   counts_.resize(layers_.size() * n_experts_a_layer_, 0);
   last_pass_.resize(counts_.size(), 0);
   if (heat.size() != counts_.size() || std::ranges::all_of(heat, [](float uses) { return uses <= 0; })) return;
-  tokens_ = squares_ = kHeatTokens;
+  tokens_ = squares_ = kTokensOfHeat;
   for (size_t i = 0; i < counts_.size(); ++i) {
-    counts_[i] = kHeatTokens * static_cast<double>(heat[i]);
+    counts_[i] = kTokensOfHeat * static_cast<double>(heat[i]);
     layers_[i / n_experts_a_layer_].count += counts_[i];
     sum_of_squares_ += counts_[i] * counts_[i];
   }
