@@ -20,6 +20,7 @@ EXPERTS = "chosen experts*"
 ROUTE = "routers choose*"
 FORMS = "*8-bit forms of activations*"
 ATTEND = "attention over pages*,in absorbed latent*"
+PREFILL = "prefill attention is that of*,in absorbed latent attention a tile*,rows of a run*,queries of any magnitude*"
 TOP = "the likeliest*"
 
 MUTANTS = [
@@ -88,6 +89,30 @@ MUTANTS = [
     Mutant("pages are joined without their largest", "attention.cu", "attention",
            "sum = fmaf(expf(pieces[p * piece_floats] - largest), pieces[p * piece_floats + 2",
            "sum = fmaf(1.0f, pieces[p * piece_floats + 2", ATTEND),
+    Mutant("of a tile of positions one more is seen", "attention_prefill.cuh", "attention_prefill",
+           "if (j * 8 + i >= n_seen)", "if (j * 8 + i > n_seen)", PREFILL, True),
+    Mutant("sums are kept as they are when a row's largest has grown", "attention_prefill.cuh", "attention_prefill",
+           "sums[m][j][i] *= shrink[m][i / 2];", "sums[m][j][i] *= 1.0f;", PREFILL, True),
+    Mutant("the sum of the weights is kept as it is when a row's largest has grown", "attention_prefill.cuh", "attention_prefill",
+           "fmaf(total[m][half], shrink[m][half], sum)", "total[m][half] + sum", PREFILL),
+    Mutant("values and parts of scores are not waited for", "attention_prefill.cuh", "attention_prefill",
+           "    __syncthreads();  // the values are there", "    // the values are there", PREFILL, True),
+    Mutant("keys are overwritten while they are read", "attention_prefill.cuh", "attention_prefill",
+           "    __syncthreads();  // the keys are there", "    __syncwarp();  // the keys are there", PREFILL),
+    Mutant("copies are not waited for", "cache_tile.cuh", "attention_prefill",
+           'asm volatile("cp.async.wait_all;" ::: "memory");', "", PREFILL),
+    Mutant("positions behind the last are left as they are", "cache_tile.cuh", "attention_prefill",
+           "row < n_rows ? n_columns", "row <= n_rows ? n_columns", PREFILL),
+    Mutant("queries overflow 16 bits", "attention_prefill.cuh", "attention_prefill",
+           "__float2half_rn(own[i][c] * power)", "__float2half_rn(own[i][c] * 1.0f)", PREFILL),
+    Mutant("scores are exchanged with the warp before", "attention_prefill.cuh", "attention_prefill",
+           "*partial_of(column_warp, m, j) =", "*partial_of(column_warp ^ 1, m, j) =", PREFILL),
+    Mutant("the tiles of a latent cache do not take turns", "attention_prefill.cuh", "attention_prefill",
+           "first / kKeys % 2", "first / kKeys % 1", PREFILL),
+    Mutant("the pieces of a row lie as in another one", "fragments.cuh", "attention_prefill",
+           "(first ^ (row & 7)) * 16)", "(first ^ (row & 3)) * 16)", PREFILL),
+    Mutant("codes of 8 bits lose their sign", "cache_tile.cuh", "attention_prefill",
+           "codes[i] ^ 0x8080u", "codes[i] ^ 0x0080u", PREFILL),
     Mutant("equal logits come by descending id", "sampling.cu", "sampling",
            "<< 32 | (0xFFFFFFFFu - id)", "<< 32 | id", TOP, True),
     Mutant("-0 comes after 0", "sampling.cu", "sampling",

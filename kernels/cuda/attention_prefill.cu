@@ -1,0 +1,100 @@
+#include "kernels/cuda/attention_prefill.cuh"
+
+#include "kernels/cuda/launches.h"
+
+namespace sluice::kernels::cuda {
+
+namespace {
+
+// Columns of keys and of values, tiles of 16 rows a warp, warps that have different rows, warps that share them, positions at a time. Two
+// tiles of rows use each fragment of keys and values twice; where a head's sums leave no registers for that, one. Shared memory stays under
+// the 64 KiB of sm_75.
+using Heads64 = PrefillShape<64, 64, 2, 4, 1, 64, false>;
+using Heads128 = PrefillShape<128, 128, 2, 4, 1, 32, false>;
+using Heads192 = PrefillShape<192, 128, 1, 4, 1, 32, false>;  // expanded latent attention
+using Heads256 = PrefillShape<256, 256, 1, 4, 1, 16, false>;
+using Latent576 = PrefillShape<576, 512, 1, 2, 4, 16, true>;  // absorbed latent attention
+
+// A kernel that can take the call.
+struct Choice {
+  const void* kernel = nullptr;
+  int64_t n_threads = 0, n_rows = 0, shared_bytes = 0;
+};
+template <class Shape>
+bool offer(Choice& choice, const PrefillCall& call) {
+  const AttentionCall& a = call.attention;
+  if (a.key_size > Shape::kKeySize || a.value_size > Shape::kValueSize) return false;
+  if (Shape::kIsLatent && !(call.values_are_keys && a.value_size <= a.key_size)) return false;
+  static_assert(Shape::kSharedBytes <= 64 * 1024);
+  choice = {reinterpret_cast<const void*>(attend_tiles<Shape>), Shape::kThreads, Shape::kRows, Shape::kSharedBytes};
+  return true;
+}
+Choice choose(const PrefillCall& call) {
+  Choice choice;
+  const AttentionCall& a = call.attention;
+  if ((a.type != CacheType::F16 && a.type != CacheType::Q8_0) || a.page_positions <= 0 || a.page_positions % 64 != 0)
+    return choice;
+  if (!offer<Heads64>(choice, call) && !offer<Heads128>(choice, call) && !offer<Heads192>(choice, call) &&
+      !offer<Heads256>(choice, call))
+    offer<Latent576>(choice, call);
+  return choice;
+}
+
+CacheCopy copy_of(const PrefillCall& call) {
+  const AttentionCall& a = call.attention;
+  if (a.type == CacheType::Q8_0) return CacheCopy::Q8_0;
+  const bool is_aligned = call.pages_are_aligned && a.key_size % 8 == 0 && a.value_size % 8 == 0 &&
+                          a.key_row_bytes % 16 == 0 && a.value_row_bytes % 16 == 0 && a.key_head_bytes % 16 == 0 &&
+                          a.value_head_bytes % 16 == 0;
+  return is_aligned ? CacheCopy::Pieces : CacheCopy::Halves;
+}
+
+}  // namespace
+
+bool can_attend_prefill(const PrefillCall& call) {
+  return choose(call).kernel != nullptr;
+}
+
+void attend_prefill(Launches& list, const PrefillCall& call) {
+  const AttentionCall& a = call.attention;
+  require(a.n_kv_heads > 0 && a.n_heads > 0 && a.n_heads % a.n_kv_heads == 0,
+          "Attention's key heads do not divide its query heads.");
+  require(a.key_size > 0 && a.value_size > 0, "Attention needs keys and values of at least one column a head.");
+  const Choice choice = choose(call);
+  require(choice.kernel != nullptr,
+          "Prefill attention takes caches of F16 and Q8_0 in pages of a multiple of 64 positions, and heads of at most "
+          "256 columns or, in a "
+          "latent cache, keys of 576 and values of 512.");
+  require(a.key_row_bytes >= cache_row_bytes(a.type, a.key_size) &&
+              a.value_row_bytes >= cache_row_bytes(a.type, a.value_size),
+          "Rows of a cache overlap: there is too little from one to the next.");
+  require(a.key_row_bytes % 2 == 0 && a.value_row_bytes % 2 == 0 && a.key_head_bytes % 2 == 0 &&
+              a.value_head_bytes % 2 == 0,
+          "Rows and heads of a cache must lie a multiple of their elements' size apart.");
+  require(a.rows != nullptr && a.q != nullptr && a.out != nullptr && call.runs != nullptr,
+          "Prefill attention needs its rows, runs, queries and output in device memory.");
+  const int64_t heads_per_group = a.n_heads / a.n_kv_heads;
+  require(call.most_rows >= 0 && call.most_rows * heads_per_group <= INT32_MAX,
+          "Prefill attention takes at most 2147483647 rows times heads of a group in a run.");
+  const PrefillArguments arguments{a.rows,
+                                   call.runs,
+                                   a.q,
+                                   a.out,
+                                   a.q_stride,
+                                   a.out_stride,
+                                   a.key_head_bytes,
+                                   a.value_head_bytes,
+                                   static_cast<int32_t>(a.key_row_bytes),
+                                   static_cast<int32_t>(a.value_row_bytes),
+                                   static_cast<int32_t>(a.page_positions),
+                                   static_cast<int32_t>(heads_per_group),
+                                   static_cast<int32_t>(a.key_size),
+                                   static_cast<int32_t>(a.value_size),
+                                   a.scale,
+                                   copy_of(call)};
+  append_launch(list, "Attention", choice.kernel, "attend prefill",
+                {divide_up(call.most_rows * heads_per_group, choice.n_rows), a.n_kv_heads, call.n_runs},
+                choice.n_threads, choice.shared_bytes, arguments);
+}
+
+}  // namespace sluice::kernels::cuda
