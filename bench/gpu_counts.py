@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "bench/gpu"))
 
+import attention  # noqa: E402
 import gpus  # noqa: E402
 import layers  # noqa: E402
 import report  # noqa: E402
@@ -33,6 +34,7 @@ from walk import counted_work, gemv_work, loads_in_flight  # noqa: E402
 
 FLAGS = ["-std=c++20", "-O3", "-fmad=false", "-lineinfo"]  # cmake/cuda.cmake, kernels/cuda/CMakeLists.txt
 BEGIN, END = "<!-- gpu-counts -->", "<!-- end of gpu-counts -->"
+ATTENTION_BEGIN, ATTENTION_END = "<!-- attention-counts -->", "<!-- end of attention-counts -->"
 
 
 def tool(name):
@@ -54,7 +56,7 @@ def run(command, **more):
 def compile_cubins(folder):
     """Architecture: (registers and static shared bytes, code) of all kernels by their mangled names."""
     nvcc, cuobjdump = tool("nvcc"), tool("cuobjdump")
-    sources = sorted(source for source in (ROOT / "kernels/cuda").glob("*.cu") if "__global__" in source.read_text() or
+    sources = sorted(source for source in (ROOT / "kernels/cuda").glob("*.cu") if "__global__" in source.read_text() or source.name == "attention_prefill.cu" or
                      source.name.startswith("gemv_") and source.name not in ("gemv_shape.cu", "gemv_formats.cu"))
     newest = max(file.stat().st_mtime for file in (ROOT / "kernels/cuda").rglob("*") if file.is_file())
 
@@ -138,7 +140,9 @@ def main():
         counted = arguments.json.read_text()
     folder = arguments.build / "gpu_counts"
     folder.mkdir(exist_ok=True)
-    found = predictions(json.loads(counted), compile_cubins(folder), arguments.build / "bench/gpu/gpu_occupancy")
+    kernels, occupancy = compile_cubins(folder), arguments.build / "bench/gpu/gpu_occupancy"
+    launches = json.loads(counted)
+    found = predictions([launch for launch in launches if not attention.is_prefill(launch)], kernels, occupancy)
 
     if arguments.times:
         arguments.times.write_text(times(found))
@@ -156,7 +160,12 @@ def main():
     if not rest:
         before = text.rstrip("\n") + "\n\n"
         after = "\n"
-    path.write_text(before + BEGIN + "\n" + section + END + after)
+    text = before + BEGIN + "\n" + section + END + after
+    prefill = attention.section(launches, kernels, lambda questions: occupancies(occupancy, questions))
+    before, _, rest = text.partition(ATTENTION_BEGIN)
+    after = rest.partition(ATTENTION_END)[2] or "\n"
+    before = before if rest else text.rstrip("\n") + "\n\n"
+    path.write_text(before + ATTENTION_BEGIN + "\n" + prefill + ATTENTION_END + after)
 
 
 if __name__ == "__main__":

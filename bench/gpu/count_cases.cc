@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/activations.h"
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/attention_prefill.h"
 #include "kernels/cuda/experts.h"
 #include "kernels/cuda/multiply.h"
 #include "kernels/cuda/rows.h"
@@ -254,6 +255,53 @@ void append_attention(std::vector<CountCase>& cases, const AttentionShape& shape
                    static_cast<uint64_t>(scratch + shape.n_heads * shape.value_size) * 4});
 }
 
+// A micro-batch of 512 rows at one key head and its query heads. Every row sees as many positions, so that all thread blocks do the same:
+// bench/gpu/attention.py goes on from two such numbers to those of real contexts, and to all key heads. Keys and values are zeros, so
+// that nothing overflows; queries of all rows are the same, and results go to the same place, because those of R1 would take too much room.
+struct PrefillShape {
+  const char* model;
+  const char* place;
+  int64_t heads_per_group, key_size, value_size;
+  bool is_latent;
+};
+constexpr PrefillShape kPrefill[] = {{"Llama-8B", "prefill", 4, 128, 128, false},
+                                     {"DeepSeek-R1", "prefill, expanded", 1, 192, 128, false},
+                                     {"DeepSeek-R1", "prefill, absorbed", 128, 576, 512, true}};
+constexpr int64_t kPrefillRows = 512;
+
+CountCase prefill(const PrefillShape& shape, CacheType type, int64_t n_visible, const CaseMemory& memory) {
+  Zeros zeros(memory);
+  gpu::PrefillCall call;
+  gpu::AttentionCall& a = call.attention;
+  a.n_heads = shape.heads_per_group;
+  a.n_kv_heads = 1;
+  a.key_size = shape.key_size;
+  a.value_size = shape.value_size;
+  a.type = type;
+  a.page_positions = kPagePositions;
+  a.key_row_bytes = kernels::cache_row_bytes(type, shape.key_size);
+  a.value_row_bytes = shape.is_latent ? a.key_row_bytes : kernels::cache_row_bytes(type, shape.value_size);
+  std::vector<const void*> keys, values;
+  for (int64_t i = 0; i < n_visible; i += kPagePositions) {
+    keys.push_back(zeros.take<std::byte>(kPagePositions * a.key_row_bytes));
+    values.push_back(shape.is_latent ? keys.back() : zeros.take<std::byte>(kPagePositions * a.value_row_bytes));
+  }
+  const void* const* const key_pages = zeros.take(keys);
+  const void* const* const value_pages = zeros.take(values);
+  a.rows = zeros.take(std::vector<gpu::AttentionRow>(kPrefillRows, {key_pages, value_pages, n_visible}));
+  a.n_rows = kPrefillRows;
+  a.q = zeros.take<float>(shape.heads_per_group * shape.key_size);
+  a.out = zeros.take<float>(shape.heads_per_group * shape.value_size);
+  call.values_are_keys = shape.is_latent;
+  call.runs = zeros.take(std::vector<gpu::AttentionRun>{{0, kPrefillRows}});
+  call.n_runs = 1;
+  call.most_rows = kPrefillRows;
+  gpu::Launches list;
+  gpu::attend_prefill(list, call);
+  return {shape.model, std::string(shape.place) + " seeing " + std::to_string(n_visible),
+          type == CacheType::F16 ? "F16" : "Q8_0", list.at(0)};
+}
+
 void visit_small(const CaseMemory& memory, const std::function<void(const CountCase&)>& visit) {
   auto append = [&](const char* model, const char* place, uint64_t bytes,
                     const std::function<void(gpu::Launches&, Zeros&)>& make) {
@@ -383,6 +431,9 @@ void visit_count_cases(const CaseMemory& memory, const std::function<void(const 
         append_attention(cases, shape, type, n_positions, memory);
         visit_all();
       }
+  for (const PrefillShape& shape : kPrefill)
+    for (const CacheType type : {CacheType::F16, CacheType::Q8_0})
+      for (const int64_t n_visible : {1024, 2048}) visit(prefill(shape, type, n_visible, memory));
   visit_small(memory, visit);
 }
 

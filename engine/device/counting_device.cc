@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <map>
 
+#include "engine/device/attention_choice.h"
+#include "engine/device/cuda_device.h"
+
 namespace sluice::engine {
 namespace {
 
@@ -119,17 +122,22 @@ class CountingDevice : public Device {
   void add(Stream&, Rows, Rows) override {}
   void store(Stream&, Rows, int64_t, kernels::CacheType, void*, int64_t, int64_t) override {}
   void load(Stream&, kernels::CacheType, const void*, int64_t, Rows) override {}
-  // Partial sums of every page, for as many pages as a launch has room for (CudaDevice::attention).
+  // Partial sums of every page, for as many pages as a launch has room for, of rows that attend one by one (CudaDevice::attention).
   void attention(Stream&, const AttentionShape& shape, Rows q, std::span<const CacheView* const> caches,
                  std::span<const int32_t> n_visible, Rows) override {
     if (!memory_.of_gpu || q.n_rows == 0) return;
     int64_t most_pieces = 4;
     for (const int32_t n : n_visible)
       while (most_pieces * caches[0]->page_positions < n) most_pieces *= 2;
-    const auto bytes =
-        static_cast<uint64_t>(q.n_rows * shape.n_heads * most_pieces * (shape.value_size + 2)) * sizeof(float);
-    scratch_.take(bytes);
-    scratch_.give_back(bytes);
+    for (const AttentionRange& range : attention_parts(shape, caches).one_by_one) {
+      const auto bytes =
+          static_cast<uint64_t>(range.n_rows * shape.n_heads * most_pieces * (shape.value_size + 2)) * sizeof(float);
+      scratch_.take(bytes);
+      scratch_.give_back(bytes);
+    }
+  }
+  LatentAttentionCosts latent_attention_costs() const override {
+    return memory_.of_gpu ? kCudaLatentAttentionCosts : LatentAttentionCosts{};
   }
   void weighted_sum(Stream&, Rows, std::span<const int32_t>, std::span<const float>, int64_t, Rows) override {}
 

@@ -93,6 +93,15 @@ struct AttentionShape {
   float scale = 1;         // of the scores
 };
 
+// How a device takes the two forms of latent attention (engine/forward/latent_attention.cc).
+struct LatentAttentionCosts {
+  // Of a multiply-add of attention, against one of a product with weights. On the CPU attention with expanded keys takes half as long again
+  // for one as with the longer latent rows that all heads share (docs/performance.md).
+  double expanded = 1.5;
+  double absorbed = 1;
+  kernels::CacheType expanded_type = kernels::CacheType::F32;  // in which expanded keys and values are best kept
+};
+
 // Where an expert's matrices lie in device memory; all null: elsewhere.
 struct ExpertPlace {
   const std::byte* gate = nullptr;
@@ -257,6 +266,8 @@ class Device {
   // not depend on the number of threads.
   virtual void attention(Stream& stream, const AttentionShape& shape, Rows q, std::span<const CacheView* const> caches,
                          std::span<const int32_t> n_visible, Rows out) = 0;
+
+  virtual LatentAttentionCosts latent_attention_costs() const { return {}; }
 
   // Chooses experts. logits [rows, n_experts]; ids and weights [rows * n_used] in host memory (the stream is
   // synchronised).

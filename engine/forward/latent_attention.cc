@@ -12,6 +12,7 @@
 #include <algorithm>
 
 #include "engine/forward/batch.h"
+#include "engine/forward/latent_cost.h"
 
 namespace sluice::engine {
 namespace {
@@ -141,54 +142,144 @@ void attend_absorbed(const LatentCall& call, Rows query, Rows heads) {
   project_values(call, head_rows, latents, heads);
 }
 
-// Memory that expanded keys and values may take: a long context has gigabytes of them over all heads.
+// Memory that expanded keys and values may take: a long context has gigabytes of them over all heads. And floats that they are made of
+// before they are kept in another type.
 constexpr int64_t kMostExpandedBytes = int64_t{256} << 20;
+constexpr int64_t kMostExpandedFloats = int64_t{16} << 20;
 
-// Heads [first_head, first_head + n_heads): keys and values of all positions, then attention. c and kr are the two parts
-// of the sequence's whole cache, as floats.
-void attend_expanded_heads(const LatentCall& call, const BatchSequence& sequence, int64_t first_head, int64_t n_heads,
-                           Rows c, Rows kr, const Input& c_input, Rows query, Rows heads) {
-  const LatentSpec& spec = call.spec;
-  WorkspaceScope scope(call.workspace());
-  const int64_t n_positions = c.n_rows;
-  // One head after another, so that attention reads rows that lie together.
-  const Rows keys = gapless_rows(call.workspace(), n_heads * n_positions, call.query_size());
-  const Rows values = gapless_rows(call.workspace(), n_heads * n_positions, spec.value_size);
+// One sequence: its rows of queries and results, and the two parts of its whole cache as floats.
+struct ExpandedSequence {
+  const BatchSequence& sequence;
+  Rows c, kr;
+  const Input& c_input;
+  Rows query, heads;
+};
+
+// Keys and values of some heads, one head after another, so that attention reads rows that lie together.
+struct ExpandedHeads {
+  int64_t first_head, n_heads;
+  kernels::CacheType type;
+  std::byte* keys;
+  std::byte* values;
+  int64_t key_row_bytes, value_row_bytes, n_positions;
+
+  std::byte* key(int64_t head, int64_t position) const {
+    return keys + (head * n_positions + position) * key_row_bytes;
+  }
+  std::byte* value(int64_t head, int64_t position) const {
+    return values + (head * n_positions + position) * value_row_bytes;
+  }
+};
+
+ExpandedHeads take_expanded_heads(const LatentCall& call, kernels::CacheType type, int64_t first_head, int64_t n_heads,
+                                  int64_t n_positions) {
+  const auto bytes = [&](int64_t row_bytes) {
+    const int64_t n_floats = (n_heads * n_positions * row_bytes + 3) / 4;
+    return reinterpret_cast<std::byte*>(gapless_rows(call.workspace(), 1, n_floats).data);
+  };
+  const int64_t key_row_bytes = kernels::cache_row_bytes(type, call.query_size());
+  const int64_t value_row_bytes = kernels::cache_row_bytes(type, call.spec.value_size);
+  return {first_head,    n_heads,         type,       bytes(key_row_bytes), bytes(value_row_bytes),
+          key_row_bytes, value_row_bytes, n_positions};
+}
+
+// Products of positions [first, first + n) of c with the up-projections of the heads: head h's keys go to nope(h), its values to values(h).
+template <typename Nope, typename Values>
+void multiply_up(const LatentCall& call, const ExpandedSequence& of, const ExpandedHeads& expanded, int64_t first,
+                 int64_t n, const Nope& nope, const Values& values) {
+  std::vector<int32_t> positions;
+  const bool is_all = n == of.c.n_rows;
+  for (int64_t i = first; i < first + n && !is_all; ++i) positions.push_back(static_cast<int32_t>(i));
+  const int32_t* const rows = is_all ? nullptr : positions.data();
   std::vector<Product> products;
   std::vector<TransposedProduct> transposed;
-  for (int64_t h = 0; h < n_heads; ++h) {
-    const Linear& key_up = call.weights.key_up[static_cast<size_t>(first_head + h)];
-    const Rows head_keys = keys.rows(h * n_positions, n_positions);
-    const Rows nope = head_keys.columns(0, spec.nope_size);
-    if (spec.split_up_projection)
-      transposed.push_back({&key_up, c, nope});
+  for (int64_t h = 0; h < expanded.n_heads; ++h) {
+    const auto head = static_cast<size_t>(expanded.first_head + h);
+    if (call.spec.split_up_projection)
+      transposed.push_back({&call.weights.key_up[head], of.c.rows(first, n), nope(h)});
     else
-      products.push_back({&key_up, &c_input, nullptr, nope});
-    products.push_back({&call.weights.value_up[static_cast<size_t>(first_head + h)], &c_input, nullptr,
-                        values.rows(h * n_positions, n_positions)});
-    call.device().copy_rows(call.stream(), kr, head_keys.columns(spec.nope_size, spec.rope_size));
+      products.push_back({&call.weights.key_up[head], &of.c_input, rows, nope(h)});
+    products.push_back({&call.weights.value_up[head], &of.c_input, rows, values(h)});
   }
   call.device().multiply(call.stream(), products);
   if (!transposed.empty()) call.device().multiply_transposed(call.stream(), transposed);
+}
 
-  const void* const key_page[] = {keys.data};
-  const void* const value_page[] = {values.data};
-  constexpr auto kFloatBytes = static_cast<int64_t>(sizeof(float));
-  const CacheView view{key_page,
-                       value_page,
-                       n_positions,
-                       kernels::CacheType::F32,
-                       keys.stride * kFloatBytes,
-                       values.stride * kFloatBytes,
-                       keys.stride * kFloatBytes * n_positions,
-                       values.stride * kFloatBytes * n_positions};
+// As floats, where they are made.
+void expand_as_floats(const LatentCall& call, const ExpandedSequence& of, const ExpandedHeads& to) {
+  const auto rows_at = [&](std::byte* at, int64_t n_columns) {
+    return Rows{reinterpret_cast<float*>(at), to.n_positions, n_columns, n_columns};
+  };
+  const auto keys = [&](int64_t h) { return rows_at(to.key(h, 0), call.query_size()); };
+  for (int64_t h = 0; h < to.n_heads; ++h)
+    call.device().copy_rows(call.stream(), of.kr, keys(h).columns(call.spec.nope_size, call.spec.rope_size));
+  multiply_up(
+      call, of, to, 0, to.n_positions, [&](int64_t h) { return keys(h).columns(0, call.spec.nope_size); },
+      [&](int64_t h) { return rows_at(to.value(h, 0), call.spec.value_size); });
+}
+
+// Made as floats for some positions after others, and kept in another type.
+void expand_and_store(const LatentCall& call, const ExpandedSequence& of, const ExpandedHeads& to) {
+  const LatentSpec& spec = call.spec;
+  const int64_t floats_a_position = to.n_heads * (spec.nope_size + spec.value_size);
+  const int64_t at_once = std::clamp<int64_t>(kMostExpandedFloats / floats_a_position, 1, to.n_positions);
+  WorkspaceScope scope(call.workspace());
+  const Rows nope = gapless_rows(call.workspace(), at_once, to.n_heads * spec.nope_size);
+  const Rows values = gapless_rows(call.workspace(), at_once, to.n_heads * spec.value_size);
+  const int64_t nope_bytes = kernels::cache_row_bytes(to.type, spec.nope_size);
+  const int64_t key_head_bytes = to.n_positions * to.key_row_bytes,
+                value_head_bytes = to.n_positions * to.value_row_bytes;
+  for (int64_t first = 0; first < to.n_positions; first += at_once) {
+    const int64_t n = std::min(at_once, to.n_positions - first);
+    const Rows some_nope = nope.rows(0, n), some_values = values.rows(0, n);
+    multiply_up(
+        call, of, to, first, n, [&](int64_t h) { return some_nope.columns(h * spec.nope_size, spec.nope_size); },
+        [&](int64_t h) { return some_values.columns(h * spec.value_size, spec.value_size); });
+    call.device().store(call.stream(), some_nope, to.n_heads, to.type, to.key(0, first), to.key_row_bytes,
+                        key_head_bytes);
+    call.device().store(call.stream(), some_values, to.n_heads, to.type, to.value(0, first), to.value_row_bytes,
+                        value_head_bytes);
+    for (int64_t h = 0; h < to.n_heads; ++h)
+      call.device().store(call.stream(), of.kr.rows(first, n), 1, to.type, to.key(h, first) + nope_bytes,
+                          to.key_row_bytes, 0);
+  }
+}
+
+// Heads [first_head, first_head + n_heads): keys and values of all positions, then attention.
+void attend_expanded_heads(const LatentCall& call, const ExpandedSequence& of, int64_t first_head, int64_t n_heads) {
+  const LatentSpec& spec = call.spec;
+  WorkspaceScope scope(call.workspace());
+  const bool are_floats = call.device().latent_attention_costs().expanded_type == kernels::CacheType::F32;
+  const ExpandedHeads expanded =
+      take_expanded_heads(call, call.device().latent_attention_costs().expanded_type, first_head, n_heads, of.c.n_rows);
+  if (are_floats)
+    expand_as_floats(call, of, expanded);
+  else
+    expand_and_store(call, of, expanded);
+
+  // Floats are one page; others have pages like those of a cache, which lie one behind the other.
+  const int64_t page_positions = are_floats ? expanded.n_positions : kPagePositions;
+  std::vector<const void*> key_pages, value_pages;
+  for (int64_t at = 0; at < expanded.n_positions; at += page_positions) {
+    key_pages.push_back(expanded.key(0, at));
+    value_pages.push_back(expanded.value(0, at));
+  }
+  const CacheView view{key_pages.data(),
+                       value_pages.data(),
+                       page_positions,
+                       expanded.type,
+                       expanded.key_row_bytes,
+                       expanded.value_row_bytes,
+                       expanded.key_row_bytes * expanded.n_positions,
+                       expanded.value_row_bytes * expanded.n_positions};
+  const BatchSequence& sequence = of.sequence;
   const std::vector<const CacheView*> row_views(static_cast<size_t>(sequence.n_rows), &view);
   const auto n_visible = std::span(call.batch.n_visible)
                              .subspan(static_cast<size_t>(sequence.first_row), static_cast<size_t>(sequence.n_rows));
-  const Rows own_query = query.rows(sequence.first_row, sequence.n_rows)
+  const Rows own_query = of.query.rows(sequence.first_row, sequence.n_rows)
                              .columns(first_head * call.query_size(), n_heads * call.query_size());
-  const Rows own_heads =
-      heads.rows(sequence.first_row, sequence.n_rows).columns(first_head * spec.value_size, n_heads * spec.value_size);
+  const Rows own_heads = of.heads.rows(sequence.first_row, sequence.n_rows)
+                             .columns(first_head * spec.value_size, n_heads * spec.value_size);
   call.device().attention(call.stream(), {n_heads, n_heads, call.query_size(), spec.value_size, spec.scale}, own_query,
                           row_views, n_visible, own_heads);
 }
@@ -206,25 +297,14 @@ void attend_expanded(const LatentCall& call, const BatchSequence& sequence, Rows
   const Rows c = cached.columns(0, spec.latent_rank);
   const Rows kr = cached.columns(spec.latent_rank, spec.rope_size);
   const auto c_input = call.device().prepare(call.stream(), c);
+  const ExpandedSequence of{sequence, c, kr, *c_input, query, heads};
 
-  const int64_t head_bytes = n_positions * (call.query_size() + spec.value_size) * static_cast<int64_t>(sizeof(float));
+  const kernels::CacheType type = call.device().latent_attention_costs().expanded_type;
+  const int64_t head_bytes = n_positions * (kernels::cache_row_bytes(type, call.query_size()) +
+                                            kernels::cache_row_bytes(type, spec.value_size));
   const int64_t heads_a_pass = std::clamp<int64_t>(kMostExpandedBytes / head_bytes, 1, spec.n_heads);
   for (int64_t h = 0; h < spec.n_heads; h += heads_a_pass)
-    attend_expanded_heads(call, sequence, h, std::min(heads_a_pass, spec.n_heads - h), c, kr, *c_input, query, heads);
-}
-
-// Multiply-adds a head of both forms, for one sequence. Attention with expanded keys takes half as long again for one
-// as with the longer latent rows that all heads share (docs/performance.md).
-bool expanding_is_cheaper(const LatentSpec& spec, const BatchSequence& sequence) {
-  constexpr double kExpandedAttentionCost = 1.5;
-  const auto rows = static_cast<double>(sequence.n_rows);
-  const auto positions = static_cast<double>(sequence.n_positions());
-  const auto rank = static_cast<double>(spec.latent_rank);
-  const auto up = static_cast<double>(spec.nope_size + spec.value_size);
-  const auto rope = static_cast<double>(spec.rope_size);
-  const double expanded = positions * rank * up + rows * positions * (up + rope) * kExpandedAttentionCost;
-  const double absorbed = rows * rank * up + rows * positions * (2 * rank + rope);
-  return expanded < absorbed;
+    attend_expanded_heads(call, of, h, std::min(heads_a_pass, spec.n_heads - h));
 }
 
 bool wants_expanded(const LatentCall& call) {
@@ -237,7 +317,9 @@ bool wants_expanded(const LatentCall& call) {
       break;
   }
   for (const BatchSequence& sequence : call.batch.sequences)
-    if (!expanding_is_cheaper(call.spec, sequence)) return false;
+    if (!expanding_is_cheaper(call.spec, sequence.n_rows, sequence.n_positions(),
+                              call.device().latent_attention_costs()))
+      return false;
   return true;
 }
 

@@ -15,52 +15,54 @@ using Heads192 = PrefillShape<192, 128, 1, 4, 1, 32, false>;  // expanded latent
 using Heads256 = PrefillShape<256, 256, 1, 4, 1, 16, false>;
 using Latent576 = PrefillShape<576, 512, 1, 2, 4, 16, true>;  // absorbed latent attention
 
+CacheCopy copy_of(const PrefillCall& call) {
+  const AttentionCall& a = call.attention;
+  const bool heads_are_aligned = call.pages_are_aligned && a.key_head_bytes % 16 == 0 && a.value_head_bytes % 16 == 0;
+  if (a.type == CacheType::Q8_0) {
+    // Tiles have a multiple of 16 rows. Latent576 reads no values, and smaller latent caches have gaps between theirs.
+    const bool has_gaps =
+        a.key_row_bytes != cache_row_bytes(a.type, a.key_size) ||
+        (a.value_row_bytes != cache_row_bytes(a.type, a.value_size) && a.key_size <= Heads256::kKeySize);
+    return heads_are_aligned && !has_gaps ? CacheCopy::Blocks : CacheCopy::Q8_0;
+  }
+  const bool is_aligned = heads_are_aligned && a.key_size % 8 == 0 && a.value_size % 8 == 0 &&
+                          a.key_row_bytes % 16 == 0 && a.value_row_bytes % 16 == 0;
+  return is_aligned ? CacheCopy::Pieces : CacheCopy::Halves;
+}
+
 // A kernel that can take the call.
 struct Choice {
   const void* kernel = nullptr;
   int64_t n_threads = 0, n_rows = 0, shared_bytes = 0;
 };
 template <class Shape>
-bool offer(Choice& choice, const PrefillCall& call) {
+bool offer(Choice& choice, const PrefillCall& call, CacheCopy copy) {
   const AttentionCall& a = call.attention;
   if (a.key_size > Shape::kKeySize || a.value_size > Shape::kValueSize) return false;
-  if (Shape::kIsLatent && !(call.values_are_keys && a.value_size <= a.key_size)) return false;
-  static_assert(Shape::kSharedBytes <= 64 * 1024);
-  choice = {reinterpret_cast<const void*>(attend_tiles<Shape>), Shape::kThreads, Shape::kRows, Shape::kSharedBytes};
+  static_assert(Shape::kSharedBytes + Shape::kBlockBytes <= 64 * 1024);
+  choice = {reinterpret_cast<const void*>(attend_tiles<Shape>), Shape::kThreads, Shape::kRows,
+            Shape::kSharedBytes + (copy == CacheCopy::Blocks ? Shape::kBlockBytes : 0)};
   return true;
 }
-Choice choose(const PrefillCall& call) {
+Choice choose(const PrefillCall& call, CacheCopy copy) {
   Choice choice;
   const AttentionCall& a = call.attention;
-  if ((a.type != CacheType::F16 && a.type != CacheType::Q8_0) || a.page_positions <= 0 || a.page_positions % 64 != 0)
-    return choice;
-  if (!offer<Heads64>(choice, call) && !offer<Heads128>(choice, call) && !offer<Heads192>(choice, call) &&
-      !offer<Heads256>(choice, call))
-    offer<Latent576>(choice, call);
+  if (!can_attend_prefill(a.type, a.page_positions, a.key_size, a.value_size, call.values_are_keys)) return choice;
+  if (!offer<Heads64>(choice, call, copy) && !offer<Heads128>(choice, call, copy) &&
+      !offer<Heads192>(choice, call, copy) && !offer<Heads256>(choice, call, copy))
+    offer<Latent576>(choice, call, copy);
   return choice;
 }
 
-CacheCopy copy_of(const PrefillCall& call) {
-  const AttentionCall& a = call.attention;
-  if (a.type == CacheType::Q8_0) return CacheCopy::Q8_0;
-  const bool is_aligned = call.pages_are_aligned && a.key_size % 8 == 0 && a.value_size % 8 == 0 &&
-                          a.key_row_bytes % 16 == 0 && a.value_row_bytes % 16 == 0 && a.key_head_bytes % 16 == 0 &&
-                          a.value_head_bytes % 16 == 0;
-  return is_aligned ? CacheCopy::Pieces : CacheCopy::Halves;
-}
-
 }  // namespace
-
-bool can_attend_prefill(const PrefillCall& call) {
-  return choose(call).kernel != nullptr;
-}
 
 void attend_prefill(Launches& list, const PrefillCall& call) {
   const AttentionCall& a = call.attention;
   require(a.n_kv_heads > 0 && a.n_heads > 0 && a.n_heads % a.n_kv_heads == 0,
           "Attention's key heads do not divide its query heads.");
   require(a.key_size > 0 && a.value_size > 0, "Attention needs keys and values of at least one column a head.");
-  const Choice choice = choose(call);
+  const CacheCopy copy = copy_of(call);
+  const Choice choice = choose(call, copy);
   require(choice.kernel != nullptr,
           "Prefill attention takes caches of F16 and Q8_0 in pages of a multiple of 64 positions, and heads of at most "
           "256 columns or, in a "
@@ -91,7 +93,7 @@ void attend_prefill(Launches& list, const PrefillCall& call) {
                                    static_cast<int32_t>(a.key_size),
                                    static_cast<int32_t>(a.value_size),
                                    a.scale,
-                                   copy_of(call)};
+                                   copy};
   append_launch(list, "Attention", choice.kernel, "attend prefill",
                 {divide_up(call.most_rows * heads_per_group, choice.n_rows), a.n_kv_heads, call.n_runs},
                 choice.n_threads, choice.shared_bytes, arguments);

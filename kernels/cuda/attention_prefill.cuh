@@ -59,6 +59,9 @@ struct PrefillShape {
   static constexpr int kQueryBytes = kQueriesInRegisters ? 0 : kRows * kKeySize * 2;
   static constexpr int kPartialBytes = kColumnWarps == 1 ? 0 : kColumnWarps * kRows * kKeys * 4;
   static constexpr int kRowBytes = kRows * 8;
+  static constexpr int kKeyBlockBytes = kKeys * kKeySize / 32 * 34;  // of a tile of Q8_0
+  static constexpr int kValueBlockBytes = kIsLatent ? 0 : kKeys * kValueSize / 32 * 34;
+  static constexpr int kBlockBytes = kKeyBlockBytes + kValueBlockBytes;  // behind all else, where they are used
   static constexpr int kSharedBytes = kKeyTileBytes + kValueTileBytes + kQueryBytes + kPartialBytes + kRowBytes;
 };
 
@@ -97,6 +100,8 @@ __global__ void __launch_bounds__(Shape::kThreads) attend_tiles(const PrefillArg
   float4* const partials = reinterpret_cast<float4*>(query_tile + Shape::kQueryBytes / 2);
   float* const row_factors = reinterpret_cast<float*>(reinterpret_cast<std::byte*>(partials) + Shape::kPartialBytes);
   int32_t* const row_visible = reinterpret_cast<int32_t*>(row_factors + Shape::kRows);
+  std::byte* const key_blocks = reinterpret_cast<std::byte*>(row_visible + Shape::kRows);
+  std::byte* const value_blocks = key_blocks + Shape::kKeyBlockBytes;
 
   float* const row_powers = reinterpret_cast<float*>(partials);  // until there are scores
 
@@ -216,7 +221,30 @@ __global__ void __launch_bounds__(Shape::kThreads) attend_tiles(const PrefillArg
 #pragma unroll
   for (int m = 0; m < kRowTiles; ++m) largest[m][0] = largest[m][1] = -FLT_MAX;
 
-  if (end > 0) load_keys(key_tiles, 0);
+  // Blocks of Q8_0 are on their way while the tile before theirs is used.
+  const bool are_blocks = a.copy == CacheCopy::Blocks;
+  auto begin_blocks = [&](int first) {
+    const int n_rows = min(kKeys, end - first);
+    copy_blocks<Shape::kKeyBlockBytes, Shape::kThreads>(key_blocks, key_walk.next(kKeys, a.key_row_bytes),
+                                                        n_rows * a.key_row_bytes);
+    if (!Shape::kIsLatent)
+      copy_blocks<Shape::kValueBlockBytes, Shape::kThreads>(value_blocks, value_walk.next(kKeys, a.value_row_bytes),
+                                                            n_rows * a.value_row_bytes);
+  };
+  auto finish_blocks = [&](__half* keys, int first) {
+    load_cache_tile<kKeys, Shape::kKeySize, Shape::kThreads>(keys, key_blocks, a.key_row_bytes, end - first, a.key_size,
+                                                             CacheCopy::Q8_0);
+    if (!Shape::kIsLatent)
+      load_cache_tile<kKeys, Shape::kValueSize, Shape::kThreads>(value_tile, value_blocks, a.value_row_bytes,
+                                                                 end - first, a.value_size, CacheCopy::Q8_0);
+  };
+
+  if (end > 0) {
+    if (are_blocks)
+      begin_blocks(0);
+    else
+      load_keys(key_tiles, 0);
+  }
 #pragma unroll 1
   for (int first = 0; first < end; first += kKeys) {
     const bool is_busy = first < own_end;  // the same for warps that share rows
@@ -224,7 +252,11 @@ __global__ void __launch_bounds__(Shape::kThreads) attend_tiles(const PrefillArg
     finish_cache_tiles();
     __syncthreads();  // the keys are there; nobody reads any longer what is loaded now
     __half* const keys = key_tiles + (Shape::kIsLatent ? turn * kKeys * Shape::kKeySize : 0);
-    if (!Shape::kIsLatent) {
+    if (are_blocks) {
+      finish_blocks(keys, first);
+      __syncthreads();  // the tiles are there, and the blocks read
+      if (first + kKeys < end) begin_blocks(first + kKeys);
+    } else if (!Shape::kIsLatent) {
       load_values(first);
     } else if (first + kKeys < end) {
       load_keys(key_tiles + (turn ^ 1) * kKeys * Shape::kKeySize, first + kKeys);
@@ -262,9 +294,11 @@ __global__ void __launch_bounds__(Shape::kThreads) attend_tiles(const PrefillArg
         for (int j = 0; j < kKeyTiles; ++j)
           *partial_of(column_warp, m, j) = {scores[m][j][0], scores[m][j][1], scores[m][j][2], scores[m][j][3]};
     }
-    if (!Shape::kIsLatent) finish_cache_tiles();
-    __syncthreads();  // the values are there, and the scores' parts; nobody reads the keys any longer
-    if (!Shape::kIsLatent && first + kKeys < end) load_keys(keys, first + kKeys);
+    if (!Shape::kIsLatent && !are_blocks) finish_cache_tiles();
+    if (Shape::kColumnWarps > 1 || !are_blocks) {
+      __syncthreads();  // the values are there, and the scores' parts; nobody reads the keys any longer
+    }
+    if (!Shape::kIsLatent && !are_blocks && first + kKeys < end) load_keys(keys, first + kKeys);
     const __half* const values = Shape::kIsLatent ? keys : value_tile;
     if (!is_busy) continue;
     if (Shape::kColumnWarps > 1) {

@@ -28,7 +28,13 @@ struct PrefillCall {
 
 // Is there a kernel for it? For caches of F16 and Q8_0 in pages of a multiple of 64 positions, with keys and values of up to 256 columns, or
 // latent ones with up to 576 and 512. Elements of other caches would lose precision or range as 16-bit floats.
-bool can_attend_prefill(const PrefillCall& call);
+inline bool can_attend_prefill(CacheType type, int64_t page_positions, int64_t key_size, int64_t value_size,
+                               bool values_are_keys) {
+  if ((type != CacheType::F16 && type != CacheType::Q8_0) || page_positions <= 0 || page_positions % 64 != 0)
+    return false;
+  return (key_size <= 256 && value_size <= 256) ||
+         (values_are_keys && key_size <= 576 && value_size <= 512 && value_size <= key_size);
+}
 
 // Throws std::invalid_argument where can_attend_prefill() says no. Rows that are in no run are left alone.
 void attend_prefill(Launches& list, const PrefillCall& call);

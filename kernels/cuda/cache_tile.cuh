@@ -1,8 +1,8 @@
 // Rows of a cache, put into a tile of 16-bit floats in shared memory (fragments.cuh) by all threads of a block.
 //
 // F16 rows that lie at multiples of 16 bytes are copied as they are, in the background where the GPU can (sm_80 on): the data is there
-// after finish_cache_tiles() and a barrier. Others pass through registers: those that lie elsewhere, and Q8_0, whose products of scale
-// and code are rounded to 16 bits once.
+// after finish_cache_tiles() and a barrier. Blocks of Q8_0 whose tiles lie so are copied like that too, but into a place of their own, and
+// put into the tile from there; products of scale and code are rounded to 16 bits once. All others pass through registers.
 #pragma once
 
 #include <cstddef>
@@ -17,6 +17,7 @@ namespace sluice::kernels::cuda {
 enum class CacheCopy : uint32_t {
   Pieces,  // F16, everything at a multiple of 16 bytes
   Halves,  // F16
+  Blocks,  // Q8_0, tiles at multiples of 16 bytes, rows without a gap
   Q8_0,
 };
 
@@ -101,6 +102,14 @@ __device__ inline void load_cache_tile(__half* tile, const std::byte* rows, int 
         *reinterpret_cast<uint4*>(to) = halves_of_row(row, column, n_values);
       });
   }
+}
+
+// The first n_bytes of kBytes, and what fills them up to a multiple of 16.
+template <int kBytes, int kThreads>
+__device__ inline void copy_blocks(std::byte* shared, const std::byte* from, int n_bytes) {
+#pragma unroll 4
+  for (int at = static_cast<int>(threadIdx.x) * 16; at < kBytes; at += kThreads * 16)
+    if (at < n_bytes) copy_piece(reinterpret_cast<__half*>(shared + at), from + at);
 }
 
 // Where the rows of a head lie, page after page.

@@ -237,7 +237,14 @@ TEST_CASE("rows of a run may see any number of positions, or none") {
   const Result result = attend(problem);
   CHECK(result.worst < kOfBound);
   for (size_t i = 0; i < 2 * 64; ++i) CHECK(result.made[2 * 64 + i] == 0);
-  CHECK(attend({{"keys not at multiples of 16 bytes", 2, 1, 64, 64}, {last_rows(5, 70)}, 0.1f, 1, 1, 2}).worst < kOfBound);
+}
+
+TEST_CASE("prefill attention reads pages that begin anywhere") {
+  for (const CacheType type : {CacheType::F16, CacheType::Q8_0})
+    CHECK(
+        attend({{"pages not at multiples of 16 bytes", 2, 1, 64, 64, type}, {last_rows(5, 70)}, 0.1f, 1, 1, 2}).worst <
+        kOfBound);
+  CHECK(attend({{"a small latent cache", 4, 1, 96, 64, CacheType::Q8_0, true}, {last_rows(5, 70)}}).worst < kOfBound);
 }
 
 TEST_CASE("a row's result depends on nothing but the row") {
@@ -287,12 +294,10 @@ TEST_CASE("prefill attention that makes no sense, or has no kernel, is refused w
   a.key_size = a.value_size = 64;
   check_refused(attend, "a multiple of 64 positions");
   a.page_positions = 128;
-  CHECK(cuda::can_attend_prefill(call));
-  for (const CacheType type : {CacheType::F32, CacheType::BF16}) {
-    a.type = type;
-    CHECK(!cuda::can_attend_prefill(call));
-  }
-  a.type = CacheType::F16;
+  CHECK(cuda::can_attend_prefill(CacheType::Q8_0, 64, 256, 256, false));
+  CHECK(!cuda::can_attend_prefill(CacheType::F32, 64, 64, 64, false));
+  CHECK(!cuda::can_attend_prefill(CacheType::BF16, 64, 64, 64, false));
+  CHECK(!cuda::can_attend_prefill(CacheType::F16, 64, 320, 512, true));
   a.key_size = 576;
   a.value_size = 512;
   check_refused(attend, "at most 256 columns");

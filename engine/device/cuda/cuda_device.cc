@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/device/attention_choice.h"
 #include "engine/device/cuda/host_shares.h"
 #include "engine/device/cuda/input.h"
 #include "engine/device/cuda/pass.h"
@@ -216,6 +217,7 @@ class CudaDevice : public Device {
     for (const int32_t n : n_visible)
       while (most_pieces < pages_of(n)) most_pieces *= 2;
     std::vector<gpu::AttentionRow> rows;
+    bool pages_are_aligned = true;
     const CacheView* last = nullptr;
     const void* const* keys = nullptr;
     const void* const* values = nullptr;
@@ -233,6 +235,9 @@ class CudaDevice : public Device {
           std::copy_n(last->value_pages, n_pages, pages.begin());
           values = pass.tables(std::span<const void* const>(pages));
         }
+        for (int64_t p = 0; p < n_pages; ++p)
+          for (const void* page : {last->key_pages[p], last->value_pages[p]})
+            pages_are_aligned = pages_are_aligned && reinterpret_cast<uintptr_t>(page) % 16 == 0;
       }
       rows.push_back({keys, values, n_visible[i]});
     }
@@ -255,11 +260,35 @@ class CudaDevice : public Device {
     call.q_stride = q.stride;
     call.out = out.data;
     call.out_stride = out.stride;
-    const int64_t floats = gpu::attention_scratch_floats(q.n_rows, shape.n_heads, shape.value_size, most_pieces);
-    const ScratchLease lease(scratch(stream), static_cast<uint64_t>(floats) * sizeof(float));
-    call.scratch = reinterpret_cast<float*>(lease.data());
-    gpu::attend(pass.launches(), call);
+
+    const AttentionParts parts = attention_parts(shape, caches);
+    if (!parts.together.empty()) {
+      gpu::PrefillCall prefill;
+      prefill.attention = call;
+      prefill.values_are_keys = view.value_pages == view.key_pages;
+      prefill.pages_are_aligned = pages_are_aligned;
+      std::vector<gpu::AttentionRun> runs;
+      for (const AttentionRange& range : parts.together) {
+        runs.push_back({static_cast<int32_t>(range.first_row), static_cast<int32_t>(range.n_rows)});
+        prefill.most_rows = std::max(prefill.most_rows, range.n_rows);
+      }
+      prefill.runs = pass.cells(std::span<const gpu::AttentionRun>(runs));
+      prefill.n_runs = static_cast<int64_t>(runs.size());
+      gpu::attend_prefill(pass.launches(), prefill);
+    }
+    for (const AttentionRange& range : parts.one_by_one) {
+      gpu::AttentionCall some = call;
+      some.rows = call.rows + range.first_row;
+      some.n_rows = range.n_rows;
+      some.q = q.row(range.first_row);
+      some.out = out.row(range.first_row);
+      const int64_t floats = gpu::attention_scratch_floats(range.n_rows, shape.n_heads, shape.value_size, most_pieces);
+      const ScratchLease lease(scratch(stream), static_cast<uint64_t>(floats) * sizeof(float));
+      some.scratch = reinterpret_cast<float*>(lease.data());
+      gpu::attend(pass.launches(), some);
+    }
   }
+  LatentAttentionCosts latent_attention_costs() const override { return kCudaLatentAttentionCosts; }
 
   void route(Stream& stream, const kernels::reference::RouterRule& rule, Rows logits, const Vector* bias,
              std::span<int32_t> ids, std::span<float> weights) override {

@@ -20,7 +20,7 @@ EXPERTS = "chosen experts*"
 ROUTE = "routers choose*"
 FORMS = "*8-bit forms of activations*"
 ATTEND = "attention over pages*,in absorbed latent*"
-PREFILL = "prefill attention is that of*,in absorbed latent attention a tile*,rows of a run*,queries of any magnitude*"
+PREFILL = "prefill attention *,in absorbed latent attention a tile*,rows of a run*,queries of any magnitude*"
 TOP = "the likeliest*"
 
 MUTANTS = [
@@ -96,7 +96,9 @@ MUTANTS = [
     Mutant("the sum of the weights is kept as it is when a row's largest has grown", "attention_prefill.cuh", "attention_prefill",
            "fmaf(total[m][half], shrink[m][half], sum)", "total[m][half] + sum", PREFILL),
     Mutant("values and parts of scores are not waited for", "attention_prefill.cuh", "attention_prefill",
-           "    __syncthreads();  // the values are there", "    // the values are there", PREFILL, True),
+           "      __syncthreads();  // the values are there", "      // the values are there", PREFILL, True),
+    Mutant("blocks are overwritten while they are read", "attention_prefill.cuh", "attention_prefill",
+           "      __syncthreads();  // the tiles are there", "      // the tiles are there", PREFILL),
     Mutant("keys are overwritten while they are read", "attention_prefill.cuh", "attention_prefill",
            "    __syncthreads();  // the keys are there", "    __syncwarp();  // the keys are there", PREFILL),
     Mutant("copies are not waited for", "cache_tile.cuh", "attention_prefill",

@@ -1,0 +1,185 @@
+// Whole models on the emulated GPU whose prompts are long enough that a sequence's rows attend together (engine/device/attention_choice.h).
+//
+// Queries, the weights of the softmax and, of latent attention's expanded form, keys and values are rounded to 16 bits there. What attention
+// makes is then off by about 2^-12 of itself, and goes on in 8 bits, whose steps are 2^-7 of the largest: so about one code in thirty falls to
+// its other side. Logits are therefore held to what a few codes make, not to the bits of float sums (models_test.cc).
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "engine/device/attention_choice.h"
+#include "engine/device/cpu_device.h"
+#include "engine/device/cuda_device.h"
+#include "engine/forward/latent_cost.h"
+#include "tests/cuda_device/fixture.h"
+
+using namespace sluice;
+using engine::CacheType;
+using engine::DeviceKind;
+using engine::LatentAttention;
+
+namespace {
+
+size_t count_kernels(const std::vector<simt::Span>& trace, std::string_view name) {
+  return static_cast<size_t>(std::count_if(
+      trace.begin(), trace.end(), [&](const simt::Span& span) { return span.name.find(name) != std::string::npos; }));
+}
+
+struct Case {
+  const char* name;
+  CacheType cache = CacheType::F16;
+  LatentAttention latent = LatentAttention::Automatic;
+};
+
+}  // namespace
+
+TEST_CASE("prompts whose rows attend together give the CPU's logits") {
+  for (const Case& one : {Case{"llama"}, Case{"qwen3moe", CacheType::Q8_0},
+                          Case{"deepseek2-v3", CacheType::F16, LatentAttention::Expanded},
+                          Case{"deepseek2-v2-lite-split", CacheType::Q8_0, LatentAttention::Expanded},
+                          Case{"deepseek2-v2", CacheType::F16, LatentAttention::Absorbed}}) {
+    CAPTURE(std::string(one.name));
+    tests::fresh_gpu();
+    const tests::Golden golden = tests::read_golden(one.name);
+    std::vector<int32_t> tokens;
+    while (tokens.size() < 150) tokens.insert(tokens.end(), golden.tokens.begin(), golden.tokens.end());
+    tokens.resize(150);
+    tests::Answer answers[2];
+    for (const DeviceKind device : {DeviceKind::Cpu, DeviceKind::Cuda}) {
+      engine::ModelOptions options = tests::options_for(device, one.cache);
+      options.latent_attention = one.latent;
+      simt::take_trace();
+      answers[device == DeviceKind::Cuda] = tests::answer(tests::fixture_path(one.name), options, tokens, 3, 75);
+    }
+    // Once a layer in both passes of the prompt, and never after.
+    const auto model = engine::Model::open(tests::fixture_path(one.name), tests::options_for(DeviceKind::Cpu));
+    CHECK(count_kernels(simt::take_trace(), "attend_tiles") == 2 * model->spec().layers.size());
+    const engine::LogitsComparison all = tests::compare(answers[0], answers[1], golden.n_vocabulary);
+    MESSAGE(one.name << " " << all.mean_kl << " " << all.largest_kl);
+    CHECK(all.mean_kl < 1e-5);
+    CHECK(all.largest_kl < 1e-3);
+    CHECK(all.n_same_choice == all.n_positions);
+    CHECK(answers[0].greedy == answers[1].greedy);
+  }
+  CHECK(simt::take_findings() == std::vector<std::string>());
+}
+
+TEST_CASE("a sequence attends as it does alone, whoever shares the pass") {
+  const engine::AttentionShape shape{32, 8, 128, 128, 1};
+  const void* const pages[] = {nullptr};
+  const void* const other_pages[] = {nullptr};
+  engine::CacheView views[4];
+  for (engine::CacheView& view : views) view = {pages, other_pages, 128, CacheType::F16};
+  std::vector<const engine::CacheView*> rows;
+  for (const size_t n : {1, 23, 24, 1})
+    rows.insert(rows.end(), n, &views[rows.empty() ? 0 : rows.size() < 2 ? 1 : rows.size() < 40 ? 2 : 3]);
+  const engine::AttentionParts parts = engine::attention_parts(shape, rows);
+  REQUIRE(parts.together.size() == 1);
+  CHECK(parts.together[0].first_row == 24);
+  CHECK(parts.together[0].n_rows == 24);
+  REQUIRE(parts.one_by_one.size() == 2);
+  CHECK(parts.one_by_one[0].n_rows == 24);
+  CHECK(parts.one_by_one[1].first_row == 48);
+  // Of few heads many rows are needed, of a latent cache's many heads few; caches of floats have no other way.
+  CHECK(!engine::attends_together(63, 4));
+  CHECK(engine::attends_together(64, 1));
+  CHECK(engine::attends_together(6, 128));
+  CHECK(!engine::attends_together(5, 128));
+  views[2].type = CacheType::F32;
+  CHECK(engine::attention_parts(shape, rows).together.empty());
+}
+
+TEST_CASE("sequences of a token and of many share a pass, each attended in its way") {
+  constexpr int64_t kHeads = 32, kKvHeads = 8, kSize = 16, kPage = 128, kRowBytes = kSize * 2;
+  struct Sequence {
+    int64_t n_rows, n_positions;
+  };
+  const Sequence sequences[] = {{1, 130}, {3, 5}, {24, 140}, {1, 7}, {30, 30}};
+  std::vector<float> results[2];
+  for (const DeviceKind kind : {DeviceKind::Cpu, DeviceKind::Cuda}) {
+    tests::fresh_gpu({}, true);
+    const auto device =
+        kind == DeviceKind::Cpu ? engine::make_cpu_device(1, false, true) : engine::make_cuda_device({});
+    const auto stream = device->make_stream();
+    std::vector<std::unique_ptr<engine::Buffer>> buffers;
+    uint32_t seed = 1;
+    const auto rows = [&](int64_t n_rows, int64_t n_columns) {
+      std::vector<float> values(static_cast<size_t>(n_rows * n_columns));
+      std::mt19937 generator(seed++);
+      for (float& value : values) value = std::normal_distribution<float>()(generator);
+      buffers.push_back(device->allocate(values.size() * sizeof(float)));
+      device->copy_to_device(*stream, buffers.back()->data(), values.data(), values.size() * sizeof(float));
+      return engine::Rows{static_cast<float*>(buffers.back()->data()), n_rows, n_columns, n_columns};
+    };
+    std::vector<std::vector<const void*>> tables;
+    std::vector<engine::CacheView> views;
+    int64_t n_rows = 0;
+    for (const Sequence& sequence : sequences) {
+      for (int table = 0; table < 2; ++table) {
+        tables.emplace_back();
+        for (int64_t first = 0; first < sequence.n_positions; first += kPage) {
+          const int64_t n = std::min(kPage, sequence.n_positions - first);
+          const engine::Rows values = rows(n, kKvHeads * kSize);
+          buffers.push_back(device->allocate(kKvHeads * kPage * kRowBytes));
+          tables.back().push_back(buffers.back()->data());
+          device->store(*stream, values, kKvHeads, CacheType::F16, buffers.back()->data(), kRowBytes,
+                        kPage * kRowBytes);
+        }
+      }
+      n_rows += sequence.n_rows;
+    }
+    for (size_t i = 0; i < std::size(sequences); ++i)
+      views.push_back({tables[2 * i].data(), tables[2 * i + 1].data(), kPage, CacheType::F16, kRowBytes, kRowBytes,
+                       kPage * kRowBytes, kPage * kRowBytes});
+    std::vector<const engine::CacheView*> row_views;
+    std::vector<int32_t> n_visible;
+    for (size_t i = 0; i < std::size(sequences); ++i)
+      for (int64_t row = 0; row < sequences[i].n_rows; ++row) {
+        row_views.push_back(&views[i]);
+        n_visible.push_back(static_cast<int32_t>(sequences[i].n_positions - sequences[i].n_rows + row + 1));
+      }
+    const engine::Rows q = rows(n_rows, kHeads * kSize), out = rows(n_rows, kHeads * kSize);
+    simt::take_trace();
+    device->attention(*stream, {kHeads, kKvHeads, kSize, kSize, 0.25f}, q, row_views, n_visible, out);
+    std::vector<float>& result = results[kind == DeviceKind::Cuda];
+    result.resize(static_cast<size_t>(n_rows * kHeads * kSize));
+    device->copy_to_host(*stream, result.data(), out.data, result.size() * sizeof(float));
+    device->synchronize(*stream);
+  }
+  const std::vector<simt::Span> trace = simt::take_trace();
+  CHECK(count_kernels(trace, "attend_tiles") == 1);
+  CHECK(count_kernels(trace, "attend_page") ==
+        2);  // sequences of few rows, before the first of many and between the two
+  size_t at = 0;
+  for (const Sequence& sequence : sequences) {
+    const size_t end = at + static_cast<size_t>(sequence.n_rows * kHeads * kSize);
+    float largest = 0, worst = 0;
+    for (; at < end; ++at) {
+      largest = std::max(largest, std::abs(results[0][at]));
+      worst = std::max(worst, std::abs(results[0][at] - results[1][at]));
+    }
+    CHECK(worst < (sequence.n_rows < 24 ? 3e-6f : 1e-3f) * largest);
+    CHECK((worst > 1e-5f * largest) == (sequence.n_rows >= 24));  // 16 bits leave their mark
+  }
+  CHECK(simt::take_findings() == std::vector<std::string>());
+}
+
+TEST_CASE("latent attention is expanded where making keys and values costs less than longer rows") {
+  engine::LatentSpec r1;
+  r1.latent_rank = 512;
+  r1.rope_size = 64;
+  r1.nope_size = r1.value_size = 128;
+  const engine::LatentAttentionCosts equal{1, 1};
+  // 512 * 256 / (1088 - 320) = 171 rows, however long the context.
+  for (const int64_t n_positions : {4096, 65536}) {
+    CHECK(!engine::expanding_is_cheaper(r1, 160, n_positions, equal));
+    CHECK(engine::expanding_is_cheaper(r1, 180, n_positions, equal));
+  }
+  CHECK(!engine::expanding_is_cheaper(r1, 1, 1, equal));
+  // Dearer rows of the one form are made less of, of the other more.
+  CHECK(!engine::expanding_is_cheaper(r1, 180, 4096, {1.5, 1}));
+  CHECK(engine::expanding_is_cheaper(r1, 80, 4096, {1.2, 2}));
+  CHECK(engine::expanding_is_cheaper(r1, 512, 4096, engine::kCudaLatentAttentionCosts));
+  CHECK(!engine::expanding_is_cheaper(r1, 32, 4096, engine::kCudaLatentAttentionCosts));
+}
