@@ -4,6 +4,7 @@
     gpu_counts.py                  count, predict, and rewrite the section of docs/performance.md
     gpu_counts.py --check          the same, writing nothing; fails when a target that the document calls met is missed now
     gpu_counts.py --json FILE      keep the counts (and read them from there with --reuse)
+    gpu_counts.py --attention      rewrite the section about prefill attention alone
     gpu_counts.py --times FILE     write nothing but what launches of DeepSeek-R1 take on the RTX 4090, for bench/virtual_time
 
 Counts come from three places: what launches do to memory from the emulation (bench/gpu/count_kernels.cc), instructions and registers
@@ -53,11 +54,11 @@ def run(command, **more):
     return done.stdout
 
 
-def compile_cubins(folder):
+def compile_cubins(folder, only=""):
     """Architecture: (registers and static shared bytes, code) of all kernels by their mangled names."""
     nvcc, cuobjdump = tool("nvcc"), tool("cuobjdump")
-    sources = sorted(source for source in (ROOT / "kernels/cuda").glob("*.cu") if "__global__" in source.read_text() or source.name == "attention_prefill.cu" or
-                     source.name.startswith("gemv_") and source.name not in ("gemv_shape.cu", "gemv_formats.cu"))
+    sources = sorted(source for source in (ROOT / "kernels/cuda").glob("*.cu") if only in source.name and ("__global__" in source.read_text() or source.name == "attention_prefill.cu" or
+                     source.name.startswith("gemv_") and source.name not in ("gemv_shape.cu", "gemv_formats.cu")))
     newest = max(file.stat().st_mtime for file in (ROOT / "kernels/cuda").rglob("*") if file.is_file())
 
     def one(job):
@@ -122,50 +123,53 @@ def times(found):
     return "\n".join(["{", *lines, ' "launches": [', ",\n".join("  " + json.dumps(row) for row in rows), " ]", "}", ""])
 
 
+def replaced(text, begin, section, end):
+    """The text with another section between the marks, at the end where there was none."""
+    before, _, rest = text.partition(begin)
+    before, after = (before, rest.partition(end)[2]) if rest else (text.rstrip("\n") + "\n\n", "\n")
+    return before + begin + "\n" + section + end + after
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "build/test", help="a configured build folder with the tests")
     parser.add_argument("--json", type=Path, help="where to keep the counts")
     parser.add_argument("--reuse", action="store_true", help="read the counts from --json, where nothing has changed")
     parser.add_argument("--times", type=Path, metavar="FILE", help="write R1's launches on the RTX 4090 there, and nothing else")
+    parser.add_argument("--attention", action="store_true", help="count and rewrite prefill attention alone")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
 
     if not (arguments.reuse and arguments.json and arguments.json.exists()):
         run(["cmake", "--build", arguments.build, "-j2", "--target", "count_kernels", "gpu_occupancy"])
-        counted = run([arguments.build / "bench/gpu/count_kernels"])
+        counted = run([arguments.build / "bench/gpu/count_kernels", *(["prefill"] if arguments.attention else [])])
         if arguments.json:
             arguments.json.write_text(counted)
     else:
         counted = arguments.json.read_text()
     folder = arguments.build / "gpu_counts"
     folder.mkdir(exist_ok=True)
-    kernels, occupancy = compile_cubins(folder), arguments.build / "bench/gpu/gpu_occupancy"
-    launches = json.loads(counted)
+    path, launches = ROOT / "docs/performance.md", json.loads(counted)
+    kernels = compile_cubins(folder, "attention_prefill" if arguments.attention else "")
+    occupancy = arguments.build / "bench/gpu/gpu_occupancy"
+    prefill = attention.section(launches, kernels, lambda questions: occupancies(occupancy, questions))
+    if arguments.attention:
+        path.write_text(replaced(path.read_text(), ATTENTION_BEGIN, prefill, ATTENTION_END))
+        return
     found = predictions([launch for launch in launches if not attention.is_prefill(launch)], kernels, occupancy)
 
     if arguments.times:
         arguments.times.write_text(times(found))
         return
-    path = ROOT / "docs/performance.md"
     text = path.read_text()
-    before, _, rest = text.partition(BEGIN)
-    old, _, after = rest.partition(END)
+    old = text.partition(BEGIN)[2].partition(END)[0]
     section = report.section(found)
     if arguments.check:
         lost = report.met_targets(old) - report.met_targets(section)
         for target in sorted(lost):
             print(f"gpu_counts.py: missed, and met before: {target}", file=sys.stderr)
         raise SystemExit(1 if lost else 0)
-    if not rest:
-        before = text.rstrip("\n") + "\n\n"
-        after = "\n"
-    text = before + BEGIN + "\n" + section + END + after
-    prefill = attention.section(launches, kernels, lambda questions: occupancies(occupancy, questions))
-    before, _, rest = text.partition(ATTENTION_BEGIN)
-    after = rest.partition(ATTENTION_END)[2] or "\n"
-    before = before if rest else text.rstrip("\n") + "\n\n"
-    path.write_text(before + ATTENTION_BEGIN + "\n" + prefill + ATTENTION_END + after)
+    path.write_text(replaced(replaced(text, BEGIN, section, END), ATTENTION_BEGIN, prefill, ATTENTION_END))
 
 
 if __name__ == "__main__":

