@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/experts.h"
+#include "kernels/cuda/gemm_products.h"
 #include "kernels/cuda/gemv_arguments.h"
 #include "kernels/cuda/gemv_formats.h"
 #include "kernels/cuda/gemv_shape.h"
@@ -80,6 +81,7 @@ void multiply(Launches& list, const MatrixProducts& products) {
           "Matrices that are multiplied side by side have no bias.");
   require(products.output != nullptr, "A product has no place for its output.");
 
+  if (is_multiplied_by_tiles(matrix.type, products.n_inputs_each)) return append_tiles(list, products);
   const bool is_single = products.n_inputs_each == 1;
   const int64_t n_input_blocks = is_single ? 1 : divide_up(products.n_inputs_each, 4);
   const GemvShape shape = shape_of(matrix, products.n_matrices * n_input_blocks, 1);

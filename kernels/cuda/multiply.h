@@ -1,9 +1,13 @@
-// Products of quantised matrices, as GGUF has their blocks, with few inputs (GEMV): the decode path.
+// Products of quantised matrices, as GGUF has their blocks.
 //
-// Bound by memory: what counts is that every byte of the weights is read once, in wide loads, with enough of them in flight. Formats
-// that are multiplied by 8-bit activations use dp4a; within a block of the activation's form all sums are whole numbers and exact,
-// as on the CPU; blocks are added in float32, lanes of a warp then by a fixed tree. So a result does not depend on how many rows or
-// inputs are asked for at a time, and differs from the CPU's by rounding only.
+// With few inputs (GEMV, gemv.cuh: the decode path) they are bound by memory: what counts is that every byte of the weights is read
+// once, in wide loads, with enough of them in flight; dp4a multiplies. With kGemmInputs and more (gemm.cuh: the prefill path) formats
+// that are multiplied by 8-bit activations use tensor cores.
+//
+// In both, sums within a block of the activation's form are whole numbers and exact, as on the CPU; blocks are added in float32: by
+// GEMV in each lane and then by a fixed tree of lanes, by GEMM in the order of the columns. So a result does not depend on the rows or
+// inputs that share a launch, with one exception: whether there are kGemmInputs of them decides the order of its float additions, and
+// so its last bits. It differs from the CPU's by rounding only.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
 #include "tests/cuda/inputs.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/format.h"
@@ -24,27 +25,48 @@ Inputs::Inputs(std::vector<float> values, int64_t n_columns)
   run(list);
 }
 
-Product reference_product(gguf::TensorType type, const std::vector<float>& weights, const float* input) {
+namespace {
+
+// The input as the type's products see it.
+std::vector<double> rounded(gguf::TensorType type, const float* input, size_t n) {
   const ActivationFormat activation = format_of(type).activation;
-  std::vector<double> x(weights.size());
-  const auto n = static_cast<int64_t>(weights.size());
+  std::vector<double> x(n);
   if (activation == ActivationFormat::Per32) {
-    std::vector<reference::Activation32> blocks(weights.size() / 32);
-    reference::quantize_per32(input, n, blocks.data());
-    for (size_t i = 0; i < x.size(); ++i) x[i] = double{blocks[i / 32].scale} * blocks[i / 32].q[i % 32];
+    std::vector<reference::Activation32> blocks(n / 32);
+    reference::quantize_per32(input, static_cast<int64_t>(n), blocks.data());
+    for (size_t i = 0; i < n; ++i) x[i] = double{blocks[i / 32].scale} * blocks[i / 32].q[i % 32];
   } else if (activation == ActivationFormat::Per256) {
-    std::vector<reference::Activation256> blocks(weights.size() / 256);
-    reference::quantize_per256(input, n, blocks.data());
-    for (size_t i = 0; i < x.size(); ++i) x[i] = double{blocks[i / 256].scale} * blocks[i / 256].q[i % 256];
+    std::vector<reference::Activation256> blocks(n / 256);
+    reference::quantize_per256(input, static_cast<int64_t>(n), blocks.data());
+    for (size_t i = 0; i < n; ++i) x[i] = double{blocks[i / 256].scale} * blocks[i / 256].q[i % 256];
   } else {
-    for (size_t i = 0; i < x.size(); ++i) x[i] = input[i];
+    std::copy_n(input, n, x.begin());
   }
+  return x;
+}
+
+Product product_of(const std::vector<float>& weights, const std::vector<double>& x) {
   Product product;
   for (size_t i = 0; i < x.size(); ++i) {
     product.value += weights[i] * x[i];
     product.magnitude += std::abs(weights[i] * x[i]);
   }
   return product;
+}
+
+}  // namespace
+
+Product reference_product(gguf::TensorType type, const std::vector<float>& weights, const float* input) {
+  return product_of(weights, rounded(type, input, weights.size()));
+}
+
+std::vector<Product> reference_products(gguf::TensorType type, const std::vector<std::vector<float>>& rows,
+                                        const float* input) {
+  std::vector<Product> products;
+  if (rows.empty()) return products;
+  const std::vector<double> x = rounded(type, input, rows[0].size());
+  for (const std::vector<float>& row : rows) products.push_back(product_of(row, x));
+  return products;
 }
 
 std::vector<std::vector<float>> dequantised_rows(gguf::TensorType type, const std::byte* blocks, int64_t n_rows,

@@ -32,6 +32,10 @@ struct Product {
 // weights: the dequantised row, of the type.
 Product reference_product(gguf::TensorType type, const std::vector<float>& weights, const float* input);
 
+// The same of many rows, with the input rounded once.
+std::vector<Product> reference_products(gguf::TensorType type, const std::vector<std::vector<float>>& rows,
+                                        const float* input);
+
 // Dequantised rows of a matrix.
 std::vector<std::vector<float>> dequantised_rows(gguf::TensorType type, const std::byte* blocks, int64_t n_rows,
                                                  int64_t n_columns);

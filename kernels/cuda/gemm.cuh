@@ -1,0 +1,449 @@
+// Matrices in GGUF blocks times many inputs, on tensor cores: the skeleton that all formats share. The prefill path.
+//
+// A thread block makes a tile: 64 outputs (rows of the matrix) by 32 inputs for each of its warps. It goes along the columns in steps
+// of 64:
+//
+//   device memory    blocks as they lie              codes of the input
+//                     | in the background, two        | in the background, one step ahead
+//   shared memory    raw [64 rows][256 columns]      inputs [32 a warp][64 columns]
+//                     | decoded once, a step ahead    |
+//   shared memory    weights [64 rows][64 columns], signed bytes, with their scales
+//                     | ldmatrix                      | ldmatrix
+//   registers        16 rows x 32 columns     times  8 inputs x 32 columns:  mma.sync, whole numbers, exact
+//
+// So each weight is decoded once for all inputs of the tile, and while some warps decode the next step the others keep the tensor
+// cores busy: of 8 warps 4 decode in even steps and 4 in odd ones, one of each SM partition.
+//
+// How scales come in is what families of formats differ by:
+//
+//   256 values a scale   the scale of a sub-block is multiplied into the codes (IQ1_S, Q2_K, Q3_K), or there is none (TQ1_0, TQ2_0,
+//                        Q8_K); the tensor cores add all 256 columns
+//   32, 16 values        the sub-block's whole number is multiplied by its scale and added as a whole number
+//   32, 16, floats       formats that read their input per 32 values: float scales
+//
+// Offsets (mins, and IQ1_S's delta) are multiplied by the sums of 16 codes of the input. Both are whole numbers that a half holds
+// exactly, and there are 16 of them in 256 columns, so one operation of the tensor cores on halves adds them, exactly.
+//
+// Blocks are added in the order of the columns, in float32. So an output's bits do not depend on the tile, on other rows or on other
+// inputs; they differ from those of gemv.cuh by the order of float additions only.
+#pragma once
+
+#include "kernels/cuda/gemm_arguments.h"
+#include "kernels/cuda/gemm_layout.cuh"
+#include "kernels/cuda/gemm_unit.cuh"
+#include "kernels/cuda/gemv.cuh"
+#include "kernels/cuda/matrix_fragments.cuh"
+#include "kernels/cuda/silu.cuh"
+
+namespace sluice::kernels::cuda {
+
+// kBytes (4 or 16, at multiples of themselves) in the background, or zeros. `from` is not read where nothing is there.
+template <int kBytes>
+__device__ inline void copy_or_zeros(std::byte* shared, const void* from, bool is_there) {
+  static_assert(kBytes == 4 || kBytes == 16);
+#if __CUDA_ARCH__ >= 800
+  const uint32_t to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  const int n_bytes = is_there ? kBytes : 0;
+  if constexpr (kBytes == 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(n_bytes) : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(n_bytes) : "memory");
+#else
+  if constexpr (kBytes == 16)
+    *reinterpret_cast<uint4*>(shared) = is_there ? *static_cast<const uint4*>(from) : uint4{};
+  else
+    *reinterpret_cast<uint32_t*>(shared) = is_there ? *static_cast<const uint32_t*>(from) : 0;
+#endif
+}
+
+// Where 16-byte piece `piece` of a row of 64 bytes lies: eight neighbouring rows' pieces lie in different banks.
+__device__ inline int piece_at(int row, int piece) {
+  return row * kGemmStep + ((piece ^ (row >> 1 & 3)) << 4);
+}
+
+// The rows of the matrices that a tile has, and their raw blocks.
+struct GemmRows {
+  const std::byte *first_matrix,
+      *second_matrix;  // of the first n_each rows and of the others; null: the expert is not here
+  int first_output;    // of the matrix's rows, that of the tile's first and (in GateUp) of its middle
+  int n_each;          // rows of the tile that are of one matrix
+
+  __device__ int output(int row) const { return first_output + (row < n_each ? row : row - n_each); }
+  __device__ const std::byte* matrix_of(int row) const { return row < n_each ? first_matrix : second_matrix; }
+};
+
+// The bytes of a raw step of all rows of a tile, in the background. Four threads take a row.
+__device__ inline void copy_raw(const GemmArguments& a, const GemmRows& rows, int step, std::byte* shared) {
+  const int64_t first_byte = int64_t{step} * a.raw_bytes;
+  const int n_bytes = static_cast<int>(min(int64_t{a.raw_bytes}, a.row_bytes - first_byte));
+  const bool is_aligned = a.block_bytes % 16 == 0;
+#pragma unroll 1
+  for (int row = threadIdx.x / 4; row < kGemmRows; row += blockDim.x / 4) {
+    const int output = rows.output(row);
+    if (output >= a.end_output) continue;
+    const std::byte* const matrix = rows.matrix_of(row);
+    const std::byte* const begin = matrix + output * a.row_bytes + first_byte;
+    std::byte* const to = shared + row * a.raw_pitch;
+    const int head = bytes_behind_16(begin), member = threadIdx.x % 4;
+    if (is_aligned && head != 0) {
+#pragma unroll 1
+      for (int at = member * 2; at < n_bytes; at += 8)
+        *reinterpret_cast<uint16_t*>(to + at) = *reinterpret_cast<const uint16_t*>(begin + at);
+      continue;
+    }
+    const std::byte* const end = matrix + a.n_outputs * a.row_bytes;
+#pragma unroll 1
+    for (int at = member * 16; at < head + n_bytes; at += 64) {
+      const std::byte* const from = begin - head + at;
+      if (from >= matrix && from + 16 <= end) {
+        copy_16(to + at, from);
+      } else {  // only what is ours
+#pragma unroll 1
+        for (int i = 0; i < 16; ++i) to[at + i] = from + i >= matrix && from + i < end ? from[i] : std::byte{0};
+      }
+    }
+  }
+}
+
+template <class Family>
+__global__ void __launch_bounds__(kGemmMostWarps * 32, 1) multiply_tiles(const GemmArguments a) {
+  constexpr bool kIsPer32 = Family::kIsPer32;
+  constexpr int kScaleValues = Family::kScaleValues;
+  constexpr int kRawColumns = gemm_raw_columns(kIsPer32), kStepsARaw = kRawColumns / kGemmStep;
+  constexpr int kDown = kGemmRows / 16, kAcross = kGemmWarpInputs / 8;  // fragments of a warp
+  // A whole number below 2^22 added to the bits of 1.5 * 2^23 is a float that much above it: sums that stay so small begin there and
+  // need no conversion. The largest are those of Q3_K and Q8_K, 256 * 128 * 127.
+  constexpr float kMagic = 12582912.0f;
+  constexpr int kMagicBits = 0x4B400000;
+  constexpr bool kIsMagic = kScaleValues == 256;
+
+  extern __shared__ uint4 dynamic_shared[];
+  __shared__ int input_rows[kGemmMostWarps * kGemmWarpInputs], output_rows[kGemmMostWarps * kGemmWarpInputs];
+  std::byte* const shared = reinterpret_cast<std::byte*>(dynamic_shared);
+  const uint32_t* const table = reinterpret_cast<const uint32_t*>(shared);
+  const int n_threads = blockDim.x;  // as many as the tile has inputs
+  const GemmLayout layout(a.table_bytes, a.raw_pitch, n_threads, kIsPer32);
+  const int lane = threadIdx.x % 32, group = lane / 4, member = lane % 4;
+  const int first_input = threadIdx.x / 32 * kGemmWarpInputs;  // of the warp, in the tile
+
+  // What the tile is made of. Every thread looks up one input.
+  GemmRows rows;
+  const bool is_fused = a.mode == GemmMode::GateUp;
+  rows.n_each = is_fused ? kGemmRows / 2 : kGemmRows;
+  rows.first_output = a.first_output + blockIdx.y * rows.n_each;
+  int input_row = -1, output_row = 0;
+  if (a.mode == GemmMode::Products) {
+    const int input = blockIdx.x * n_threads + threadIdx.x;
+    rows.first_matrix = rows.second_matrix = a.weights + blockIdx.z * a.matrix_stride;
+    if (input < a.n_inputs) input_row = static_cast<int>(blockIdx.z * a.input_matrix_step + input * a.input_row_step);
+    output_row = input;
+  } else {
+    if (static_cast<int>(blockIdx.x) >= *a.n_tiles) return;
+    const ExpertTile tile = a.tiles[blockIdx.x];
+    const ExpertPlace place = a.places[tile.expert];
+    rows.first_matrix = a.mode == GemmMode::Down ? place.down : a.mode == GemmMode::Up ? place.up : place.gate;
+    rows.second_matrix = is_fused ? place.up : rows.first_matrix;
+    if (threadIdx.x < tile.n_pairs) {
+      output_row = a.order[tile.first + threadIdx.x];
+      input_row = a.mode == GemmMode::Down ? output_row : output_row / a.n_used;
+    }
+  }
+  input_rows[threadIdx.x] = input_row;
+  output_rows[threadIdx.x] = output_row;
+  float* const output = a.output + blockIdx.z * a.output_matrix_stride - a.first_output;
+  Family::fill_table(a.type, reinterpret_cast<uint32_t*>(shared));
+  __syncthreads();
+  if (rows.first_matrix == nullptr) {  // an expert that is not here: zeros, or nothing where what it makes is not added
+    if (a.mode == GemmMode::Down) return;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < rows.n_each * n_threads; i += n_threads) {
+      const int input = i / rows.n_each, row = rows.first_output + i % rows.n_each;
+      if (input_rows[input] >= 0 && row < a.end_output) output[output_rows[input] * a.output_stride + row] = 0;
+    }
+    return;
+  }
+
+  const int n_steps = (a.n_columns + kGemmStep - 1) / kGemmStep;
+  const int n_raws = (a.n_columns + kRawColumns - 1) / kRawColumns;
+
+  auto copy_inputs = [&](int step) {
+    std::byte* const to = shared + layout.inputs + step % 2 * n_threads * kGemmStep;
+#pragma unroll
+    for (int turn = 0; turn < kGemmStep / 16; ++turn) {
+      const int input = (turn * n_threads + threadIdx.x) / (kGemmStep / 16), piece = threadIdx.x % (kGemmStep / 16);
+      const int row = input_rows[input], column = step * kGemmStep + piece * 16;
+      const bool is_there = row >= 0 && column < a.n_columns;
+      copy_or_zeros<16>(to + piece_at(input, piece),
+                        a.codes + (is_there ? int64_t{row} * a.n_columns + column : int64_t{0}), is_there);
+    }
+    if constexpr (kIsPer32) {
+      std::byte* const words = shared + layout.input_words + (step % 2 * n_threads + threadIdx.x) * 16;
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int block = step * 2 + i;
+        const bool is_there = input_row >= 0 && block * 32 < a.n_columns;
+        const int64_t at = is_there ? int64_t{input_row} * (a.n_columns / 32) + block : 0;
+        copy_or_zeros<4>(words + i * 4, a.scales + at, is_there);
+        if (a.has_offsets) copy_or_zeros<4>(words + 8 + i * 4, a.sums + at, is_there);
+      }
+    }
+  };
+  auto copy_raw_step = [&](int raw) {
+    if (raw < n_raws) copy_raw(a, rows, raw, shared + layout.raw + raw % 2 * kGemmRows * a.raw_pitch);
+  };
+
+  // The units of a step: 32 columns of each row, twice. Which warps take them changes with the step.
+  auto decode = [&](int step) {
+    const int raw = step / kStepsARaw;
+    const int first = (threadIdx.x + n_threads - step * 2 * kGemmRows % n_threads) % n_threads;
+#pragma unroll 1
+    for (int i = first; i < 2 * kGemmRows; i += n_threads) {
+      const int row = i % kGemmRows, half = i / kGemmRows;
+      const int column = step * kGemmStep + half * 32;
+      const int output = rows.output(row);
+      GemmUnit unit;
+      int part = 0;
+      if (output < a.end_output && column < a.n_columns) {
+        const uint32_t begin = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(rows.matrix_of(row))) +
+                               static_cast<uint32_t>(output) * static_cast<uint32_t>(a.row_bytes) +
+                               static_cast<uint32_t>(raw * a.raw_bytes);
+        const int in_raw = column - raw * kRawColumns, block = in_raw >> a.log2_block_values;
+        part = (in_raw - (block << a.log2_block_values)) / 32;
+        const int at = layout.raw + (raw % 2 * kGemmRows + row) * a.raw_pitch +
+                       (a.block_bytes % 16 == 0 ? 0 : static_cast<int>(begin & 15)) + block * a.block_bytes;
+        unit = Family::decode(a.type, shared, at, part, table);
+      } else {
+        part = column % kRawColumns / 32;
+      }
+      std::byte* const weights = shared + layout.weights + step % 2 * kGemmRows * kGemmStep;
+      *reinterpret_cast<uint4*>(weights + piece_at(row, half * 2)) =
+          make_uint4(unit.codes[0], unit.codes[1], unit.codes[2], unit.codes[3]);
+      *reinterpret_cast<uint4*>(weights + piece_at(row, half * 2 + 1)) =
+          make_uint4(unit.codes[4], unit.codes[5], unit.codes[6], unit.codes[7]);
+      if constexpr (kScaleValues < 256)
+        *reinterpret_cast<uint2*>(shared + layout.words + (step % 2 * kGemmRows + row) * 16 + half * 8) =
+            make_uint2(unit.words[0], unit.words[1]);
+      if constexpr (!kIsPer32) {
+        const int of_block = raw % 2 * kGemmRows + row;
+        if (part == 0)
+          *reinterpret_cast<float2*>(shared + layout.block_scales + of_block * 8) =
+              make_float2(unit.scale, unit.offset_scale);
+        *reinterpret_cast<uint32_t*>(shared + layout.offsets + of_block * 32 + part * 4) = unit.offsets;
+      }
+    }
+  };
+
+  // Sums in float32 of fragment [down][across], and, of 256 columns, in whole numbers.
+  float sums[kDown][kAcross][4] = {};
+  int wholes[kIsPer32 ? 1 : kDown][kIsPer32 ? 1 : kAcross][4];
+#pragma unroll
+  for (auto& down : wholes)
+#pragma unroll
+    for (auto& fragment : down)
+#pragma unroll
+      for (int& whole : fragment) whole = kIsMagic ? kMagicBits : 0;
+
+  auto multiply_step = [&](int step) {
+    const std::byte* const weights = shared + layout.weights + step % 2 * kGemmRows * kGemmStep;
+    const std::byte* const inputs = shared + layout.inputs + step % 2 * n_threads * kGemmStep;
+#pragma unroll 1
+    for (int half = 0; half < 2; ++half) {
+      uint32_t w[kDown][4];
+#pragma unroll
+      for (int i = 0; i < kDown; ++i)
+        load_fragments(w[i], weights + piece_at(i * 16 + lane % 16, half * 2 + lane / 16));
+      uint32_t words[kDown][2][2];  // of rows group and group + 8
+      if constexpr (kScaleValues < 256) {
+#pragma unroll
+        for (int i = 0; i < kDown; ++i)
+#pragma unroll
+          for (int r = 0; r < 2; ++r) {
+            const uint2 two = *reinterpret_cast<const uint2*>(
+                shared + layout.words + (step % 2 * kGemmRows + i * 16 + r * 8 + group) * 16 + half * 8);
+            words[i][r][0] = two.x;
+            words[i][r][1] = two.y;
+          }
+      }
+#pragma unroll
+      for (int pair = 0; pair < kAcross / 2; ++pair) {
+        uint32_t x[4];
+        load_fragments(x,
+                       inputs + piece_at(first_input + pair * 16 + lane / 16 * 8 + lane % 8, half * 2 + lane / 8 % 2));
+#pragma unroll
+        for (int own = 0; own < 2; ++own) {
+          const int j = pair * 2 + own;
+          const uint32_t x0 = x[own * 2], x1 = x[own * 2 + 1];
+          float scales[2] = {}, offsets[2] = {};  // of the input's two columns of the fragment
+          if constexpr (kIsPer32) {
+#pragma unroll
+            for (int c = 0; c < 2; ++c) {
+              const std::byte* const of_input =
+                  shared + layout.input_words + (step % 2 * n_threads + first_input + j * 8 + member * 2 + c) * 16;
+              scales[c] = *reinterpret_cast<const float*>(of_input + half * 4);
+              if (kScaleValues == 32 && a.has_offsets)
+                offsets[c] = scales[c] * static_cast<float>(*reinterpret_cast<const int*>(of_input + 8 + half * 4));
+            }
+          }
+#pragma unroll
+          for (int i = 0; i < kDown; ++i) {
+            if constexpr (kScaleValues == 256) {
+              multiply_16x8x32(wholes[i][j], w[i], x0, x1);
+            } else if constexpr (!kIsPer32) {
+              int products[4] = {};
+              if constexpr (kScaleValues == 32)
+                multiply_16x8x32(products, w[i], x0, x1);
+              else
+                multiply_16x8x16(products, w[i][0], w[i][1], x0);
+#pragma unroll
+              for (int e = 0; e < 4; ++e) wholes[i][j][e] += static_cast<int>(words[i][e / 2][0]) * products[e];
+              if constexpr (kScaleValues == 16) {
+                int others[4] = {};
+                multiply_16x8x16(others, w[i][2], w[i][3], x1);
+#pragma unroll
+                for (int e = 0; e < 4; ++e) wholes[i][j][e] += static_cast<int>(words[i][e / 2][1]) * others[e];
+              }
+            } else {
+              int products[4] = {kMagicBits, kMagicBits, kMagicBits, kMagicBits};
+              if constexpr (kScaleValues == 32)
+                multiply_16x8x32(products, w[i], x0, x1);
+              else
+                multiply_16x8x16(products, w[i][0], w[i][1], x0);
+                // The weight's scale may be so large or small that its product with the input's is not a float while the sum is.
+#pragma unroll
+              for (int e = 0; e < 4; ++e)
+                sums[i][j][e] = fmaf(__uint_as_float(words[i][e / 2][0]),
+                                     scales[e % 2] * (__int_as_float(products[e]) - kMagic), sums[i][j][e]);
+              if constexpr (kScaleValues == 16) {
+                int others[4] = {kMagicBits, kMagicBits, kMagicBits, kMagicBits};
+                multiply_16x8x16(others, w[i][2], w[i][3], x1);
+#pragma unroll
+                for (int e = 0; e < 4; ++e)
+                  sums[i][j][e] = fmaf(__uint_as_float(words[i][e / 2][1]),
+                                       scales[e % 2] * (__int_as_float(others[e]) - kMagic), sums[i][j][e]);
+              } else if (a.has_offsets) {
+#pragma unroll
+                for (int e = 0; e < 4; ++e)
+                  sums[i][j][e] = fmaf(__uint_as_float(words[i][e / 2][1]), offsets[e % 2], sums[i][j][e]);
+              }
+            }
+          }
+        }
+      }
+    }
+  };
+
+  // What 256 columns gave, to the sums in float32.
+  auto add_block = [&](int block) {
+    float scales[kAcross][2];
+    uint32_t x[kAcross][2] = {};
+#pragma unroll
+    for (int j = 0; j < kAcross; ++j) {
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        const int row = input_rows[first_input + j * 8 + member * 2 + c];
+        scales[j][c] = row >= 0 ? a.scales[int64_t{row} * (a.n_columns / 256) + block] : 0.0f;
+      }
+      if (a.has_offsets) {
+        if (const int row = input_rows[first_input + j * 8 + group]; row >= 0) {
+          const int32_t* const own = a.sums + int64_t{row} * (a.n_columns / 16) + block * 16 + member * 2;
+          const int2 first = *reinterpret_cast<const int2*>(own), second = *reinterpret_cast<const int2*>(own + 8);
+          x[j][0] = two_halves(first.x, first.y);
+          x[j][1] = two_halves(second.x, second.y);
+        }
+      }
+    }
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < kDown; ++i) {
+      float2 of_rows[2];
+      uint32_t w[4];
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const int row = block % 2 * kGemmRows + i * 16 + r * 8 + group;
+        of_rows[r] = *reinterpret_cast<const float2*>(shared + layout.block_scales + row * 8);
+        w[r] = *reinterpret_cast<const uint32_t*>(shared + layout.offsets + row * 32 + member * 4);
+        w[r + 2] = *reinterpret_cast<const uint32_t*>(shared + layout.offsets + row * 32 + 16 + member * 4);
+      }
+#pragma unroll
+      for (int j = 0; j < kAcross; ++j) {
+        float values[4];
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          const int whole = wholes[i][j][e];
+          values[e] = of_rows[e / 2].x * (kIsMagic ? __int_as_float(whole) - kMagic : static_cast<float>(whole));
+          wholes[i][j][e] = kIsMagic ? kMagicBits : 0;
+        }
+        if (a.has_offsets) {
+          float products[4] = {};
+          multiply_halves_16x8x16(products, w, x[j][0], x[j][1]);
+#pragma unroll
+          for (int e = 0; e < 4; ++e) values[e] = fmaf(of_rows[e / 2].y, products[e], values[e]);
+        }
+#pragma unroll
+        for (int e = 0; e < 4; ++e) sums[i][j][e] = fmaf(scales[j][e % 2], values[e], sums[i][j][e]);
+      }
+    }
+  };
+
+  copy_raw_step(0);
+  close_copies();
+  wait_for_copies<0>();
+  __syncthreads();
+  // Before the first step there is nothing to multiply.
+#pragma unroll 1
+  for (int step = -1; step < n_steps; ++step) {
+    if (step + 1 < n_steps) copy_inputs(step + 1);
+    close_copies();
+    // Into the buffer of this step's blocks: its last columns were decoded in the step before.
+    if ((step + 1) % kStepsARaw == 0) copy_raw_step((step + 1) / kStepsARaw + 1);
+    close_copies();
+    if (step + 1 < n_steps) decode(step + 1);
+    if (step >= 0) {
+      multiply_step(step);
+      if constexpr (!kIsPer32)
+        if (step % kStepsARaw == kStepsARaw - 1) add_block(step / kStepsARaw);
+    }
+    wait_for_copies<1>();  // raw blocks may still be on their way
+    __syncthreads();
+  }
+
+  auto store = [&](int row, int input, float value) {  // of the tile
+    const int at = rows.output(row);
+    if (at >= a.end_output || input_rows[input] < 0) return;
+    float& out = output[output_rows[input] * a.output_stride + at];
+    if (a.mode == GemmMode::Up)
+      out = silu(out) * value;
+    else
+      out = a.bias != nullptr ? value + a.bias[at] : value;
+  };
+  // By way of shared memory, so that what is done with a value stands once in the code, and neighbouring lanes store neighbours. A warp
+  // has room for 2 x 16 rows where its inputs were: rows of the tile's first half and those 32 further.
+  static_assert(kGemmRows == 64 && 2 * kGemmWarpInputs * kGemmStep == 2 * 16 * kGemmWarpInputs * 4);
+  float* const staged = reinterpret_cast<float*>(shared + layout.inputs + first_input * 2 * kGemmStep);
+  constexpr int kStaged = 16 * kGemmWarpInputs;
+#pragma unroll
+  for (int i = 0; i < kDown / 2; ++i) {
+    __syncwarp();
+#pragma unroll
+    for (int further = 0; further < 2; ++further)
+#pragma unroll
+      for (int j = 0; j < kAcross; ++j)
+#pragma unroll
+        for (int e = 0; e < 4; ++e)
+          staged[further * kStaged + (j * 8 + member * 2 + e % 2) * 16 + e / 2 * 8 + group] =
+              sums[i + further * (kDown / 2)][j][e];
+    __syncwarp();
+#pragma unroll 1
+    for (int at = lane; at < kStaged; at += 32) {
+      const int input = first_input + at / 16, row = i * 16 + at % 16;
+      if (is_fused) {
+        store(row, input, silu(staged[at]) * staged[kStaged + at]);
+      } else {
+        store(row, input, staged[at]);
+        store(row + kGemmRows / 2, input, staged[kStaged + at]);
+      }
+    }
+  }
+}
+
+}  // namespace sluice::kernels::cuda
