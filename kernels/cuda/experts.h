@@ -1,5 +1,5 @@
 // A layer's chosen experts, all in one launch for gate, up and SwiGLU and one for down. Which experts they are is data in device
-// memory, so a captured graph serves every token.
+// memory, so a captured graph serves every token. For many rows: a launch that sorts, and then the same by tiles.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +42,13 @@ struct ExpertsCall {
   float* output = nullptr;  // [n_rows, down.n_outputs]
   int64_t output_stride = 0;
   int32_t* not_finite = nullptr;
+  // For many rows: pairs of a row and an expert are sorted by expert, and each expert's are multiplied by tiles (gemm.cuh). Scratch of
+  // sorting_bytes(), device memory, 16-byte aligned; null: never. Rows of `hidden.values` are then lost.
+  int64_t n_experts = 0;  // that ids may name, at most 1024
+  std::byte* sorting = nullptr;
 };
+// 0 where so many rows are not worth sorting.
+uint64_t sorting_bytes(int64_t n_experts, int64_t n_rows, int64_t n_used);
 void multiply_experts(Launches& list, const ExpertsCall& call);
 
 }  // namespace sluice::kernels::cuda

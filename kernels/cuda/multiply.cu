@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/experts.h"
+#include "kernels/cuda/gemm_experts.h"
 #include "kernels/cuda/gemm_products.h"
 #include "kernels/cuda/gemv_arguments.h"
 #include "kernels/cuda/gemv_formats.h"
@@ -119,6 +120,7 @@ void multiply_experts(Launches& list, const ExpertsCall& call) {
   check_input(call.up, call.input, n_rows - 1);
   check_input(call.down, call.hidden, n_slots - 1);
 
+  if (are_multiplied_by_tiles(call)) return append_expert_tiles(list, call);
   const bool is_fused = call.gate.type == call.up.type;
   auto append_first = [&](const Matrix& matrix, GemvMode mode) {
     const GemvFormat& format = gemv_format(matrix.type);

@@ -1,6 +1,7 @@
 // The chosen experts of a layer, and how they are chosen.
 #include "kernels/cuda/experts.h"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 
@@ -32,11 +33,16 @@ struct Types {
   TensorType gate, up, down;
 };
 
-// Experts of the types, of which those in `absent` are not here; rows of ids that each row uses.
-void check_experts(const Types& types, const std::vector<int32_t>& absent,
-                   const std::vector<std::vector<int32_t>>& ids) {
-  const int64_t n_experts = 6, n_columns = 256, n_hidden = 512, n_rows = static_cast<int64_t>(ids.size()),
-                n_used = static_cast<int64_t>(ids[0].size());
+struct Widths {
+  int64_t n_columns = 256, n_hidden = 512;
+};
+
+// Experts of the types, of which those in `absent` are not here; rows of ids that each row uses. `sorts`: with scratch for sorting, and
+// then by tiles.
+void check_experts(const Types& types, const std::vector<int32_t>& absent, const std::vector<std::vector<int32_t>>& ids,
+                   bool sorts = false, const Widths& widths = {}) {
+  const int64_t n_experts = 6, n_columns = widths.n_columns, n_hidden = widths.n_hidden,
+                n_rows = static_cast<int64_t>(ids.size()), n_used = static_cast<int64_t>(ids[0].size());
   cuda::ExpertsCall call;
   call.gate = matrix_of(types.gate, n_hidden, n_columns);
   call.up = matrix_of(types.up, n_hidden, n_columns);
@@ -85,27 +91,41 @@ void check_experts(const Types& types, const std::vector<int32_t>& absent,
   call.output = output.data();
   call.output_stride = n_columns;
   call.not_finite = not_finite.data();
+  const OnDevice<std::byte> sorting(cuda::sorting_bytes(n_experts, n_rows, n_used));
+  call.n_experts = n_experts;
+  call.sorting = sorts ? sorting.data() : nullptr;
   cuda::Launches list;
   cuda::multiply_experts(list, call);
-  run(list);
-
-  const std::vector<float> made = output.values(), made_hidden = hidden.values();
+  CHECK((std::string(list[0].name) == "sort by expert") == sorts);
+  // Values of the hidden rows are lost in what follows their rounding where pairs are sorted.
+  const auto rounding =
+      std::find_if(list.begin(), list.end(), [](const cuda::Launch& l) { return l.name == std::string("quantize"); });
+  const auto second_half = rounding == list.end() ? list.end() - 1 : rounding + 1;
+  run(cuda::Launches(list.begin(), second_half));
+  const std::vector<float> made_hidden = hidden.values();
+  run(cuda::Launches(second_half, list.end()));
+  const std::vector<float> made = output.values();
+  using Rows = std::vector<std::vector<float>>;
+  std::vector<Rows> gates, ups, downs;  // of each expert
+  for (size_t e = 0; e < places.size(); ++e) {
+    gates.push_back(dequantised_rows(types.gate, parts[e * 3].blocks.data(), n_hidden, n_columns));
+    ups.push_back(dequantised_rows(types.up, parts[e * 3 + 1].blocks.data(), n_hidden, n_columns));
+    downs.push_back(dequantised_rows(types.down, parts[e * 3 + 2].blocks.data(), n_columns, n_hidden));
+  }
   for (int64_t i = 0; i < n_rows; ++i) {
     std::vector<double> sum(static_cast<size_t>(n_columns)), magnitude(sum.size());
     for (int64_t k = 0; k < n_used; ++k) {
       const size_t slot = static_cast<size_t>(i * n_used + k), expert = static_cast<size_t>(flat[slot]);
       const float* own_hidden = &made_hidden[slot * static_cast<size_t>(n_hidden)];
       const bool is_here = places[expert].gate != nullptr;
-      const auto gate = dequantised_rows(types.gate, parts[expert * 3].blocks.data(), n_hidden, n_columns);
-      const auto up = dequantised_rows(types.up, parts[expert * 3 + 1].blocks.data(), n_hidden, n_columns);
-      const auto down = dequantised_rows(types.down, parts[expert * 3 + 2].blocks.data(), n_columns, n_hidden);
-      for (size_t r = 0; r < gate.size(); ++r) {
+      const std::vector<Product> own_gates = reference_products(types.gate, gates[expert], inputs.row(i)),
+                                 own_ups = reference_products(types.up, ups[expert], inputs.row(i));
+      for (size_t r = 0; r < own_gates.size(); ++r) {
         if (!is_here) {
           CHECK(own_hidden[r] == 0);
           continue;
         }
-        const Product g = reference_product(types.gate, gate[r], inputs.row(i)),
-                      u = reference_product(types.up, up[r], inputs.row(i));
+        const Product &g = own_gates[r], &u = own_ups[r];
         const double gated = reference::silu(static_cast<float>(g.value));
         // silu's slope is at most 1.1.
         const double allowed = 1.2e-6 * g.magnitude * std::abs(u.value) + 1e-6 * u.magnitude * std::abs(gated) +
@@ -114,8 +134,9 @@ void check_experts(const Types& types, const std::vector<int32_t>& absent,
       }
       // The second half from the values that the first half made.
       if (!is_here) continue;
-      for (size_t c = 0; c < down.size(); ++c) {
-        const Product product = reference_product(types.down, down[c], own_hidden);
+      const std::vector<Product> products = reference_products(types.down, downs[expert], own_hidden);
+      for (size_t c = 0; c < products.size(); ++c) {
+        const Product& product = products[c];
         sum[c] += weights[slot] * product.value;
         magnitude[c] += std::abs(weights[slot]) * product.magnitude;
       }
@@ -133,6 +154,31 @@ TEST_CASE("chosen experts are gated, multiplied and added in the router's order,
   check_experts({TensorType::Q4_K, TensorType::Q4_K, TensorType::Q6_K}, {1, 4}, {{4, 2, 2, 1}, {5, 1, 4, 0}});
   check_experts({TensorType::Q8_0, TensorType::Q8_0, TensorType::Q8_0}, {2}, {{2, 2}});
   check_experts({TensorType::F16, TensorType::F16, TensorType::F16}, {0}, {{0}, {1}, {0}});
+}
+
+// Rows that use experts in turn, and some of them more than others.
+std::vector<std::vector<int32_t>> many_rows(int32_t n_rows, int32_t n_used) {
+  std::vector<std::vector<int32_t>> ids;
+  for (int32_t i = 0; i < n_rows; ++i) {
+    ids.emplace_back();
+    for (int32_t k = 0; k < n_used; ++k) ids.back().push_back(i % 3 != 1 ? k : (i * i + 2 * k) % 6);
+  }
+  return ids;
+}
+
+TEST_CASE("chosen experts of many rows are sorted and multiplied by tiles, absent ones adding nothing") {
+  // An expert with more pairs than a tile has room for, and of down's columns more than fit beside each other.
+  check_experts({TensorType::Q4_K, TensorType::Q4_K, TensorType::Q6_K}, {4}, many_rows(45, 2), true, {512, 256});
+  check_experts({TensorType::IQ1_S, TensorType::IQ1_S, TensorType::IQ2_XXS}, {0, 1}, many_rows(13, 3), true);
+  // Of different formats, down's columns in parts that are no tiles.
+  check_experts({TensorType::Q5_1, TensorType::Q8_0, TensorType::Q4_0}, {}, many_rows(12, 2), true, {160, 96});
+}
+
+TEST_CASE("rows that are few are not sorted, and neither are those of floats") {
+  CHECK(cuda::sorting_bytes(256, 16, 8) == 0);
+  CHECK(cuda::sorting_bytes(256, 512, 8) >= 512 * 8 * 4);
+  CHECK(cuda::sorting_bytes(1025, 5000, 8) == 0);
+  check_experts({TensorType::F16, TensorType::F16, TensorType::F16}, {0}, many_rows(24, 1), false, {32, 32});
 }
 
 TEST_CASE("gate and up may be of different formats") {

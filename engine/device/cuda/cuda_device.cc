@@ -305,6 +305,10 @@ class CudaDevice : public Device {
     const ScratchLease ids(scratch(stream), n_pairs * sizeof(int32_t)),
         weights(scratch(stream), n_pairs * sizeof(float));
     const ScratchLease chosen_places(scratch(stream), n_pairs * sizeof(ExpertPlace));
+    // Where the ids name something else than experts, rows are few.
+    const uint64_t sorting_bytes =
+        experts.n_from_host.empty() ? gpu::sorting_bytes(experts.rule->n_experts, n_rows, n_used) : 0;
+    const ScratchLease sorting(scratch(stream), std::max<uint64_t>(sorting_bytes, 16));
     append_route(stream, *experts.rule, experts.logits, experts.bias, ids, weights);
 
     const int64_t n_hidden = experts.gate->first.n_outputs;
@@ -320,6 +324,8 @@ class CudaDevice : public Device {
     call.ids = reinterpret_cast<const int32_t*>(ids.data());
     call.weights = reinterpret_cast<const float*>(weights.data());
     call.n_used = n_used;
+    call.n_experts = experts.rule->n_experts;
+    call.sorting = sorting_bytes != 0 ? sorting.data() : nullptr;
     call.input = static_cast<const CudaInput&>(*experts.input).activations;
     call.hidden = hidden.activations;
     call.output = experts.output.data;
