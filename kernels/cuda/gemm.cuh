@@ -28,82 +28,12 @@
 // inputs; they differ from those of gemv.cuh by the order of float additions only.
 #pragma once
 
-#include "kernels/cuda/gemm_arguments.h"
-#include "kernels/cuda/gemm_layout.cuh"
+#include "kernels/cuda/gemm_copies.cuh"
 #include "kernels/cuda/gemm_unit.cuh"
-#include "kernels/cuda/gemv.cuh"
 #include "kernels/cuda/matrix_fragments.cuh"
 #include "kernels/cuda/silu.cuh"
 
 namespace sluice::kernels::cuda {
-
-// kBytes (4 or 16, at multiples of themselves) in the background, or zeros. `from` is not read where nothing is there.
-template <int kBytes>
-__device__ inline void copy_or_zeros(std::byte* shared, const void* from, bool is_there) {
-  static_assert(kBytes == 4 || kBytes == 16);
-#if __CUDA_ARCH__ >= 800
-  const uint32_t to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-  const int n_bytes = is_there ? kBytes : 0;
-  if constexpr (kBytes == 16)
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(n_bytes) : "memory");
-  else
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(n_bytes) : "memory");
-#else
-  if constexpr (kBytes == 16)
-    *reinterpret_cast<uint4*>(shared) = is_there ? *static_cast<const uint4*>(from) : uint4{};
-  else
-    *reinterpret_cast<uint32_t*>(shared) = is_there ? *static_cast<const uint32_t*>(from) : 0;
-#endif
-}
-
-// Where 16-byte piece `piece` of a row of 64 bytes lies: eight neighbouring rows' pieces lie in different banks.
-__device__ inline int piece_at(int row, int piece) {
-  return row * kGemmStep + ((piece ^ (row >> 1 & 3)) << 4);
-}
-
-// The rows of the matrices that a tile has, and their raw blocks.
-struct GemmRows {
-  const std::byte *first_matrix,
-      *second_matrix;  // of the first n_each rows and of the others; null: the expert is not here
-  int first_output;    // of the matrix's rows, that of the tile's first and (in GateUp) of its middle
-  int n_each;          // rows of the tile that are of one matrix
-
-  __device__ int output(int row) const { return first_output + (row < n_each ? row : row - n_each); }
-  __device__ const std::byte* matrix_of(int row) const { return row < n_each ? first_matrix : second_matrix; }
-};
-
-// The bytes of a raw step of all rows of a tile, in the background. Four threads take a row.
-__device__ inline void copy_raw(const GemmArguments& a, const GemmRows& rows, int step, std::byte* shared) {
-  const int64_t first_byte = int64_t{step} * a.raw_bytes;
-  const int n_bytes = static_cast<int>(min(int64_t{a.raw_bytes}, a.row_bytes - first_byte));
-  const bool is_aligned = a.block_bytes % 16 == 0;
-#pragma unroll 1
-  for (int row = threadIdx.x / 4; row < kGemmRows; row += blockDim.x / 4) {
-    const int output = rows.output(row);
-    if (output >= a.end_output) continue;
-    const std::byte* const matrix = rows.matrix_of(row);
-    const std::byte* const begin = matrix + output * a.row_bytes + first_byte;
-    std::byte* const to = shared + row * a.raw_pitch;
-    const int head = bytes_behind_16(begin), member = threadIdx.x % 4;
-    if (is_aligned && head != 0) {
-#pragma unroll 1
-      for (int at = member * 2; at < n_bytes; at += 8)
-        *reinterpret_cast<uint16_t*>(to + at) = *reinterpret_cast<const uint16_t*>(begin + at);
-      continue;
-    }
-    const std::byte* const end = matrix + a.n_outputs * a.row_bytes;
-#pragma unroll 1
-    for (int at = member * 16; at < head + n_bytes; at += 64) {
-      const std::byte* const from = begin - head + at;
-      if (from >= matrix && from + 16 <= end) {
-        copy_16(to + at, from);
-      } else {  // only what is ours
-#pragma unroll 1
-        for (int i = 0; i < 16; ++i) to[at + i] = from + i >= matrix && from + i < end ? from[i] : std::byte{0};
-      }
-    }
-  }
-}
 
 template <class Family>
 __global__ void __launch_bounds__(kGemmMostWarps * 32, 1) multiply_tiles(const GemmArguments a) {
@@ -166,16 +96,22 @@ __global__ void __launch_bounds__(kGemmMostWarps * 32, 1) multiply_tiles(const G
   const int n_steps = (a.n_columns + kGemmStep - 1) / kGemmStep;
   const int n_raws = (a.n_columns + kRawColumns - 1) / kRawColumns;
 
+  // A thread copies 16 bytes of four inputs, which lie far apart and so at the same place of their rows.
+  constexpr int kPieces = kGemmStep / 16;
+  const int8_t* own_codes[kPieces];
+#pragma unroll
+  for (int turn = 0; turn < kPieces; ++turn) {
+    const int row = input_rows[(turn * n_threads + threadIdx.x) / kPieces];
+    own_codes[turn] = row >= 0 ? a.codes + int64_t{row} * a.n_columns : nullptr;
+  }
+  const int input_place = piece_at(threadIdx.x / kPieces, threadIdx.x % kPieces);
   auto copy_inputs = [&](int step) {
     std::byte* const to = shared + layout.inputs + step % 2 * n_threads * kGemmStep;
+    const int column = step * kGemmStep + threadIdx.x % kPieces * 16;
 #pragma unroll
-    for (int turn = 0; turn < kGemmStep / 16; ++turn) {
-      const int input = (turn * n_threads + threadIdx.x) / (kGemmStep / 16), piece = threadIdx.x % (kGemmStep / 16);
-      const int row = input_rows[input], column = step * kGemmStep + piece * 16;
-      const bool is_there = row >= 0 && column < a.n_columns;
-      copy_or_zeros<16>(to + piece_at(input, piece),
-                        a.codes + (is_there ? int64_t{row} * a.n_columns + column : int64_t{0}), is_there);
-    }
+    for (int turn = 0; turn < kPieces; ++turn)
+      copy_or_zeros<16>(to + input_place + turn * (n_threads / kPieces) * kGemmStep, own_codes[turn] + column,
+                        own_codes[turn] != nullptr && column < a.n_columns);
     if constexpr (kIsPer32) {
       std::byte* const words = shared + layout.input_words + (step % 2 * n_threads + threadIdx.x) * 16;
 #pragma unroll
@@ -195,7 +131,7 @@ __global__ void __launch_bounds__(kGemmMostWarps * 32, 1) multiply_tiles(const G
   // The units of a step: 32 columns of each row, twice. Which warps take them changes with the step.
   auto decode = [&](int step) {
     const int raw = step / kStepsARaw;
-    const int first = (threadIdx.x + n_threads - step * 2 * kGemmRows % n_threads) % n_threads;
+    const int first = (threadIdx.x - step * 2 * kGemmRows) & (n_threads - 1);  // of 1, 2, 4 or 8 warps
 #pragma unroll 1
     for (int i = first; i < 2 * kGemmRows; i += n_threads) {
       const int row = i % kGemmRows, half = i / kGemmRows;
@@ -243,15 +179,19 @@ __global__ void __launch_bounds__(kGemmMostWarps * 32, 1) multiply_tiles(const G
 #pragma unroll
       for (int& whole : fragment) whole = kIsMagic ? kMagicBits : 0;
 
+  // Where a lane's rows of the fragments begin, in a step's first half; the other half is 2 pieces further, which exchanged are 32 bytes
+  // further or back.
+  const uint32_t base = shared_address(shared);
+  const int weight_place = piece_at(lane % 16, lane / 16);
+  const int first_place = piece_at(first_input + lane / 16 * 8 + lane % 8, lane / 8 % 2);
   auto multiply_step = [&](int step) {
-    const std::byte* const weights = shared + layout.weights + step % 2 * kGemmRows * kGemmStep;
-    const std::byte* const inputs = shared + layout.inputs + step % 2 * n_threads * kGemmStep;
+    const uint32_t weights = base + layout.weights + step % 2 * kGemmRows * kGemmStep;
+    const uint32_t inputs = base + layout.inputs + step % 2 * n_threads * kGemmStep;
 #pragma unroll 1
     for (int half = 0; half < 2; ++half) {
       uint32_t w[kDown][4];
 #pragma unroll
-      for (int i = 0; i < kDown; ++i)
-        load_fragments(w[i], weights + piece_at(i * 16 + lane % 16, half * 2 + lane / 16));
+      for (int i = 0; i < kDown; ++i) load_fragments(w[i], weights + (weight_place ^ half * 32) + i * 16 * kGemmStep);
       uint32_t words[kDown][2][2];  // of rows group and group + 8
       if constexpr (kScaleValues < 256) {
 #pragma unroll
@@ -267,8 +207,7 @@ __global__ void __launch_bounds__(kGemmMostWarps * 32, 1) multiply_tiles(const G
 #pragma unroll
       for (int pair = 0; pair < kAcross / 2; ++pair) {
         uint32_t x[4];
-        load_fragments(x,
-                       inputs + piece_at(first_input + pair * 16 + lane / 16 * 8 + lane % 8, half * 2 + lane / 8 % 2));
+        load_fragments(x, inputs + (first_place ^ half * 32) + pair * 16 * kGemmStep);
 #pragma unroll
         for (int own = 0; own < 2; ++own) {
           const int j = pair * 2 + own;

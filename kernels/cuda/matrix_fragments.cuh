@@ -13,11 +13,16 @@
 
 namespace sluice::kernels::cuda {
 
+// An address in shared memory as these instructions take it.
+__device__ inline uint32_t shared_address(const void* shared) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+}
+
 // Four matrices of 8 rows of 16 bytes in shared memory; lane i names row i % 8 of matrix i / 8, at a multiple of 16.
-__device__ inline void load_fragments(uint32_t (&registers)[4], const std::byte* row) {
+__device__ inline void load_fragments(uint32_t (&registers)[4], uint32_t row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(registers[0]), "=r"(registers[1]), "=r"(registers[2]), "=r"(registers[3])
-               : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(row)))
+               : "r"(row)
                : "memory");
 }
 

@@ -22,6 +22,8 @@ FORMS = "*8-bit forms of activations*"
 ATTEND = "attention over pages*,in absorbed latent*"
 PREFILL = "prefill attention *,in absorbed latent attention a tile*,rows of a run*,queries of any magnitude*"
 TOP = "the likeliest*"
+TILES = "tiles are the products*,tiles of several*"
+MANY_ROWS = "chosen experts of many rows*"
 
 MUTANTS = [
     Mutant("the warp does not wait for its lanes", "gemv.cuh", "gemv_k",
@@ -121,4 +123,44 @@ MUTANTS = [
            "__float_as_uint(logit == 0 ? 0.0f : logit)", "__float_as_uint(logit)", TOP),
     Mutant("a barrier of the sort is gone", "sampling.cu", "sampling",
            "      __syncthreads();\n      for (int pair", "      for (int pair", TOP),
+    Mutant("a step's copies are waited for too late", "gemm.cuh", "gemm_scaled",
+           "wait_for_copies<1>();  // raw blocks", "wait_for_copies<2>();  // raw blocks", TILES, True),
+    Mutant("blocks are copied over those that are still decoded", "gemm.cuh", "gemm_blocks",
+           "if ((step + 1) % kStepsARaw == 0) copy_raw_step((step + 1) / kStepsARaw + 1);",
+           "if ((step + 2) % kStepsARaw == 0) copy_raw_step((step + 2) / kStepsARaw + 1);", TILES, True),
+    Mutant("the barrier between two steps is gone", "gemm.cuh", "gemm_scaled",
+           "on their way\n    __syncthreads();", "on their way", TILES),
+    Mutant("the last 16 columns of a unit lie where the first do", "gemm.cuh", "gemm_whole",
+           "piece_at(row, half * 2 + 1)", "piece_at(row, half * 2)", TILES),
+    Mutant("the lower rows of a fragment have the upper ones' scales", "gemm.cuh", "gemm_scaled",
+           "words[i][e / 2][0]) * products[e]", "words[i][0][0]) * products[e]", TILES),
+    Mutant("the second 16 values have the first ones' scale", "gemm.cuh", "gemm_scaled",
+           "words[i][e / 2][1]) * others[e]", "words[i][e / 2][0]) * others[e]", TILES),
+    Mutant("offsets of a block's second half are those of its first", "gemm.cuh", "gemm_scaled",
+           "row * 32 + 16 + member * 4", "row * 32 + member * 4", TILES),
+    Mutant("sums begin one too high", "gemm.cuh", "gemm_whole", "0x4B400000", "0x4B400001", TILES),
+    Mutant("inputs behind the last are read", "gemm.cuh", "gemm_blocks",
+           "const bool is_there = row >= 0 && column < a.n_columns;", "const bool is_there = column < a.n_columns;", TILES, True),
+    Mutant("an offset forgets the input's scale", "gemm.cuh", "gemm_blocks",
+           "offsets[c] = scales[c] *", "offsets[c] = 1.0f *", TILES),
+    Mutant("a tile's last blocks are copied whole", "gemm_copies.cuh", "gemm_blocks",
+           "from + 16 <= end", "from < end", TILES),
+    Mutant("a tile forgets the bias", "gemm.cuh", "gemm_whole", "value + a.bias[at] : value", "value : value", TILES),
+    Mutant("tiles of IQ1_S move their grid the wrong way", "gemm_whole.cu", "gemm_whole",
+           "? -factor : factor", "? factor : -factor", TILES),
+    Mutant("tiles of Q3_K keep the opposite", "gemm_whole.cu", "gemm_whole", "unit.scale = -w.scale", "unit.scale = w.scale", TILES),
+    Mutant("tiles of Q4_K take the top bits of mins from scales", "gemm_scaled.cu", "gemm_scaled",
+           "(m >> 2 & 0x30)", "(s >> 2 & 0x30)", TILES),
+    Mutant("gate and up of a tile change places", "gemm.cuh", "gemm_scaled",
+           "silu(staged[at]) * staged[kStaged + at]", "silu(staged[kStaged + at]) * staged[at]", MANY_ROWS, True),
+    Mutant("down reads the rows of the tokens", "gemm.cuh", "gemm_scaled",
+           "a.mode == GemmMode::Down ? output_row : output_row / a.n_used", "output_row / a.n_used", MANY_ROWS),
+    Mutant("tiles of absent experts leave what was there", "gemm.cuh", "gemm_scaled",
+           "if (input_rows[input] >= 0 && row < a.end_output)", "if (input_rows[input] >= 0 && row < 0)", MANY_ROWS),
+    Mutant("an expert's second tile begins where its first does", "gemm_experts.cu", "gemm_experts",
+           "first + i * a.tile_pairs, min", "first, min", MANY_ROWS),
+    Mutant("experts of sorted rows are added with the weight of the first", "gemm_experts.cu", "gemm_experts",
+           "fmaf(a.weights[first + k],", "fmaf(a.weights[first],", MANY_ROWS),
+    Mutant("a barrier of the sort by expert is gone", "gemm_experts.cu", "gemm_experts",
+           "    __syncthreads();\n    ends[expert] += before;", "    ends[expert] += before;", MANY_ROWS),
 ]
