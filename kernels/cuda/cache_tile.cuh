@@ -29,6 +29,13 @@ __device__ inline void copy_piece(__half* shared, const std::byte* from) {
 #endif
 }
 
+// In one piece: the compiler splits what it does not know to be in shared memory.
+__device__ inline void store_piece(__half* shared, uint4 values) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(shared)), "r"(values.x), "r"(values.y),
+               "r"(values.z), "r"(values.w)
+               : "memory");
+}
+
 __device__ inline void finish_cache_tiles() {
 #if __CUDA_ARCH__ >= 800
   asm volatile("cp.async.wait_all;" ::: "memory");
@@ -70,11 +77,6 @@ __device__ inline void load_cache_tile(__half* tile, const std::byte* rows, int 
                                        CacheCopy way) {
   constexpr int kPieces = kColumns / kPieceValues;
   static_assert(kColumns % 64 == 0);
-#if __CUDA_ARCH__ >= 800
-  constexpr int kUnrolled = 4;
-#else
-  constexpr int kUnrolled = 2;  // what is on its way is in registers
-#endif
   auto visit = [&](int i, auto put) {
     const int row = i / kPieces, piece = i % kPieces;
     const int n_values = row < n_rows ? n_columns - piece * kPieceValues : 0;
@@ -82,24 +84,23 @@ __device__ inline void load_cache_tile(__half* tile, const std::byte* rows, int 
     if (n_values > 0) {
       put(to, rows + row * row_bytes, piece * kPieceValues, n_values);
     } else {
-      *reinterpret_cast<uint4*>(to) = uint4{0, 0, 0, 0};
+      store_piece(to, uint4{0, 0, 0, 0});
     }
   };
   if (way == CacheCopy::Pieces) {
-#pragma unroll kUnrolled
+#pragma unroll 2
     for (int i = static_cast<int>(threadIdx.x); i < kRows * kPieces; i += kThreads)
       visit(i, [](__half* to, const std::byte* row, int column, int) { copy_piece(to, row + column * 2); });
   } else if (way == CacheCopy::Q8_0) {
 #pragma unroll 1
     for (int i = static_cast<int>(threadIdx.x); i < kRows * kPieces; i += kThreads)
-      visit(i, [](__half* to, const std::byte* row, int column, int) {
-        *reinterpret_cast<uint4*>(to) = halves_of_blocks(row, column);
-      });
+      visit(i,
+            [](__half* to, const std::byte* row, int column, int) { store_piece(to, halves_of_blocks(row, column)); });
   } else {
 #pragma unroll 1
     for (int i = static_cast<int>(threadIdx.x); i < kRows * kPieces; i += kThreads)
       visit(i, [](__half* to, const std::byte* row, int column, int n_values) {
-        *reinterpret_cast<uint4*>(to) = halves_of_row(row, column, n_values);
+        store_piece(to, halves_of_row(row, column, n_values));
       });
   }
 }
@@ -107,7 +108,7 @@ __device__ inline void load_cache_tile(__half* tile, const std::byte* rows, int 
 // The first n_bytes of kBytes, and what fills them up to a multiple of 16.
 template <int kBytes, int kThreads>
 __device__ inline void copy_blocks(std::byte* shared, const std::byte* from, int n_bytes) {
-#pragma unroll 4
+#pragma unroll 1
   for (int at = static_cast<int>(threadIdx.x) * 16; at < kBytes; at += kThreads * 16)
     if (at < n_bytes) copy_piece(reinterpret_cast<__half*>(shared + at), from + at);
 }
