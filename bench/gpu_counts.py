@@ -3,6 +3,7 @@
 
     gpu_counts.py                  count, predict, and rewrite the section of docs/performance.md
     gpu_counts.py --check          the same, writing nothing; fails when a target that the document calls met is missed now
+    gpu_counts.py --tiles          the same for products with many inputs, and their section; with --check and --json as well
     gpu_counts.py --json FILE      keep the counts (and read them from there with --reuse)
     gpu_counts.py --attention      rewrite the section about prefill attention alone
     gpu_counts.py --times FILE     write nothing but what launches of DeepSeek-R1 take on the RTX 4090, for bench/virtual_time
@@ -28,13 +29,16 @@ import attention  # noqa: E402
 import gpus  # noqa: E402
 import layers  # noqa: E402
 import report  # noqa: E402
+import tiles  # noqa: E402
 from gpus import GPUS  # noqa: E402
 from predict import predict  # noqa: E402
 from sass import Kernel, functions_of  # noqa: E402
-from walk import counted_work, gemv_work, loads_in_flight  # noqa: E402
+from walk import counted_work, gemv_work, loads_in_flight, tile_work  # noqa: E402
 
+NO_KERNELS = ("gemv_shape", "gemv_formats", "gemm_shape", "gemm_formats", "gemm_products")
 FLAGS = ["-std=c++20", "-O3", "-fmad=false", "-lineinfo"]  # cmake/cuda.cmake, kernels/cuda/CMakeLists.txt
 BEGIN, END = "<!-- gpu-counts -->", "<!-- end of gpu-counts -->"
+TILES_BEGIN, TILES_END = "<!-- tile-counts -->", "<!-- end of tile-counts -->"
 ATTENTION_BEGIN, ATTENTION_END = "<!-- attention-counts -->", "<!-- end of attention-counts -->"
 
 
@@ -55,10 +59,11 @@ def run(command, **more):
 
 
 def compile_cubins(folder, only=""):
-    """Architecture: (registers and static shared bytes, code) of all kernels by their mangled names."""
+    """Of sources whose names begin so. Architecture: (registers and static shared bytes, code) of all kernels by their mangled names."""
     nvcc, cuobjdump = tool("nvcc"), tool("cuobjdump")
-    sources = sorted(source for source in (ROOT / "kernels/cuda").glob("*.cu") if only in source.name and ("__global__" in source.read_text() or source.name == "attention_prefill.cu" or
-                     source.name.startswith("gemv_") and source.name not in ("gemv_shape.cu", "gemv_formats.cu")))
+    sources = sorted(source for source in (ROOT / "kernels/cuda").glob("*.cu") if "__global__" in source.read_text() or
+                     source.name.startswith(("gemv_", "gemm_", "attention_")) and source.stem not in NO_KERNELS)
+    sources = [source for source in sources if source.name.startswith(only)]
     newest = max(file.stat().st_mtime for file in (ROOT / "kernels/cuda").rglob("*") if file.is_file())
 
     def one(job):
@@ -83,7 +88,13 @@ def occupancies(program, questions):
     return [int(answer) for answer in run([program], input=lines).split()]
 
 
-def predictions(launches, kernels, program):
+def ptx_of(build, launch):
+    """The text in which the emulated kernel is."""
+    texts = (file.read_text() for file in sorted((build / "tests/cuda_device/sluice_emulated_kernels_80").glob("gemm_*.ptx")))
+    return next(text for text in texts if f".entry {launch['kernel']}(" in text)
+
+
+def predictions(launches, kernels, build):
     """For each launch and GPU what is known of its kernel, and the prediction."""
     parsed, questions, rows = {}, [], []
     for launch in launches:
@@ -96,17 +107,20 @@ def predictions(launches, kernels, program):
                               launch["block"], launch["dynamic_shared_bytes"]))
             rows.append((launch, gpu, parsed[key], registers, local))
     found = {}
-    for (launch, gpu, kernel, registers, local), blocks in zip(rows, occupancies(program, questions)):
+    for (launch, gpu, kernel, registers, local), blocks in zip(rows, occupancies(build / "bench/gpu/gpu_occupancy", questions)):
         if blocks == 0:
             raise SystemExit(f"gpu_counts.py: no thread block of {launch['kernel']} fits an SM of the {gpu.name}.")
         n_warps = launch["grid"][0] * launch["grid"][1] * launch["grid"][2] * -(-launch["block"] // 32)
-        if "shape" in launch:
+        in_flight = loads_in_flight(kernel)
+        if launch["name"].startswith("multiply tiles"):
+            work, in_flight = tile_work(kernel, launch, n_warps, ptx_of(build, launch)), tiles.AT_ONCE
+        elif "shape" in launch:
             launch["n_columns"] = launch["shape"]["n_columns"]
             table = {"IQ1_S": 2048, "IQ2_XXS": 512}.get(launch["format"], 0)
             work = gemv_work(kernel, launch, table)
         else:
             work = counted_work(kernel, launch, n_warps)
-        prediction = predict(gpu, launch, work, blocks, loads_in_flight(kernel))
+        prediction = predict(gpu, launch, work, blocks, in_flight)
         found[launch["model"], launch["place"], launch["format"], gpu.name] = report.Row(launch, gpu, registers, local, work, prediction)
     return found
 
@@ -136,13 +150,15 @@ def main():
     parser.add_argument("--json", type=Path, help="where to keep the counts")
     parser.add_argument("--reuse", action="store_true", help="read the counts from --json, where nothing has changed")
     parser.add_argument("--times", type=Path, metavar="FILE", help="write R1's launches on the RTX 4090 there, and nothing else")
-    parser.add_argument("--attention", action="store_true", help="count and rewrite prefill attention alone")
+    parser.add_argument("--attention", action="store_true", help="attention of many rows, and its section")
+    parser.add_argument("--tiles", action="store_true", help="products with many inputs, and their section")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
 
     if not (arguments.reuse and arguments.json and arguments.json.exists()):
         run(["cmake", "--build", arguments.build, "-j2", "--target", "count_kernels", "gpu_occupancy"])
-        counted = run([arguments.build / "bench/gpu/count_kernels", *(["prefill"] if arguments.attention else [])])
+        mode = ["--attention"] if arguments.attention else ["--tiles"] if arguments.tiles else []
+        counted = run([arguments.build / "bench/gpu/count_kernels", *mode])
         if arguments.json:
             arguments.json.write_text(counted)
     else:
@@ -150,26 +166,26 @@ def main():
     folder = arguments.build / "gpu_counts"
     folder.mkdir(exist_ok=True)
     path, launches = ROOT / "docs/performance.md", json.loads(counted)
-    kernels = compile_cubins(folder, "attention_prefill" if arguments.attention else "")
-    occupancy = arguments.build / "bench/gpu/gpu_occupancy"
-    prefill = attention.section(launches, kernels, lambda questions: occupancies(occupancy, questions))
+    kernels = compile_cubins(folder, "attention_prefill" if arguments.attention else "gemm_" if arguments.tiles else "")
     if arguments.attention:
-        path.write_text(replaced(path.read_text(), ATTENTION_BEGIN, prefill, ATTENTION_END))
+        section = attention.section(launches, kernels, lambda questions: occupancies(arguments.build / "bench/gpu/gpu_occupancy", questions))
+        path.write_text(replaced(path.read_text(), ATTENTION_BEGIN, section, ATTENTION_END))
         return
-    found = predictions([launch for launch in launches if not attention.is_prefill(launch)], kernels, occupancy)
+    found = predictions(launches, kernels, arguments.build)
 
     if arguments.times:
         arguments.times.write_text(times(found))
         return
     text = path.read_text()
-    old = text.partition(BEGIN)[2].partition(END)[0]
-    section = report.section(found)
+    begin, end = (TILES_BEGIN, TILES_END) if arguments.tiles else (BEGIN, END)
+    old = text.partition(begin)[2].partition(end)[0]
+    section = tiles.section(found) if arguments.tiles else report.section(found)
     if arguments.check:
         lost = report.met_targets(old) - report.met_targets(section)
         for target in sorted(lost):
             print(f"gpu_counts.py: missed, and met before: {target}", file=sys.stderr)
         raise SystemExit(1 if lost else 0)
-    path.write_text(replaced(replaced(text, BEGIN, section, END), ATTENTION_BEGIN, prefill, ATTENTION_END))
+    path.write_text(replaced(text, begin, section, end))
 
 
 if __name__ == "__main__":

@@ -437,4 +437,30 @@ void visit_count_cases(const CaseMemory& memory, const std::function<void(const 
   visit_small(memory, visit);
 }
 
+void visit_tile_cases(const CaseMemory& memory, const std::function<void(const CountCase&)>& visit) {
+  constexpr int64_t kOutputStride = 512;
+  constexpr Shape kShapes[] = {{"Llama-8B", "gate, up", 14336, 4096}, {"Llama-8B", "k, v", 1024, 4096}};
+  for (const Shape& shape : kShapes)
+    for (const TensorType type : {TensorType::Q4_K, TensorType::IQ1_S})
+      for (const int64_t n_inputs : {512, 4096}) {
+        Zeros zeros(memory);
+        gpu::MatrixProducts products;
+        products.matrix = matrix_of(type, shape.n_outputs, shape.n_columns, memory.random);
+        gpu::Activations& x = products.input;
+        x.n_rows = n_inputs;
+        x.n_columns = shape.n_columns;
+        gpu::place_forms(x, zeros.take<std::byte>(static_cast<int64_t>(gpu::form_bytes(n_inputs, shape.n_columns))));
+        products.n_inputs_each = n_inputs;
+        products.output = zeros.take<float>(n_inputs * kOutputStride);
+        products.output_stride = kOutputStride;
+        gpu::Launches list;
+        gpu::multiply(list, products);
+        visit({shape.model, std::string(shape.place) + " x " + std::to_string(n_inputs), name_of(type), list.at(0),
+               static_cast<uint64_t>(shape.n_outputs * shape.n_columns), bytes_of(products.matrix),
+               static_cast<uint64_t>(n_inputs) *
+                   (input_bytes(type, shape.n_columns) + static_cast<uint64_t>(shape.n_outputs) * 4),
+               static_cast<uint64_t>(n_inputs), shape.n_columns});
+      }
+}
+
 }  // namespace sluice::bench

@@ -17,6 +17,8 @@ struct CountCase {
   uint64_t weights = 0;       // multiplied; positions times columns of the cache, for attention
   uint64_t weight_bytes = 0;  // that must be read once
   uint64_t other_bytes = 0;   // activations, each read once, and outputs, each written once
+  uint64_t n_inputs = 1;      // that each weight is multiplied by
+  int64_t n_columns = 0;      // of tiles
 };
 
 // Memory of the (emulated) device for one case after another: random bytes, and zeros.
@@ -32,5 +34,9 @@ CaseMemory allocate_case_memory(uint64_t random_bytes = kCountedBytes);
 // Every case, one after another: what its launch points to is there until the visit ends. Matrices lie in the same random bytes, as
 // much of them as fits, so only the first thread blocks of a launch may be run.
 void visit_count_cases(const CaseMemory& memory, const std::function<void(const CountCase&)>& visit);
+
+// The same of products with many inputs, by tiles (kernels/cuda/gemm.cuh). Outputs lie closer together than a model's, so that those
+// of the first thread blocks fit.
+void visit_tile_cases(const CaseMemory& memory, const std::function<void(const CountCase&)>& visit);
 
 }  // namespace sluice::bench

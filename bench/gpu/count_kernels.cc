@@ -27,6 +27,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr uint32_t kFirstBlocks = 2;
+constexpr uint32_t kFirstTiles = 1;  // all of a matrix's are alike
 
 constexpr const char* kClassNames[simt::kInstructionClasses] = {
     "global load", "global store", "shared load", "shared store", "other load", "other store", "atomic",   "async copy",
@@ -91,7 +92,9 @@ Numbers count(kernels::cuda::Launch launch, int axis, uint32_t n_blocks, std::st
 
 Json shape_of(const kernels::cuda::Launch& launch) {
   kernels::cuda::GemvArguments a;
-  if (std::strncmp(launch.name, "multiply ", 9) != 0 || launch.argument_bytes != sizeof a) return nullptr;
+  if (std::strncmp(launch.name, "multiply ", 9) != 0 || std::strncmp(launch.name, "multiply tiles", 14) == 0 ||
+      launch.argument_bytes != sizeof a)
+    return nullptr;
   std::memcpy(static_cast<void*>(&a), launch.arguments, sizeof a);
   return {{"lanes", 1 << a.log2_lanes},       {"units_a_row", a.units_a_row},
           {"units_a_piece", a.units_a_piece}, {"n_pieces", a.n_pieces},
@@ -107,14 +110,15 @@ Json count_case(const CountCase& one) {
   const uint32_t n_blocks = launch.grid[axis];
   std::string kernel;
   Numbers whole;
-  const bool is_sampled = n_blocks > 2 * kFirstBlocks;
+  const uint32_t n_first = std::strncmp(launch.name, "multiply tiles", 14) == 0 ? kFirstTiles : kFirstBlocks;
+  const bool is_sampled = n_blocks > 2 * n_first;
   if (is_sampled) {
-    const Numbers first = count(launch, axis, kFirstBlocks, kernel);
-    whole = count(launch, axis, 2 * kFirstBlocks, kernel);
+    const Numbers first = count(launch, axis, n_first, kernel);
+    whole = count(launch, axis, 2 * n_first, kernel);
     for (auto& [name, value] : whole) {
       const auto found = first.find(name);
       const double before = found == first.end() ? 0 : found->second;
-      value = before + (value - before) * (n_blocks - kFirstBlocks) / kFirstBlocks;
+      value = before + (value - before) * (n_blocks - n_first) / n_first;
     }
   } else {
     whole = count(launch, axis, n_blocks, kernel);
@@ -130,8 +134,10 @@ Json count_case(const CountCase& one) {
             {"weights", one.weights},
             {"weight_bytes", one.weight_bytes},
             {"other_bytes", one.other_bytes},
+            {"n_inputs", one.n_inputs},
             {"is_sampled", is_sampled},
             {"counts", whole}};
+  if (std::strncmp(launch.name, "multiply tiles", 14) == 0) json["n_columns"] = one.n_columns;
   if (const Json shape = shape_of(launch); !shape.is_null()) json["shape"] = shape;
   return json;
 }
@@ -140,15 +146,15 @@ Json count_case(const CountCase& one) {
 
 }  // namespace sluice::bench
 
-// With an argument: cases whose place begins like that.
-int main(int n_arguments, char** arguments) {
+// count_kernels [--tiles | --attention]: decode; products by tiles; attention of many rows.
+int main(int argc, char** argv) {
   using namespace sluice::bench;
   try {
     sluice::simt::grid_options().check = false;  // the tests check; this only counts
-    const std::string begin = n_arguments > 1 ? arguments[1] : "";
+    const std::string mode = argc == 2 ? argv[1] : "";
     Json all = Json::array();
-    visit_count_cases(allocate_case_memory(), [&](const CountCase& one) {
-      if (one.place.starts_with(begin)) all.push_back(count_case(one));
+    (mode == "--tiles" ? visit_tile_cases : visit_count_cases)(allocate_case_memory(), [&](const CountCase& one) {
+      if (one.place.starts_with("prefill") == (mode == "--attention")) all.push_back(count_case(one));
     });
     std::cout << all.dump(1) << "\n";
   } catch (const std::exception& error) {

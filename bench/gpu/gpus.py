@@ -15,12 +15,14 @@ class Gpu:
     float_lanes: int  # FP32 an SM and cycle; whole numbers have 64 everywhere
     float64_lanes: int
     memory_latency_s: float  # of a load that goes to DRAM
+    tensor_products: int  # of 8-bit numbers, an SM and cycle, dense: the data sheet's rate by SMs and clock
+    mma_share: float  # of that which mma.sync reaches; Hopper's whole rate needs wgmma, which other GPUs do not have
 
 
 GPUS = [
-    Gpu("RTX 4090", 89, 128, 2.52e9, 1008e9, 100 << 10, 128, 2, 600e-9),
-    Gpu("A100-80GB", 80, 108, 1.41e9, 2039e9, 164 << 10, 64, 32, 560e-9),
-    Gpu("H100 SXM", 90, 132, 1.755e9, 3350e9, 228 << 10, 128, 64, 650e-9),
+    Gpu("RTX 4090", 89, 128, 2.52e9, 1008e9, 100 << 10, 128, 2, 600e-9, 1024, 1.0),
+    Gpu("A100-80GB", 80, 108, 1.41e9, 2039e9, 164 << 10, 64, 32, 560e-9, 2048, 1.0),
+    Gpu("H100 SXM", 90, 132, 1.755e9, 3350e9, 228 << 10, 128, 64, 650e-9, 4096, 0.63),
 ]
 
 ACHIEVABLE = 0.92  # of peak_bytes_s, by a kernel that does nothing but read

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import gpus
 
+TENSOR_PRODUCTS = 16 * 8 * 32  # of an operation, of 8-bit numbers; one of halves has half of them and takes as long
 SLOTS_ON_THEIR_WAY = 2  # of a warp's ring (kGemvSlots - 1)
 
 
@@ -61,6 +62,7 @@ def predict(gpu, launch, work, blocks_an_sm, in_flight):
         "integer pipe": sm_seconds(of("integer") / gpus.INTEGER_LANES),
         "multiply pipe": sm_seconds((of("multiply") if gpu.float_lanes > 64 else of("multiply", "float")) / gpus.MULTIPLY_LANES),
         "float pipe": sm_seconds(of("multiply", "float") / gpu.float_lanes),
+        "tensor cores": sm_seconds(of("tensor") / 32 * TENSOR_PRODUCTS / gpu.tensor_products / gpu.mma_share),
         "float64 pipe": sm_seconds(of("float64") / gpu.float64_lanes),
         "conversions": sm_seconds(of("conversion") / gpus.CONVERSION_LANES),
         "load/store": sm_seconds(of("memory") / 32 / gpus.LSU_INSTRUCTIONS),

@@ -19,6 +19,7 @@ CONVERSIONS = {"MUFU", "I2F", "F2I", "F2F", "POPC", "FLO", "BREV"}
 DOUBLES = {"DADD", "DMUL", "DFMA", "DSETP"}
 CONTROL = {"BRA", "BSSY", "BSYNC", "EXIT", "NOP", "WARPSYNC", "BAR", "CALL", "RET", "DEPBAR", "LDGDEPBAR", "BREAK", "YIELD", "BMOV",
            "BRX", "ERRBAR", "MEMBAR", "LDC", "CS2R", "S2R"}
+TENSOR = {"IMMA", "HMMA"}
 MEMORY = {"LDG", "STG", "LDS", "STS", "LDGSTS", "LD", "ST", "LDL", "STL", "ATOM", "ATOMS", "ATOMG", "RED", "SHFL", "LDSM"}
 
 
@@ -44,6 +45,8 @@ class Instruction:
             return "conversion"
         if op in DOUBLES:
             return "float64"
+        if op in TENSOR:
+            return "tensor"
         if op in MEMORY:
             return "memory"
         if op in CONTROL or op.startswith("U") or op in ("R2UR", "S2UR", "VOTEU"):

@@ -2,15 +2,22 @@
 the numbers of turns that its shape gives (kernels/cuda/gemv.cuh); for other kernels, from the PTX that the emulation counted."""
 
 import math
+import re
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
 
+sys.path.append(str(Path(__file__).resolve().parent.parent.parent / "tests/simt/ptx_to_cpp"))
+
+from instructions import instruction_class  # noqa: E402
 from sass import cycles_of, pipes_of
 
 # Classes of PTX and the pipe that most of their machine code runs in. Moves and control mostly vanish.
 PTX_PIPES = {"global load": "memory", "global store": "memory", "shared load": "memory", "shared store": "memory", "atomic": "memory",
              "async copy": "memory", "exchange": "memory", "integer": "integer", "float": "float", "dot": "multiply",
-             "conversion": "conversion", "matrix": "float", "control": "control"}
+             "conversion": "conversion", "matrix": "tensor", "control": "control"}
 
 
 @dataclass
@@ -119,3 +126,45 @@ def loads_in_flight(kernel):
         if not loop.children:
             most = max(most, sum(i.opcode == "LDG" for i in kernel.body(loop)))
     return most
+
+
+
+def ptx_loop(text, name):
+    """Classes of instructions, as the emulation counts them, of a kernel's innermost loop with most 8-bit matrix operations: one block of
+    PTX that ends with its own jump."""
+    body = text[text.index(f".entry {name}("):]
+    body = body[:body.index("\n}")]
+    blocks = re.split(r"^\$L__BB\w+:", body, flags=re.M)
+    of_block = lambda block: sum("mma.sync" in line and ".s8.s8" in line for line in block.splitlines())
+    classes = Counter()
+    for line in max(blocks, key=of_block).splitlines():
+        if match := re.match(r"\s*(?:\{)?\s*(?:@!?%\w+\s+)?([a-z][\w.:]*)[ \t;]", line):
+            opcode = match.group(1).replace("::", "__").split(".")
+            classes[instruction_class(SimpleNamespace(opcode=opcode))] += 1
+            if opcode[0] == "bra":
+                break
+    return classes
+
+
+PTX_CLASSES = {"Integer": "integer", "Float": "float", "Matrix": "tensor", "SharedLoad": "memory", "SharedStore": "memory",
+               "GlobalLoad": "memory", "Conversion": "conversion", "Control": "control"}
+
+
+def tile_work(kernel, launch, n_warps, ptx):
+    """Of kernels/cuda/gemm.cuh: the loop that multiplies, 32 columns a turn, is the machine code's. All else a warp does is the PTX that
+    the emulation counted less that of the same loop; which decoder is taken can be seen there only."""
+    multiply = min((loop for loop in kernel.loops if has(kernel, loop, "IMMA")), key=lambda loop: len(loop.blocks))
+    way = kernel.body(multiply)
+    turns = launch["n_columns"] / 32
+    rest = Counter(counted_work(kernel, launch, n_warps).warp_pipes)
+    for name, n in ptx_loop(ptx, launch["kernel"]).items():
+        if name in PTX_CLASSES:
+            rest[PTX_CLASSES[name]] -= n * turns
+    pipes = Counter({pipe: n * turns for pipe, n in pipes_of(way).items()})
+    for pipe, n in rest.items():
+        if n < 0:
+            raise SystemExit(f"gpu_counts.py: {launch['kernel']} has fewer {pipe} instructions than its loop.")
+        pipes[pipe] += n
+    others = [i for i in kernel.instructions if not any(i.address == own.address for own in way)]
+    return Work("SASS and PTX", pipes, cycles_of(way) * turns + sum(rest.values()) * cycles_of(others, 2) / len(others), len(way), 0,
+                parts={"multiplying": len(way) * turns, "else": sum(rest.values())})

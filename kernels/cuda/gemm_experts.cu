@@ -18,7 +18,7 @@ namespace {
 constexpr int kMostExperts = 1024;  // as route.cu
 constexpr int kSortThreads = 1024;
 
-// A pair alone costs gemv.cuh a pass over its expert; a tile costs about four of them (gemm_products.h: three of four inputs).
+// A pair alone costs gemv.cuh a pass over its expert, and a tile is taken to cost about four (a judgement, as kGemmInputs is).
 constexpr int64_t kPairsAnExpert = 4;
 
 struct Sorting {

@@ -9,7 +9,8 @@
 namespace sluice::kernels::cuda {
 
 // From so many inputs a matrix on it is multiplied by tiles, in formats that have such kernels. gemv.cuh decodes each weight once for
-// every 4 inputs, a tile of one warp once for 32: about three passes of the former cost as much as the latter.
+// every 4 inputs, a tile of one warp once for 32; but it has few warps that hide its latencies. Three passes of the former are taken to
+// cost what the latter does: a judgement, which no GPU has been asked about yet.
 inline constexpr int64_t kGemmInputs = 12;
 
 bool is_multiplied_by_tiles(gguf::TensorType type, int64_t n_inputs_each);

@@ -1,0 +1,76 @@
+"""Products with many inputs: the section of docs/performance.md."""
+
+from gpus import GPUS
+from report import percent, table
+
+TARGET = 0.60  # of the tensor cores' peak, for Q4_K and IQ1_S
+JUDGED = ("Llama-8B", "gate, up")
+JUDGED_INPUTS = (512, 4096)
+AT_ONCE = 16  # loads of the input's scales and sums that a warp has on their way where it adds a block
+
+
+def of_peak(row, seconds=None):
+    launch, gpu = row.launch, row.gpu
+    products = launch["weights"] * launch["n_inputs"]
+    return products / ((seconds or row.prediction.seconds) * gpu.n_sms * gpu.clock_hz * gpu.tensor_products)
+
+
+def without_latency(row):
+    return max(seconds for name, seconds in row.prediction.bounds.items() if name != "latency")
+
+
+def largest_bounds(row):
+    bounds = sorted(row.prediction.bounds.items(), key=lambda bound: -bound[1])[:4]
+    return ", ".join(f"{name} {seconds * 1e6:.0f}" for name, seconds in bounds)
+
+
+def targets_table(found):
+    rows = []
+    for name in ("Q4_K", "IQ1_S"):
+        for n_inputs in JUDGED_INPUTS:
+            for gpu in GPUS:
+                row = found[JUDGED[0], f"{JUDGED[1]} x {n_inputs}", name, gpu.name]
+                verdict = "met" if of_peak(row) >= TARGET else "missed"
+                rows.append([f"{name} x {n_inputs}", gpu.name, percent(TARGET), percent(of_peak(row)),
+                             percent(of_peak(row, without_latency(row))), verdict, largest_bounds(row)])
+    return table(["format and inputs", "GPU", "target", "of peak", "were latency hidden", "verdict", "largest bounds, us"], rows)
+
+
+def shapes_table(found):
+    rows, seen = [], set()
+    for model, place, name, _ in found:
+        key = model, place, name
+        if key in seen:
+            continue
+        seen.add(key)
+        own = [found[(*key, gpu.name)] for gpu in GPUS]
+        grid, block = own[0].launch["grid"], own[0].launch["block"]
+        each = lambda value: " / ".join(value(row) for row in own)
+        rows.append([model, place, name, f"{grid[0]} x {grid[1]}, {block // 32} warps", each(lambda r: str(r.registers)),
+                     each(lambda r: str(r.prediction.warps_an_sm)), each(lambda r: f"{r.prediction.seconds * 1e6:.0f}"),
+                     each(lambda r: percent(of_peak(r))), each(lambda r: r.prediction.bound)])
+    return table(["model", "matrix x inputs", "format", "thread blocks", "registers", "warps an SM", "us", "of peak", "bound"], rows)
+
+
+def section(found):
+    rates = ", ".join(f"{gpu.name} {gpu.tensor_products}" for gpu in GPUS)
+    return f"""## Products by tiles on tensor cores, counted
+
+**Predicted by counting, not timed**, as the section above and with its assumptions; `bench/gpu_counts.py --tiles` writes this one.
+Numbers stand for {" / ".join(gpu.name for gpu in GPUS)}. The loop that multiplies is the machine code's; decoding, copies and what 256 columns end
+with are PTX as the emulation executed it, of which machine code has less: these bounds are too high rather than too low.
+
+*Peak* is what the data sheets have for dense 8-bit whole numbers ({rates} products an SM and cycle). Two things keep from it besides what is
+in the table: the H100 reaches about {percent(GPUS[2].mma_share)} of it with mma.sync (its own instructions, wgmma, are not used), and thread
+blocks are handed out whole.
+
+Judged for Llama-8B's gate or up [14336 x 4096]:
+
+{targets_table(found)}
+A warp keeps the sums of 64 outputs and 32 inputs, and of these the whole numbers of 256 columns, so it has about 250 registers and an SM
+holds 8 warps, two for each of its four schedulers: that is what *latency* is the price of. What the tensor cores do in a cycle doubles from the
+RTX 4090 to the A100 and again to the H100, and what an SM issues, loads from shared memory and does with whole numbers beside them does not: the
+column before the verdict is the most that these allow. Fewer instructions beside the multiplication would raise both: adding 256
+columns' sums, decoding, and copying are most of what is executed.
+
+{shapes_table(found)}"""
