@@ -44,6 +44,7 @@ constexpr Planted kPlanted[] = {
     {"deadlock", "deadlock", nullptr, true, 75},
     {"misaligned_vector", "misaligned access", nullptr, true, 75},
     {"missing_fence", "global memory race", nullptr, false, 75},
+    {"warps_count_without_a_fence", "global memory race", nullptr, false, 75},
     {"lane_not_in_its_mask", "wrong warp mask", nullptr, false, 75},
 };
 
@@ -114,6 +115,7 @@ TEST_CASE("The same kernels without the mistake are silent, in every order") {
         const Arrays arrays;
         CHECK(launch(name.c_str(), {blocks_of(name.substr(6))}, {128}, 512, arrays.arguments()) == GridResult::Done);
         CHECK(joined(take_findings()) == "");
+        if (name == "right_warps_count_without_a_fence") CHECK(arrays.out[0] == 128.0f);
         if (name == "right_missing_fence") CHECK(arrays.out[0] == 5.0f);
         if (name == "right_sum_without_atomics") CHECK(arrays.out[0] == 640.0f);
       }

@@ -355,6 +355,32 @@ CORRECT(missing_fence) {
   }
 }
 
+// Warps of one thread block store and count; whoever comes last reads what all lanes of all stored.
+MISTAKE(warps_count_without_a_fence) {
+  a.out[threadIdx.x] = a.in[threadIdx.x];
+  __syncwarp();
+  unsigned n = 0;
+  if (threadIdx.x % 32 == 0) n = atomicAdd(a.counter, 1u);
+  __syncwarp();
+  if (__shfl_sync(0xffffffffu, n, 0) == 3) a.out[threadIdx.x] = a.out[127 - threadIdx.x] + a.out[(threadIdx.x + 32) % 128];
+}
+CORRECT(warps_count_without_a_fence) {
+  a.out[threadIdx.x] = a.in[threadIdx.x];
+  __syncwarp();
+  unsigned n = 0;
+  if (threadIdx.x % 32 == 0) {
+    __threadfence();
+    n = atomicAdd(a.counter, 1u);
+    __threadfence();
+  }
+  __syncwarp();
+  if (__shfl_sync(0xffffffffu, n, 0) != 3) return;
+  float sum = 0;
+  for (int i = 0; i < 128; ++i) sum += a.out[i];
+  __syncwarp();
+  if (threadIdx.x % 32 == 0) a.out[0] = sum;
+}
+
 MISTAKE(lane_not_in_its_mask) { a.out[threadIdx.x] = __shfl_xor_sync(0x7fffffffu, a.in[threadIdx.x], 1); }
 CORRECT(lane_not_in_its_mask) { a.out[threadIdx.x] = __shfl_xor_sync(0xffffffffu, a.in[threadIdx.x], 1); }
 

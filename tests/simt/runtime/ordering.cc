@@ -57,7 +57,10 @@ void acquire(uint64_t address) {
     if (release.block_began != block_began) {
       acquired[release.block_began].push_back(release);
     } else {
+      // A fence also covers what its thread knew of: all up to the block's floor, and of its warp up to the warp's.
       std::vector<uint64_t> known(block.n_threads);
+      const uint32_t first = release.thread / 32 * 32;
+      for (uint32_t u = first; u < std::min(first + 32, block.n_threads); ++u) known[u] = release.warp_floor;
       known[release.thread] = release.fenced_at;
       learn(this_thread()->linear, known);
     }
@@ -140,6 +143,7 @@ void order_warp(const Warp& warp, uint32_t lanes) {
         known[other] = std::max(known[other], known_of(thread, other));
     }
     for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) learn(first + uint32_t(__builtin_ctz(rest)), known);
+    if (lanes == warp.exist) warp_floors[warp.index] = now;
   } else if (lanes == warp.exist) {  // a lane that has ended was not ordered
     warp_floors[warp.index] = now;
   } else {
