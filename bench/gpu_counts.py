@@ -58,7 +58,7 @@ def run(command, **more):
     return done.stdout
 
 
-def compile_cubins(folder, only=""):
+def compile_cubins(folder, only, of):
     """Of sources whose names begin so. Architecture: (registers and static shared bytes, code) of all kernels by their mangled names."""
     nvcc, cuobjdump = tool("nvcc"), tool("cuobjdump")
     sources = sorted(source for source in (ROOT / "kernels/cuda").glob("*.cu") if "__global__" in source.read_text() or
@@ -76,9 +76,9 @@ def compile_cubins(folder, only=""):
         return architecture, {name: (int(registers), int(stack) + int(local), int(shared), functions.get(name))
                               for name, registers, stack, shared, local in usage}
 
-    kernels = {gpu.architecture: {} for gpu in GPUS}
+    kernels = {gpu.architecture: {} for gpu in of}
     with ThreadPoolExecutor(2) as pool:
-        for architecture, found in pool.map(one, [(source, gpu.architecture) for source in sources for gpu in GPUS]):
+        for architecture, found in pool.map(one, [(source, gpu.architecture) for source in sources for gpu in of]):
             kernels[architecture].update(found)
     return kernels
 
@@ -94,11 +94,11 @@ def ptx_of(build, launch):
     return next(text for text in texts if f".entry {launch['kernel']}(" in text)
 
 
-def predictions(launches, kernels, build):
+def predictions(launches, kernels, build, of):
     """For each launch and GPU what is known of its kernel, and the prediction."""
     parsed, questions, rows = {}, [], []
     for launch in launches:
-        for gpu in GPUS:
+        for gpu in of:
             registers, local, shared, code = kernels[gpu.architecture][launch["kernel"]]
             key = gpu.architecture, launch["kernel"]
             if key not in parsed:
@@ -128,7 +128,7 @@ def predictions(launches, kernels, build):
 def times(found):
     """Microseconds of R1's launches, and of the stand-ins of bench/gpu/layers.py, on the first GPU."""
     gpu = GPUS[0]
-    stand_ins = {(model, place) for model, place, _, _ in [*layers.R1_LAYER, *layers.R1_STAND_INS] if model != layers.R1}
+    stand_ins = {(model, place) for model, place, *_ in [*layers.R1_LAYER, *layers.R1_STAND_INS] if model != layers.R1}
     rows = [{"model": model, "place": place, "format": name, "us": round(row.prediction.seconds * 1e6, 3), "bound": row.prediction.bound}
             for (model, place, name, of), row in found.items() if of == gpu.name and (model == layers.R1 or (model, place) in stand_ins)]
     head = {"gpu": gpu.name, "source": "bench/gpu_counts.py --times: predicted by counting, not measured",
@@ -165,13 +165,13 @@ def main():
         counted = arguments.json.read_text()
     folder = arguments.build / "gpu_counts"
     folder.mkdir(exist_ok=True)
-    path, launches = ROOT / "docs/performance.md", json.loads(counted)
-    kernels = compile_cubins(folder, "attention_prefill" if arguments.attention else "gemm_" if arguments.tiles else "")
+    path, launches, of = ROOT / "docs/performance.md", json.loads(counted), GPUS[:1] if arguments.times else GPUS
+    kernels = compile_cubins(folder, "attention_prefill" if arguments.attention else "gemm_" if arguments.tiles else "", of)
     if arguments.attention:
         section = attention.section(launches, kernels, lambda questions: occupancies(arguments.build / "bench/gpu/gpu_occupancy", questions))
         path.write_text(replaced(path.read_text(), ATTENTION_BEGIN, section, ATTENTION_END))
         return
-    found = predictions(launches, kernels, arguments.build)
+    found = predictions(launches, kernels, arguments.build, of)
 
     if arguments.times:
         arguments.times.write_text(times(found))

@@ -10,6 +10,7 @@
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/attention_prefill.h"
 #include "kernels/cuda/experts.h"
+#include "kernels/cuda/heads.h"
 #include "kernels/cuda/multiply.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/format.h"
@@ -242,6 +243,12 @@ void append_attention(std::vector<CountCase>& cases, const AttentionShape& shape
   call.out_stride = shape.n_heads * shape.value_size;
   const int64_t scratch = gpu::attention_scratch_floats(1, shape.n_heads, shape.value_size, n_pages);
   call.scratch = zeros.take<float>(scratch);
+  // As latent attention has it a row for each head, else one.
+  const int64_t n_parts = shape.is_latent ? shape.n_heads : 1;
+  call.forms = {call.out, call.out_stride / n_parts, n_parts, call.out_stride / n_parts, {}, {}};
+  const uint64_t form_bytes = gpu::form_bytes(n_parts, call.forms.n_columns);
+  gpu::place_forms(call.forms, zeros.take<std::byte>(static_cast<int64_t>(form_bytes)));
+  call.not_finite = zeros.take<int32_t>(1);
   gpu::Launches list;
   gpu::attend(list, call);
   const char* const format = type == CacheType::F16 ? "F16" : "Q8_0";
@@ -251,8 +258,8 @@ void append_attention(std::vector<CountCase>& cases, const AttentionShape& shape
                    static_cast<uint64_t>(n_positions * shape.n_kv_heads) * columns,
                    static_cast<uint64_t>(n_pages) * (key_page + value_page),
                    static_cast<uint64_t>(shape.n_heads * shape.key_size + scratch) * 4});
-  cases.push_back({shape.model, "join" + context, format, list.at(1), 0, 0,
-                   static_cast<uint64_t>(scratch + shape.n_heads * shape.value_size) * 4});
+  cases.push_back({shape.model, "join, quantise" + context, format, list.at(1), 0, 0,
+                   static_cast<uint64_t>(scratch + shape.n_heads * shape.value_size) * 4 + form_bytes});
 }
 
 // A micro-batch of 512 rows at one key head and its query heads. Every row sees as many positions, so that all thread blocks do the same:
@@ -377,6 +384,41 @@ void visit_small(const CaseMemory& memory, const std::function<void(const CountC
                        cosines, sines);
            });
   }
+  // Queries and keys that are turned, and keys and values on their way to the cache.
+  append("Llama-8B", "finish heads", (4096 + 2 * 1024) * 6, [&](gpu::Launches& list, Zeros& zeros) {
+    gpu::HeadsCall call;
+    const auto rows = [&](int64_t n) { return gpu::FloatRows{zeros.take<float>(n), 1, n, n}; };
+    const auto places = [&] { return zeros.take(std::vector<void*>{zeros.take<std::byte>(8 * 128 * 256)}); };
+    call.n_parts = 3;
+    call.parts[0] = {rows(4096), 32, 128, nullptr, 0, 0};
+    call.parts[1] = {rows(1024), 8, 128, nullptr, 0, 0, places(), CacheType::F16, 256 * 128};
+    call.parts[2] = {rows(1024), 8, 128, nullptr, 0, -1, places(), CacheType::F16, 256 * 128};
+    call.cosines = rows(64);
+    call.sines = rows(64);
+    gpu::finish_heads(list, call);
+  });
+  // The norms of q_a and of the latent, the forms of the first, the rotation and the cache row of the second.
+  append("DeepSeek-R1", "finish heads", (1536 + 512) * 12 + 576 * 6 + gpu::form_bytes(1, 1536),
+         [&](gpu::Launches& list, Zeros& zeros) {
+           gpu::HeadsCall call;
+           const auto rows = [&](int64_t n) { return gpu::FloatRows{zeros.take<float>(n), 1, n, n}; };
+           call.forms = zeros.activations(1, 1536);
+           call.n_parts = 2;
+           call.parts[0] = {{call.forms.values, 1, 1536, 1536}, 1, 1536, zeros.take<float>(1536), 1536};
+           call.parts[1] = {rows(576),
+                            1,
+                            576,
+                            zeros.take<float>(512),
+                            512,
+                            512,
+                            zeros.take(std::vector<void*>{zeros.take<std::byte>(2 * 576)}),
+                            CacheType::F16};
+           call.not_finite = zeros.take<int32_t>(1);
+           call.epsilon = 1e-6f;
+           call.cosines = rows(32);
+           call.sines = rows(32);
+           gpu::finish_heads(list, call);
+         });
   append("Llama-8B", "store cache", 1024 * 6, [&](gpu::Launches& list, Zeros& zeros) {
     const gpu::FloatRows x{zeros.take<float>(1024), 1, 1024, 1024};
     void* const page = zeros.take<std::byte>(8 * 128 * 256);

@@ -118,7 +118,7 @@ def others_table(found):
 
 def total(found, launches, gpu):
     """Seconds in kernels, seconds between them, launches."""
-    n = sum(one[3] for one in launches)
+    n = sum(one[4] for one in launches)
     return sum(found[(*one[:3], gpu.name)].prediction.seconds * one[3] for one in launches), n * gpus.LAUNCH_GAP_S, n
 
 

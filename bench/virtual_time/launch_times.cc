@@ -6,7 +6,8 @@
 #include <stdexcept>
 
 #include "bench/virtual_time/skeleton.h"
-#include "kernels/cuda/gemv_arguments.h"
+#include "kernels/cuda/gemv_together.cuh"
+#include "kernels/cuda/residual_norm_arguments.h"
 #include "kernels/format.h"
 
 namespace sluice::bench {
@@ -15,8 +16,8 @@ namespace {
 namespace gpu = kernels::cuda;
 
 constexpr const char* kR1 = "DeepSeek-R1";
-constexpr const char* kQwen = "Qwen3-30B";
 constexpr const char* kLlama = "Llama-8B";
+constexpr const char* kQwen = "Qwen3-30B";
 // Of a layer's inputs and results, in the meeting's memory.
 constexpr double kRowBytes = kRealEmbedding * 4.0;
 
@@ -29,6 +30,14 @@ std::string format_name(gguf::TensorType type) {
                            std::to_string(launch.grid.x) + " x " + std::to_string(launch.grid.y) + " x " +
                            std::to_string(launch.grid.z) + ": " + why +
                            ". bench/virtual_time/launch_times.cc names them.");
+}
+
+template <class Arguments>
+Arguments arguments_of(const simt::KernelLaunch& launch) {
+  Arguments arguments;
+  if (launch.parameters.size() != sizeof arguments) refuse(launch, "its arguments have another size");
+  std::memcpy(static_cast<void*>(&arguments), launch.parameters.data(), sizeof arguments);
+  return arguments;
 }
 
 }  // namespace
@@ -92,34 +101,20 @@ double LaunchTimes::seconds(const simt::KernelLaunch& launch) {
 double LaunchTimes::own_seconds(const simt::KernelLaunch& launch) {
   const auto is = [&](std::string_view kernel) { return launch.name.find(kernel) != std::string_view::npos; };
   const double scale = options_.kernel_scale;
-  const auto named = [&](const char* name, double own) {
-    last_ = name;
-    return scale * own;
-  };
   if (is("multiply_rows")) return scale * product_seconds(launch);
-  if (is("multiply_across")) return named("kv_b, across", predicted_.of(kR1, "kv_b, across", "Q6_K"));
-  if (is("residual_norm_rows")) return named("norm", predicted_.of(kR1, "norm, quantise", ""));
-  if (is("norm_groups")) return named("low norm", predicted_.of(kQwen, "norm, quantise", ""));  // of q_a and latent
-  if (is("quantize_rows")) return named("quantise", quantize_seconds(launch));
-  if (is("rotate_pairs")) return named("rope", predicted_.of(kR1, "rope", ""));
-  if (is("store_cache")) return named("store", predicted_.of(kLlama, "store cache", ""));
-  if (is("attend_page")) return named("attend", attention_seconds("attend"));
-  if (is("join_pages")) return named("join", attention_seconds("join"));
-  if (is("route_rows")) return named("route", predicted_.of(kR1, "route", ""));
-  if (is("each_element")) return named("rows", predicted_.of(kR1, "rope", ""));  // sums and copies of rows
-  if (is("publish_rows")) {
-    last_ = "publish";
-    return scale * predicted_.start_seconds + over_pcie(kRowBytes);
+  if (is("multiply_several")) return scale * together_seconds(launch);
+  // Turning the heads beside it takes less than a head's product, and no more SMs than there are.
+  if (is("multiply_across")) return scale * predicted_.of(kR1, "kv_b, across", "Q6_K");
+  if (is("residual_norm_rows")) return norm_seconds(launch);
+  if (is("finish_heads_of_rows")) return scale * heads_seconds();
+  if (is("attend_page")) return scale * attention_seconds("attend");
+  if (is("join_pages")) return scale * join_seconds();
+  if (is("multiply_and_choose")) {
+    // One behind the other, the second by the last thread block of the first.
+    const double own = predicted_.of(kR1, "router", "F32") + predicted_.of(kR1, "route", "");
+    return scale * own + (options_.shares_layers ? over_pcie(kRowBytes) : 0);
   }
-  if (is("note_moment")) {
-    last_ = "arrive";
-    return scale * predicted_.start_seconds;
-  }
-  if (is("add_rows_of_host")) {
-    last_ = "add";
-    // The wait before it is a node of the graph as well.
-    return scale * predicted_.start_seconds + predicted_.gap_seconds + over_pcie(kRowBytes);
-  }
+  if (is("each_element")) return scale * predicted_.of(kR1, "rope", "");  // copies of rows
   refuse(launch, "its kernel is none of a pass of R1");
 }
 
@@ -131,30 +126,70 @@ double LaunchTimes::attention_seconds(const char* kernel) const {
                   at_4096 + (options_.n_positions - 4096) * (at_32768 - at_4096) / (32768 - 4096));
 }
 
-double LaunchTimes::quantize_seconds(const simt::KernelLaunch& launch) const {
-  if (last_ == "experts gate, up") return predicted_.of(kR1, "experts quantise", "IQ1_S");
-  if (last_ == "shared gate") return predicted_.of(kR1, "swiglu, quantise", "");
-  if (last_ == "dense gate") return predicted_.of(kLlama, "swiglu, quantise", "");  // stand-in, of 14336
-  // Of q_a, of the heads' latents, and of what attention gave: the last is the one that was counted.
-  if (last_ == "low norm" || last_ == "join" || last_ == "kv_b values") return predicted_.of(kR1, "quantise", "");
-  refuse(launch, "nothing is quantised behind '" + last_ + "'");
+double LaunchTimes::norm_seconds(const simt::KernelLaunch& launch) const {
+  const double own = options_.kernel_scale * predicted_.of(kR1, "norm, quantise", "");
+  if (arguments_of<gpu::ResidualNormArguments>(launch).answer.head == nullptr) return own;
+  // The wait before it is a node of the graph as well.
+  return own + predicted_.gap_seconds + over_pcie(kRowBytes);
+}
+
+// Where the launch itself was not counted: what it is made of, one behind the other, each with a begin of its own.
+double LaunchTimes::heads_seconds() const {
+  if (predicted_.has(kR1, "finish heads", "")) return predicted_.of(kR1, "finish heads", "");
+  return 2 * predicted_.of(kQwen, "norm, quantise", "") + predicted_.of(kR1, "quantise", "") +
+         predicted_.of(kR1, "rope", "") + predicted_.of(kLlama, "store cache", "");
+}
+
+double LaunchTimes::join_seconds() const {
+  if (predicted_.has(kR1, "join, quantise at 4096", "F16")) return attention_seconds("join, quantise");
+  return attention_seconds("join") + predicted_.of(kR1, "quantise", "");
+}
+
+// Each begins with the launch, and there are thread blocks of all of them from the begin on.
+double LaunchTimes::together_seconds(const simt::KernelLaunch& launch) {
+  const auto arguments = arguments_of<gpu::TogetherArguments>(launch);
+  double all = predicted_.start_seconds;
+  int32_t end = 0;
+  for (const gpu::GemvPart& part : arguments.parts) {
+    if (part.end_block == end) continue;
+    end = part.end_block;
+    const Matrix& matrix = known(launch, part.weights);
+    all += std::max(0.0, predicted_.of(kR1, matrix.place, matrix.format) - predicted_.start_seconds);
+  }
+  return all;
+}
+
+// What the last warps of a launch do behind its products: no less than a launch of its own would take, without the gap before it.
+double LaunchTimes::forms_seconds(const simt::KernelLaunch& launch, const gpu::GemvArguments& arguments) const {
+  if (arguments.after.forms.n_done == nullptr) return 0;
+  if (arguments.mode != gpu::GemvMode::GateUp) return predicted_.of(kR1, "quantise", "");
+  if (arguments.places != nullptr) return predicted_.of(kR1, "experts quantise", "IQ1_S");
+  // Of dense layers the stand-in is Llama's, of 14336.
+  const bool is_dense = std::strcmp(known(launch, arguments.weights).place, "dense gate") == 0;
+  return predicted_.of(is_dense ? kLlama : kR1, "swiglu, quantise", "");
+}
+
+const LaunchTimes::Matrix& LaunchTimes::known(const simt::KernelLaunch& launch, const std::byte* weights) const {
+  const auto found = matrices_.find(weights);
+  if (found == matrices_.end()) refuse(launch, "it reads no known matrix");
+  return found->second;
 }
 
 double LaunchTimes::product_seconds(const simt::KernelLaunch& launch) {
-  gpu::GemvArguments arguments;
-  if (launch.parameters.size() != sizeof arguments) refuse(launch, "its arguments have another size");
-  std::memcpy(&arguments, launch.parameters.data(), sizeof arguments);
-  if (arguments.mode == gpu::GemvMode::Products) {
-    const auto found = matrices_.find(arguments.weights);
-    if (found == matrices_.end()) refuse(launch, "it reads no known matrix");
-    const Matrix& matrix = found->second;
-    const bool is_values = std::strcmp(matrix.place, "kv_b, across") == 0;
-    last_ = is_values ? "kv_b values" : matrix.place;
+  const auto arguments = arguments_of<gpu::GemvArguments>(launch);
+  const double forms = forms_seconds(launch, arguments);
+  if (arguments.places == nullptr) {
+    const Matrix& matrix = known(launch, arguments.weights);
     const double one = predicted_.of(kR1, matrix.place, matrix.format);
-    if (is_values) return one;  // all heads
-    // Gate and up side by side begin once.
-    return predicted_.start_seconds + launch.grid.z * std::max(0.0, one - predicted_.start_seconds);
+    if (std::strcmp(matrix.place, "kv_b, across") == 0) return one + forms;  // all heads
+    // Gate and up in one launch begin once.
+    const double n = arguments.mode == gpu::GemvMode::GateUp ? 2 : launch.grid.z;
+    return predicted_.start_seconds + n * std::max(0.0, one - predicted_.start_seconds) + forms;
   }
+  return experts_seconds(launch, arguments) + forms;
+}
+
+double LaunchTimes::experts_seconds(const simt::KernelLaunch& launch, const gpu::GemvArguments& arguments) {
   // Experts: as many as are there.
   if (arguments.mode != gpu::GemvMode::GateUp && arguments.mode != gpu::GemvMode::Down)
     refuse(launch, "R1's gate and up are of one format");
@@ -163,18 +198,18 @@ double LaunchTimes::product_seconds(const simt::KernelLaunch& launch) {
     refuse(launch, "it is of more rows than one");
   int n_hits = 0, n_read = 0;
   for (int k = 0; k < arguments.n_used; ++k) {
-    const std::byte* const place = arguments.places[arguments.ids[k]].gate;
-    const bool is_in_host = place >= host_.data() && place < host_.data() + host_.size();
-    n_hits += place != nullptr && !is_in_host;
-    n_read += place != nullptr && is_in_host;
+    const std::byte* const gate = arguments.places[arguments.ids[k]].gate;
+    const bool is_in_host = gate >= host_.data() && gate < host_.data() + host_.size();
+    n_hits += gate != nullptr && !is_in_host;
+    n_read += gate != nullptr && is_in_host;
   }
-  last_ = is_down ? "experts down" : "experts gate, up";
+  const char* const place = is_down ? "experts down" : "experts gate, up";
   if (!is_down) n_hits_ += static_cast<uint64_t>(n_hits);
   const char* format = launch.name.find("IQ1_S") != std::string_view::npos     ? "IQ1_S"
                        : launch.name.find("IQ2_XXS") != std::string_view::npos ? "IQ2_XXS"
                                                                                : nullptr;
   if (format == nullptr) refuse(launch, "R1's experts have another format");
-  const double all = predicted_.of(kR1, last_, format);
+  const double all = predicted_.of(kR1, place, format);
   const double of_hits = predicted_.start_seconds + (all - predicted_.start_seconds) * n_hits / kExpertsUsed;
   if (n_read == 0) return of_hits;
   // Beside the hits, as fast as the link brings them.

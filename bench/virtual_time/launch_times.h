@@ -1,5 +1,5 @@
 // What each launch of a skeleton's pass would take if it were R1's, on the GPU whose times were predicted by counting
-// (bench/gpu_counts.py --times). Each launch is named by its kernel, by the matrix that it reads, and by what came before; one that cannot
+// (bench/gpu_counts.py --times). Each launch is named by its kernel and by the matrices that it reads; one that cannot
 // be named is an error.
 #pragma once
 
@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "engine/model/weights.h"
+#include "kernels/cuda/gemv_arguments.h"
 #include "tests/simt/cudart/emulated_gpu.h"
 
 namespace sluice::bench {
@@ -22,6 +23,9 @@ struct PredictedLaunches {
   std::map<std::tuple<std::string, std::string, std::string>, double> seconds;  // by model, place and format
 
   double of(const char* model, const std::string& place, const std::string& format) const;
+  bool has(const char* model, const std::string& place, const std::string& format) const {
+    return seconds.contains({model, place, format});
+  }
 };
 PredictedLaunches read_predicted_launches(const std::filesystem::path& path);
 
@@ -30,7 +34,8 @@ struct LaunchTimesOptions {
   // Of PCIe, for what kernels read and write of the host's memory.
   double pcie_bytes_per_second = 25e9;
   double pcie_latency_seconds = 1e-6;
-  double kernel_scale = 1;  // of all but gaps and PCIe: 0 leaves the overhead
+  double kernel_scale = 1;    // of all but gaps and PCIe: 0 leaves the overhead
+  bool shares_layers = true;  // with the host, which is told the choices
 };
 
 class LaunchTimes {
@@ -55,9 +60,15 @@ class LaunchTimes {
     std::string format;
   };
   double product_seconds(const simt::KernelLaunch& launch);
-  double quantize_seconds(const simt::KernelLaunch& launch) const;
+  const Matrix& known(const simt::KernelLaunch& launch, const std::byte* weights) const;
+  double together_seconds(const simt::KernelLaunch& launch);
+  double experts_seconds(const simt::KernelLaunch& launch, const kernels::cuda::GemvArguments& arguments);
+  double forms_seconds(const simt::KernelLaunch& launch, const kernels::cuda::GemvArguments& arguments) const;
+  double norm_seconds(const simt::KernelLaunch& launch) const;
   double own_seconds(const simt::KernelLaunch& launch);
   double attention_seconds(const char* kernel) const;
+  double heads_seconds() const;
+  double join_seconds() const;
   double over_pcie(double bytes) const {
     return options_.pcie_latency_seconds + bytes / options_.pcie_bytes_per_second;
   }
@@ -65,7 +76,6 @@ class LaunchTimes {
   PredictedLaunches predicted_;
   LaunchTimesOptions options_;
   std::map<const std::byte*, Matrix> matrices_;
-  std::string last_;  // what was named before
   std::span<const std::byte> host_;
   uint64_t n_launches_ = 0, n_hits_ = 0;
 };

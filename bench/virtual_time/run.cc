@@ -108,6 +108,7 @@ LaunchTimesOptions launch_options(const Machine& machine, const Setting& setting
   options.n_positions = setting.n_positions;
   options.pcie_bytes_per_second = machine.gpus.front().pcie_bytes_per_second;
   options.kernel_scale = setting.only_overhead ? 0 : 1;
+  options.shares_layers = setting.slots < 1;
   return options;
 }
 
@@ -129,7 +130,7 @@ simt::GpuOptions gpu_options(LaunchTimes& launches, const Machine& machine) {
   options.goes_on_after_seconds = 0;  // so that each run is like the other
   options.kernel_seconds = [&launches](const simt::KernelLaunch& launch) { return launches.seconds(launch); };
   options.times_kernels_when_run = true;
-  options.watched_kernel = "publish_rows";
+  options.watched_kernel = "multiply_and_choose";
   const double rate = machine.gpus.front().pcie_bytes_per_second;
   options.host_to_device_seconds = [rate](uint64_t bytes) { return Trace::real_bytes(bytes) / rate; };
   return options;
@@ -298,7 +299,7 @@ void add_kernels(const std::vector<simt::Span>& kernels, double begin, double en
     const double idle = kernel.start - last;
     if (i == 0)
       sum.before += idle;
-    else if (kernel.name.find("add_rows_of_host") != std::string::npos)
+    else if (kernel.name.find("residual_norm_rows") != std::string::npos)  // behind the wait
       sum.gpu_waiting += idle;
     else
       sum.between += idle;

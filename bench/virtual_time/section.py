@@ -128,9 +128,11 @@ answers, the GPU has launches of its own.
 
 ### What is assumed
 
-- *Launches* take what was counted for R1's ("CUDA kernels, counted", with all that is said there), each named by its kernel, its matrix and what came
-  before it; one that cannot be named ends the run. Stand-ins: value parts of kv_b as its key parts; sums and copies of rows, and the norms of q_a and the latent, as launches
-  of about their size; SwiGLU of dense layers as Llama's.
+- *Launches* take what was counted for R1's ("CUDA kernels, counted", with all that is said there), each named by its kernel and its matrices; one that cannot
+  be named ends the run. Matrices of one launch take their times one after the other, and what its last warps do behind it (8-bit forms, the router's choice) what
+  a launch of its own would, without the gap. Stand-ins: value parts of kv_b as its key parts; copies of rows as a launch of about their size; until
+  the launches that finish heads and that join and quantise are counted, the sum of what they replace; SwiGLU of dense layers
+  as Llama's. The norm that adds the host's answer reads it over PCIe at the link's full rate, from one SM.
 - *From a kernel to the next* {launches["launch_gap_us"]} us, added to each launch: the emulation itself has none. A wait for the host is one more. The graph of a pass costs the host 5 us
   and 0.1 us a launch before the first kernel begins.
 - *Experts on the GPU*: a launch of h hits takes its start, {launches["launch_start_us"]} us, and h eighths of the rest of what all eight take.

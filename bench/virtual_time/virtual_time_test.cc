@@ -109,6 +109,8 @@ TEST_CASE(
   CHECK(overhead.seconds > 0);
   CHECK(overhead.seconds < 0.3 * skewed.seconds);
   CHECK(overhead.gaps == doctest::Approx(overhead.n_launches * virtual_time.predicted().gap_seconds));
+  // 15 in each of two layers with experts, 12 in the dense one; angles and embedding, the output and its norm.
+  CHECK(overhead.n_launches == 2 * 15 + 12 + 5);
 }
 
 TEST_CASE("a launch that is none of R1's is refused") {

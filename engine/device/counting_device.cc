@@ -139,6 +139,14 @@ class CountingDevice : public Device {
   LatentAttentionCosts latent_attention_costs() const override {
     return memory_.of_gpu ? kCudaLatentAttentionCosts : LatentAttentionCosts{};
   }
+  // What is prepared is there before the partial sums are joined in it.
+  std::unique_ptr<Input> attention_and_prepare(Stream& stream, const AttentionShape& shape, Rows q,
+                                               std::span<const CacheView* const> caches,
+                                               std::span<const int32_t> n_visible, Rows out, Rows view) override {
+    auto input = prepare(stream, view);
+    attention(stream, shape, q, caches, n_visible, out);
+    return input;
+  }
   void weighted_sum(Stream&, Rows, std::span<const int32_t>, std::span<const float>, int64_t, Rows) override {}
 
  private:

@@ -24,6 +24,55 @@ std::unique_ptr<Input> Device::swiglu_and_prepare(Stream& stream, Rows gate, Row
   return prepare(stream, gate);
 }
 
+void Device::multiply_and_add(Stream& stream, const Product& product, Rows sum) {
+  multiply(stream, std::span(&product, 1));
+  add(stream, sum, product.output);
+}
+
+std::unique_ptr<Input> Device::multiply_gated(Stream& stream, const Linear& gate, const Linear& up, const Input& x,
+                                              Rows gated, Rows up_scratch) {
+  const Product products[] = {{&gate, &x, nullptr, gated}, {&up, &x, nullptr, up_scratch}};
+  multiply(stream, products);
+  return swiglu_and_prepare(stream, gated, up_scratch);
+}
+
+std::unique_ptr<Input> Device::multiply_and_prepare(Stream& stream, std::span<const Product> products, Rows whole) {
+  multiply(stream, products);
+  return prepare(stream, whole);
+}
+
+void Device::finish_heads(Stream& stream, std::span<const HeadPart> parts, const HeadTurn& turn) {
+  for (const HeadPart& part : parts) {
+    const Rows normed = part.n_heads == 1 && part.norm != nullptr ? part.x.columns(0, part.norm->size) : part.x;
+    if (part.norm != nullptr) rms_norm(stream, normed, *part.norm, turn.epsilon, normed);
+    if (part.turned_from >= 0)
+      rope(stream, part.x.columns(part.turned_from, part.x.n_cols - part.turned_from), part.n_heads,
+           part.x.n_cols / part.n_heads, turn.pairs, turn.cosines, turn.sines);
+    for (const CacheRun& run : part.runs)
+      store(stream, part.x.rows(run.first_row, run.n_rows), part.n_heads, part.type, run.to, part.row_bytes,
+            part.head_bytes);
+    if (part.input != nullptr) *part.input = prepare(stream, part.x);
+  }
+}
+
+void Device::multiply_transposed_and_turn(Stream& stream, std::span<const TransposedProduct> products,
+                                          const TurnedHeads& turned, const HeadTurn& turn) {
+  const int64_t n_turned = 2 * turn.cosines.n_cols;
+  rope(stream, turned.from, turned.n_heads, turned.from_stride, turn.pairs, turn.cosines, turn.sines);
+  const auto one_head_a_row = [&](Rows x, int64_t stride) {
+    return Rows{x.data, x.n_rows * turned.n_heads, n_turned, stride};
+  };
+  copy_rows(stream, one_head_a_row(turned.from, turned.from_stride), one_head_a_row(turned.to, turned.to_stride));
+  if (!products.empty()) multiply_transposed(stream, products);
+}
+
+std::unique_ptr<Input> Device::attention_and_prepare(Stream& stream, const AttentionShape& shape, Rows q,
+                                                     std::span<const CacheView* const> caches,
+                                                     std::span<const int32_t> n_visible, Rows out, Rows view) {
+  attention(stream, shape, q, caches, n_visible, out);
+  return prepare(stream, view);
+}
+
 void Device::multiply_experts(Stream&, const RoutedExperts&) {
   throw std::logic_error("A device that does not hold the experts was asked to multiply by them.");
 }

@@ -85,6 +85,39 @@ struct CacheView {
   int64_t value_head_bytes = 0;
 };
 
+// Rows of a batch that lie one behind the other in a page of a cache: row first_row + i of the batch goes to `to` + i * the cache's row_bytes.
+struct CacheRun {
+  int64_t first_row = 0;
+  int64_t n_rows = 0;
+  void* to = nullptr;
+};
+
+// Heads side by side in the columns of x, on their way from a product to attention: first the norm, then the rotation, then to the cache.
+struct HeadPart {
+  Rows x;  // [n_rows, n_heads * columns of a head]; undefined afterwards where the heads go to a cache
+  int64_t n_heads = 1;
+  const Vector* norm =
+      nullptr;               // of the first columns of each head, all of them where there is more than one; null: none
+  int64_t turned_from = -1;  // the column of a head from which on it is rotated; -1: it is not
+  std::span<const CacheRun> runs;  // empty: it stays where it is
+  kernels::CacheType type = kernels::CacheType::F32;
+  int64_t row_bytes = 0, head_bytes = 0;    // of the cache
+  std::unique_ptr<Input>* input = nullptr;  // of x with one head, prepared when all is done; null: nobody asks
+};
+// What they have in common: epsilon of the norms, and the angles of each row.
+struct HeadTurn {
+  float epsilon = 0;
+  kernels::reference::RopePairs pairs{};
+  Rows cosines, sines;
+};
+
+// Heads to be rotated and moved: of n_heads heads, from_stride columns apart, those columns of `from` on that the angles are for; to the same
+// of `to`. Rows without gaps: the stride is n_heads times that of the heads.
+struct TurnedHeads {
+  Rows from, to;  // from the first head's first column on
+  int64_t n_heads = 0, from_stride = 0, to_stride = 0;
+};
+
 struct AttentionShape {
   int64_t n_heads = 0;
   int64_t n_kv_heads = 0;  // divides n_heads; consecutive query heads share one
@@ -129,7 +162,8 @@ using HostWork = std::function<bool(const HostShare& share, Rows results)>;
 // The experts of a layer for a device that holds them all: the choice and the products, without the host between them.
 struct RoutedExperts {
   const kernels::reference::RouterRule* rule = nullptr;
-  Rows logits;                   // [rows, n_experts]
+  const Linear* router = nullptr;
+  Rows logits;                   // [rows, n_experts]: for the router's product
   const Vector* bias = nullptr;  // of the router; null: none
   const LinearStack* gate = nullptr;
   const LinearStack* up = nullptr;
@@ -238,6 +272,15 @@ class Device {
   // W).
   virtual void multiply(Stream& stream, std::span<const Product> products) = 0;
 
+  // Products and what always follows them, for devices that do it in one go.
+  // sum += the product, whose output is undefined then.
+  virtual void multiply_and_add(Stream& stream, const Product& product, Rows sum);
+  // gated = silu(gate x) * (up x), and that prepared. The rows of up_scratch are undefined then.
+  virtual std::unique_ptr<Input> multiply_gated(Stream& stream, const Linear& gate, const Linear& up, const Input& x,
+                                                Rows gated, Rows up_scratch);
+  // The products fill `whole`, which is prepared.
+  virtual std::unique_ptr<Input> multiply_and_prepare(Stream& stream, std::span<const Product> products, Rows whole);
+
   // y[i, c] = sum_o x[i, o] W[o, c]: products across the rows of quantised matrices, never requantised. W without bias.
   virtual void multiply_transposed(Stream& stream, std::span<const TransposedProduct> products) = 0;
 
@@ -247,6 +290,12 @@ class Device {
   // Turns the first values of each of n_heads heads, head_stride columns apart, by the angles of the row.
   virtual void rope(Stream& stream, Rows x, int64_t n_heads, int64_t head_stride, kernels::reference::RopePairs pairs,
                     Rows cosines, Rows sines) = 0;
+
+  // Parts whose rows do not overlap.
+  virtual void finish_heads(Stream& stream, std::span<const HeadPart> parts, const HeadTurn& turn);
+  // multiply_transposed(), and heads that are turned beside it; one product a head. Where `turned` lay is undefined then.
+  virtual void multiply_transposed_and_turn(Stream& stream, std::span<const TransposedProduct> products,
+                                            const TurnedHeads& turned, const HeadTurn& turn);
 
   // gate = silu(gate) * up
   virtual void swiglu(Stream& stream, Rows gate, Rows up) = 0;
@@ -266,6 +315,11 @@ class Device {
   // not depend on the number of threads.
   virtual void attention(Stream& stream, const AttentionShape& shape, Rows q, std::span<const CacheView* const> caches,
                          std::span<const int32_t> n_visible, Rows out) = 0;
+
+  // The same, and `out` prepared as `view` sees it: the rows of out, or where they have no gaps a row for each head.
+  virtual std::unique_ptr<Input> attention_and_prepare(Stream& stream, const AttentionShape& shape, Rows q,
+                                                       std::span<const CacheView* const> caches,
+                                                       std::span<const int32_t> n_visible, Rows out, Rows view);
 
   virtual LatentAttentionCosts latent_attention_costs() const { return {}; }
 

@@ -36,15 +36,15 @@ void attention(ForwardContext& context, const Batch& batch, uint32_t layer, cons
 void grouped_query_attention(ForwardContext& context, const Batch& batch, uint32_t layer, const Input& x, Rows out);
 void latent_attention(ForwardContext& context, const Batch& batch, uint32_t layer, const Input& x, Rows out);
 
-// The feed-forward part: out = ffn(x), x normed.
-void dense_ffn(const Processor& on, const DenseWeights& weights, const Input& x, Rows out);
+// The feed-forward part: out = ffn(x), or with `adds` out += ffn(x); x normed.
+void dense_ffn(const Processor& on, const DenseWeights& weights, const Input& x, Rows out, bool adds = false);
 // Are there such weights, in the file's mapping? Beside a device with memory of its own they are then the host's to multiply.
 bool is_in_file(const DenseWeights& weights);
 // residual: what the layer will add to, for guessing what the next layer chooses.
 void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, const Input& x, Rows out,
                  const RoutingObserver& on_routing);
 
-// Writes the batch's rows [n_rows, cache columns] into the cache `cache_index` of the layer.
-void store_rows(ForwardContext& context, const Batch& batch, uint32_t layer, size_t cache_index, Rows x);
+// Where the batch's rows [n_rows, cache columns] go in the cache `cache_index` of the layer.
+std::vector<CacheRun> cache_runs(const Batch& batch, uint32_t layer, size_t cache_index);
 
 }  // namespace sluice::engine

@@ -56,6 +56,7 @@ void experts_beside_host(ForwardContext& context, uint32_t layer, const Input& x
   const auto& weights = std::get<ExpertsWeights>(context.weights.layers[layer].ffn);
   RoutedExperts experts;
   experts.rule = &spec.router;
+  experts.router = &weights.router;
   experts.logits = router_logits;
   experts.bias = weights.router_bias ? &weights.router_bias : nullptr;
   experts.gate = &weights.gate;
@@ -81,11 +82,8 @@ void experts_beside_host(ForwardContext& context, uint32_t layer, const Input& x
   }
   device.multiply_experts(stream, experts);
   if (!is_shared && on_routing) on_routing(layer, ids, expert_weights);
-  if (spec.n_shared_hidden > 0 && !(is_shared && is_in_file(weights.shared))) {
-    const Rows shared = context.workspace.rows(out.n_rows, out.n_cols);
-    dense_ffn(context.processor(), weights.shared, x, shared);
-    device.add(stream, out, shared);
-  }
+  if (spec.n_shared_hidden > 0 && !(is_shared && is_in_file(weights.shared)))
+    dense_ffn(context.processor(), weights.shared, x, out, true);
   if (!is_shared) return;
   if (const auto deferred = context.host->take_deferred()) device.finish_host_work(stream, *deferred, out, false);
   if (!context.host->defer(layer)) device.finish_host_work(stream, layer, out, false);
@@ -102,12 +100,12 @@ void experts_ffn(ForwardContext& context, uint32_t layer, Rows residual, const I
   WorkspaceScope scope(context.workspace);
 
   const Rows router_logits = context.workspace.rows(out.n_rows, spec.router.n_experts);
-  const Product router[] = {{&weights.router, &x, nullptr, router_logits}};
-  device.multiply(stream, router);
   if (device.holds_experts()) {
     experts_beside_host(context, layer, x, router_logits, out, on_routing);
     return;
   }
+  const Product router[] = {{&weights.router, &x, nullptr, router_logits}};
+  device.multiply(stream, router);
 
   const size_t n_pairs = static_cast<size_t>(out.n_rows * spec.router.n_chosen);
   std::vector<int32_t> ids(n_pairs);

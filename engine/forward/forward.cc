@@ -41,18 +41,19 @@ static Batch arrange(std::span<const BatchRow> rows, std::span<SequenceState* co
   return batch;
 }
 
-void store_rows(ForwardContext& context, const Batch& batch, uint32_t layer, size_t cache_index, Rows x) {
+std::vector<CacheRun> cache_runs(const Batch& batch, uint32_t layer, size_t cache_index) {
+  std::vector<CacheRun> runs;
   for (const BatchSequence& sequence : batch.sequences) {
     const RowCache& cache = sequence.state->layer(layer).caches[cache_index];
     for (int64_t i = 0; i < sequence.n_rows;) {
       const int64_t position = sequence.first_position + i;
       const int64_t left_in_page = kPagePositions - position % kPagePositions;
       const int64_t n = std::min(left_in_page, sequence.n_rows - i);
-      context.device.store(*context.stream, x.rows(sequence.first_row + i, n), cache.n_heads(), cache.type(),
-                           cache.position(position, 0), cache.row_bytes(), cache.head_bytes());
+      runs.push_back({sequence.first_row + i, n, cache.position(position, 0)});
       i += n;
     }
   }
+  return runs;
 }
 
 void attention(ForwardContext& context, const Batch& batch, uint32_t layer, const Input& x, Rows out) {
@@ -62,15 +63,16 @@ void attention(ForwardContext& context, const Batch& batch, uint32_t layer, cons
     latent_attention(context, batch, layer, x, out);
 }
 
-void dense_ffn(const Processor& on, const DenseWeights& weights, const Input& x, Rows out) {
+void dense_ffn(const Processor& on, const DenseWeights& weights, const Input& x, Rows out, bool adds) {
   WorkspaceScope scope(on.workspace);
-  const Rows gate = on.workspace.rows(out.n_rows, weights.gate.n_outputs);
+  const Rows gated = on.workspace.rows(out.n_rows, weights.gate.n_outputs);
   const Rows up = on.workspace.rows(out.n_rows, weights.up.n_outputs);
-  const Product gate_and_up[] = {{&weights.gate, &x, nullptr, gate}, {&weights.up, &x, nullptr, up}};
-  on.device.multiply(on.stream, gate_and_up);
-  const auto hidden = on.device.swiglu_and_prepare(on.stream, gate, up);
-  const Product down[] = {{&weights.down, hidden.get(), nullptr, out}};
-  on.device.multiply(on.stream, down);
+  const auto hidden = on.device.multiply_gated(on.stream, weights.gate, weights.up, x, gated, up);
+  const Product down{&weights.down, hidden.get(), nullptr, adds ? on.workspace.rows(out.n_rows, out.n_cols) : out};
+  if (adds)
+    on.device.multiply_and_add(on.stream, down, out);
+  else
+    on.device.multiply(on.stream, std::span(&down, 1));
 }
 
 bool is_in_file(const DenseWeights& weights) {
@@ -102,14 +104,13 @@ static void feed_forward(ForwardContext& context, uint32_t layer, Rows residual,
   }
 }
 
-// Returns false when cancelled.
-static bool run_layers(ForwardContext& context, const Batch& batch, Rows x, const std::function<bool()>& cancelled,
-                       const RoutingObserver& on_routing) {
+// Returns false when cancelled. x and `change` together are what the output's norm is of.
+static bool run_layers(ForwardContext& context, const Batch& batch, Rows x, Rows change,
+                       const std::function<bool()>& cancelled, const RoutingObserver& on_routing) {
   Device& device = context.device;
   Stream& stream = *context.stream;
   const float epsilon = context.spec.norm_epsilon;
   const Rows normed = context.workspace.rows(x.n_rows, x.n_cols);
-  const Rows change = context.workspace.rows(x.n_rows, x.n_cols);
   const Rows* last_change = nullptr;
   for (uint32_t layer = 0; layer < context.spec.layers.size(); ++layer) {
     if (cancelled && cancelled()) return false;
@@ -123,18 +124,17 @@ static bool run_layers(ForwardContext& context, const Batch& batch, Rows x, cons
     feed_forward(context, layer, x, *input, change, on_routing);
     last_change = &change;
   }
-  device.add(stream, x, change);
   return true;
 }
 
-static void compute_logits(ForwardContext& context, const Batch& batch, Rows x, float* logits) {
+static void compute_logits(ForwardContext& context, const Batch& batch, Rows x, Rows change, float* logits) {
   if (batch.logits_rows.empty()) return;
   Device& device = context.device;
   Stream& stream = *context.stream;
   WorkspaceScope scope(context.workspace);
   const auto n_rows = static_cast<int64_t>(batch.logits_rows.size());
   const auto input =
-      device.norm_and_prepare(stream, x, nullptr, context.weights.output_norm, context.spec.norm_epsilon, x);
+      device.norm_and_prepare(stream, x, &change, context.weights.output_norm, context.spec.norm_epsilon, x);
   if (context.host && context.weights.output.front().place == Place::MappedFile) {
     std::vector<float> normed(static_cast<size_t>(n_rows * x.n_cols));
     for (int64_t i = 0; i < n_rows; ++i)
@@ -180,12 +180,13 @@ static bool evaluate(ForwardContext& context, std::span<const BatchRow> rows, st
   const Rows x = context.workspace.rows(batch.n_rows(), context.spec.n_embedding);
   const EmbeddingRows embedding = context.store->embedding(batch.tokens);
   context.device.embed(*context.stream, embedding.table, embedding.rows, x);
-  if (!run_layers(context, batch, x, cancelled, on_routing)) {
+  const Rows change = context.workspace.rows(batch.n_rows(), context.spec.n_embedding);
+  if (!run_layers(context, batch, x, change, cancelled, on_routing)) {
     context.device.synchronize(*context.stream);
     for (const BatchSequence& sequence : batch.sequences) sequence.state->truncate(sequence.first_position);
     return false;
   }
-  compute_logits(context, batch, x, logits);
+  compute_logits(context, batch, x, change, logits);
   if (context.host) context.host->end_pass(context.device, *context.stream);
   context.device.synchronize(*context.stream);
   for (const BatchSequence& sequence : batch.sequences) sequence.state->advance(sequence.n_rows);

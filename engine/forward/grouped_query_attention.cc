@@ -37,24 +37,25 @@ void grouped_query_attention(ForwardContext& context, const Batch& batch, uint32
       {&weights.query, &x, nullptr, query}, {&weights.key, &x, nullptr, key}, {&weights.value, &x, nullptr, value}};
   device.multiply(stream, projections);
 
-  if (spec.has_head_norms) {
-    device.rms_norm(stream, query, weights.query_norm, context.spec.norm_epsilon, query);
-    device.rms_norm(stream, key, weights.key_norm, context.spec.norm_epsilon, key);
-  }
-  device.rope(stream, query, spec.n_heads, spec.key_size, context.rope.pairs, batch.cosines, batch.sines);
-  device.rope(stream, key, spec.n_kv_heads, spec.key_size, context.rope.pairs, batch.cosines, batch.sines);
-  store_rows(context, batch, layer, 0, key);
-  store_rows(context, batch, layer, 1, value);
+  const std::vector<CacheRun> key_runs = cache_runs(batch, layer, 0), value_runs = cache_runs(batch, layer, 1);
+  const std::vector<RowCache>& caches = batch.sequences.front().state->layer(layer).caches;
+  const Vector* const norms[] = {spec.has_head_norms ? &weights.query_norm : nullptr,
+                                 spec.has_head_norms ? &weights.key_norm : nullptr};
+  const HeadPart parts[] = {
+      {query, spec.n_heads, norms[0], 0, {}},
+      {key, spec.n_kv_heads, norms[1], 0, key_runs, caches[0].type(), caches[0].row_bytes(), caches[0].head_bytes()},
+      {value, spec.n_kv_heads, nullptr, -1, value_runs, caches[1].type(), caches[1].row_bytes(),
+       caches[1].head_bytes()}};
+  device.finish_heads(stream, parts, {context.spec.norm_epsilon, context.rope.pairs, batch.cosines, batch.sines});
 
   const std::vector<CacheView> views = make_views(batch, layer);
   std::vector<const CacheView*> row_views;
   for (size_t s = 0; s < views.size(); ++s)
     row_views.insert(row_views.end(), static_cast<size_t>(batch.sequences[s].n_rows), &views[s]);
   const Rows heads = context.workspace.rows(out.n_rows, spec.n_heads * spec.value_size);
-  device.attention(stream, {spec.n_heads, spec.n_kv_heads, spec.key_size, spec.value_size, spec.scale}, query,
-                   row_views, batch.n_visible, heads);
-
-  const auto attended = device.prepare(stream, heads);
+  const auto attended =
+      device.attention_and_prepare(stream, {spec.n_heads, spec.n_kv_heads, spec.key_size, spec.value_size, spec.scale},
+                                   query, row_views, batch.n_visible, heads, heads);
   const Product projection[] = {{&weights.output, attended.get(), nullptr, out}};
   device.multiply(stream, projection);
 }

@@ -26,6 +26,7 @@ struct LatentCall {
 
   int64_t query_size() const { return spec.nope_size + spec.rope_size; }  // of a head
   int64_t cached_size() const { return spec.latent_rank + spec.rope_size; }
+  HeadTurn turn() const { return {context.spec.norm_epsilon, context.rope.pairs, batch.cosines, batch.sines}; }
   Workspace& workspace() const { return context.workspace; }
   Device& device() const { return context.device; }
   Stream& stream() const { return *context.stream; }
@@ -50,76 +51,68 @@ std::vector<int32_t> rows_by_head(int64_t n_rows, int64_t n_heads) {
   return rows;
 }
 
-// [n_rows, n_heads * (nope_size + rope_size)], rotated.
-Rows make_query(const LatentCall& call, const Input& input, Rows query) {
-  if (call.spec.query_rank > 0) {
-    WorkspaceScope scope(call.workspace());
-    const Rows low = call.workspace().rows(query.n_rows, call.spec.query_rank);
-    const Product down[] = {{&call.weights.query_down, &input, nullptr, low}};
-    call.device().multiply(call.stream(), down);
-    call.device().rms_norm(call.stream(), low, call.weights.query_norm, call.context.spec.norm_epsilon, low);
-    const auto low_input = call.device().prepare(call.stream(), low);
-    const Product up[] = {{&call.weights.query_up, low_input.get(), nullptr, query}};
-    call.device().multiply(call.stream(), up);
-  } else {
-    const Product project[] = {{&call.weights.query, &input, nullptr, query}};
-    call.device().multiply(call.stream(), project);
-  }
-  const Rows rotated = query.columns(call.spec.nope_size, query.n_cols - call.spec.nope_size);
-  call.device().rope(call.stream(), rotated, call.spec.n_heads, call.query_size(), call.context.rope.pairs,
-                     call.batch.cosines, call.batch.sines);
-  return query;
-}
-
-// Makes the cache rows [c | kr] of the batch and writes them.
-void append_latents(const LatentCall& call, const Input& input, int64_t n_rows) {
+// The query [n_rows, n_heads * (nope_size + rope_size)], not yet rotated; and the cache rows [c | kr] of the batch, which are written.
+void project(const LatentCall& call, const Input& input, Rows query) {
+  const LatentSpec& spec = call.spec;
   WorkspaceScope scope(call.workspace());
-  const Rows latent = call.workspace().rows(n_rows, call.cached_size());
-  const Product down[] = {{&call.weights.latent_down, &input, nullptr, latent}};
+  const bool is_low = spec.query_rank > 0;
+  const Rows low = is_low ? call.workspace().rows(query.n_rows, spec.query_rank) : Rows();
+  const Rows latent = call.workspace().rows(query.n_rows, call.cached_size());
+  const Product down[] = {
+      {is_low ? &call.weights.query_down : &call.weights.query, &input, nullptr, is_low ? low : query},
+      {&call.weights.latent_down, &input, nullptr, latent}};
   call.device().multiply(call.stream(), down);
-  const Rows c = latent.columns(0, call.spec.latent_rank);
-  call.device().rms_norm(call.stream(), c, call.weights.latent_norm, call.context.spec.norm_epsilon, c);
-  call.device().rope(call.stream(), latent.columns(call.spec.latent_rank, call.spec.rope_size), 1, call.spec.rope_size,
-                     call.context.rope.pairs, call.batch.cosines, call.batch.sines);
-  store_rows(call.context, call.batch, call.layer, 0, latent);
+
+  const std::vector<CacheRun> runs = cache_runs(call.batch, call.layer, 0);
+  const RowCache& cache = call.batch.sequences.front().state->layer(call.layer).caches[0];
+  std::unique_ptr<Input> low_input;
+  std::vector<HeadPart> parts;
+  if (is_low) parts.push_back({low, 1, &call.weights.query_norm, -1, {}});
+  parts.push_back({latent, 1, &call.weights.latent_norm, spec.latent_rank, runs, cache.type(), cache.row_bytes(),
+                   cache.head_bytes()});
+  if (is_low) parts.front().input = &low_input;
+  call.device().finish_heads(call.stream(), parts, call.turn());
+  if (!is_low) return;
+  const Product up[] = {{&call.weights.query_up, low_input.get(), nullptr, query}};
+  call.device().multiply(call.stream(), up);
 }
 
-// heads = W_uv of each head times its part of `latents` [n_rows, n_heads * latent_rank], which has no gaps.
-void project_values(const LatentCall& call, std::span<const int32_t> head_rows, Rows latents, Rows heads) {
-  const auto input = call.device().prepare(call.stream(), one_head_a_row(latents, call.spec.n_heads));
+// heads = W_uv of each head times its part of `latents` [n_rows, n_heads * latent_rank], which has no gaps; prepared.
+std::unique_ptr<Input> project_values(const LatentCall& call, std::span<const int32_t> head_rows, int64_t n_rows,
+                                      const Input& latents, Rows heads) {
   std::vector<Product> products;
   for (int64_t h = 0; h < call.spec.n_heads; ++h)
-    products.push_back({&call.weights.value_up[static_cast<size_t>(h)], input.get(),
-                        head_rows.data() + h * latents.n_rows,
+    products.push_back({&call.weights.value_up[static_cast<size_t>(h)], &latents, head_rows.data() + h * n_rows,
                         heads.columns(h * call.spec.value_size, call.spec.value_size)});
-  call.device().multiply(call.stream(), products);
+  return call.device().multiply_and_prepare(call.stream(), products, heads);
 }
 
-// absorbed = [W_uk^T q_nope | q_rope] of each head: a query that the cache rows themselves are the keys of. Both without
+// absorbed = [W_uk^T q_nope | q_rope] of each head: a query that the cache rows themselves are the keys of; q_rope is rotated. Both without
 // gaps.
 void absorb_keys(const LatentCall& call, std::span<const int32_t> head_rows, Rows query, Rows absorbed) {
   const LatentSpec& spec = call.spec;
-  const Rows query_heads = one_head_a_row(query, spec.n_heads), absorbed_heads = one_head_a_row(absorbed, spec.n_heads);
-  call.device().copy_rows(call.stream(), query_heads.columns(spec.nope_size, spec.rope_size),
-                          absorbed_heads.columns(spec.latent_rank, spec.rope_size));
   const auto target = [&](int64_t h) { return absorbed.columns(h * call.cached_size(), spec.latent_rank); };
-  if (spec.split_up_projection) {  // stored as W_uk^T
-    const auto input = call.device().prepare(call.stream(), query_heads.columns(0, spec.nope_size));
-    std::vector<Product> products;
+  std::vector<TransposedProduct> transposed;
+  if (!spec.split_up_projection)
     for (int64_t h = 0; h < spec.n_heads; ++h)
-      products.push_back(
-          {&call.weights.key_up[static_cast<size_t>(h)], input.get(), head_rows.data() + h * query.n_rows, target(h)});
-    call.device().multiply(call.stream(), products);
-  } else {
-    std::vector<TransposedProduct> products;
-    for (int64_t h = 0; h < spec.n_heads; ++h)
-      products.push_back({&call.weights.key_up[static_cast<size_t>(h)],
-                          query.columns(h * call.query_size(), spec.nope_size), target(h)});
-    call.device().multiply_transposed(call.stream(), products);
-  }
+      transposed.push_back({&call.weights.key_up[static_cast<size_t>(h)],
+                            query.columns(h * call.query_size(), spec.nope_size), target(h)});
+  const TurnedHeads turned{query.columns(spec.nope_size, query.n_cols - spec.nope_size),
+                           absorbed.columns(spec.latent_rank, absorbed.n_cols - spec.latent_rank), spec.n_heads,
+                           call.query_size(), call.cached_size()};
+  call.device().multiply_transposed_and_turn(call.stream(), transposed, turned, call.turn());
+  if (!spec.split_up_projection) return;
+  // Stored as W_uk^T.
+  const auto input =
+      call.device().prepare(call.stream(), one_head_a_row(query, spec.n_heads).columns(0, spec.nope_size));
+  std::vector<Product> products;
+  for (int64_t h = 0; h < spec.n_heads; ++h)
+    products.push_back(
+        {&call.weights.key_up[static_cast<size_t>(h)], input.get(), head_rows.data() + h * query.n_rows, target(h)});
+  call.device().multiply(call.stream(), products);
 }
 
-void attend_absorbed(const LatentCall& call, Rows query, Rows heads) {
+std::unique_ptr<Input> attend_absorbed(const LatentCall& call, Rows query, Rows heads) {
   const LatentSpec& spec = call.spec;
   WorkspaceScope scope(call.workspace());
   const std::vector<int32_t> head_rows = rows_by_head(query.n_rows, spec.n_heads);
@@ -137,9 +130,10 @@ void attend_absorbed(const LatentCall& call, Rows query, Rows heads) {
     row_views.insert(row_views.end(), static_cast<size_t>(call.batch.sequences[s].n_rows), &views[s]);
 
   const Rows latents = gapless_rows(call.workspace(), query.n_rows, spec.n_heads * spec.latent_rank);
-  call.device().attention(call.stream(), {spec.n_heads, 1, call.cached_size(), spec.latent_rank, spec.scale}, absorbed,
-                          row_views, call.batch.n_visible, latents);
-  project_values(call, head_rows, latents, heads);
+  const auto input = call.device().attention_and_prepare(
+      call.stream(), {spec.n_heads, 1, call.cached_size(), spec.latent_rank, spec.scale}, absorbed, row_views,
+      call.batch.n_visible, latents, one_head_a_row(latents, spec.n_heads));
+  return project_values(call, head_rows, query.n_rows, *input, heads);
 }
 
 // Memory that expanded keys and values may take: a long context has gigabytes of them over all heads. And floats that they are made of
@@ -329,17 +323,19 @@ void latent_attention(ForwardContext& context, const Batch& batch, uint32_t laye
   const LatentCall call{context, batch, layer, std::get<LatentSpec>(context.spec.layers[layer].attention),
                         std::get<LatentWeights>(context.weights.layers[layer].attention)};
   WorkspaceScope scope(context.workspace);
-  const Rows query =
-      make_query(call, x, gapless_rows(context.workspace, out.n_rows, call.spec.n_heads * call.query_size()));
-  append_latents(call, x, out.n_rows);
+  const Rows query = gapless_rows(context.workspace, out.n_rows, call.spec.n_heads * call.query_size());
+  project(call, x, query);
 
   const Rows heads = context.workspace.rows(out.n_rows, call.spec.n_heads * call.spec.value_size);
+  std::unique_ptr<Input> attended;
   if (wants_expanded(call)) {
+    context.device.rope(*context.stream, query.columns(call.spec.nope_size, query.n_cols - call.spec.nope_size),
+                        call.spec.n_heads, call.query_size(), context.rope.pairs, batch.cosines, batch.sines);
     for (const BatchSequence& sequence : batch.sequences) attend_expanded(call, sequence, query, heads);
   } else {
-    attend_absorbed(call, query, heads);
+    attended = attend_absorbed(call, query, heads);
   }
-  const auto attended = context.device.prepare(*context.stream, heads);
+  if (!attended) attended = context.device.prepare(*context.stream, heads);
   const Product projection[] = {{&call.weights.output, attended.get(), nullptr, out}};
   context.device.multiply(*context.stream, projection);
 }

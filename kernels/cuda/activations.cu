@@ -1,8 +1,10 @@
 #include "kernels/cuda/activations.h"
 
 #include "kernels/cuda/block_sum.cuh"
+#include "kernels/cuda/clock.cuh"
 #include "kernels/cuda/launches.h"
 #include "kernels/cuda/quantize.cuh"
+#include "kernels/cuda/residual_norm_arguments.h"
 #include "kernels/cuda/silu.cuh"
 
 namespace sluice::kernels::cuda {
@@ -16,20 +18,6 @@ struct QuantizeArguments {
   const float* up;
   int64_t up_stride;
   int32_t* not_finite;
-};
-
-struct ResidualNormArguments {
-  Activations to;
-  float* x;
-  int64_t x_stride;
-  const float* change;
-  int64_t change_stride;
-  const float* change_too;
-  int64_t change_too_stride;
-  const float* weight;
-  int32_t* not_finite;
-  float epsilon;
-  int32_t unused;
 };
 
 // A warp takes 256 columns of a row.
@@ -51,20 +39,60 @@ __global__ void __launch_bounds__(128) quantize_rows(const QuantizeArguments a) 
   write_forms(a.to, row, block, x, a.not_finite);
 }
 
+// x += change and the host's answer; the thread's part of the sum of squares. The host's memory is read past all caches, and a thread's
+// reads are under way together: each takes a microsecond over PCIe.
+__device__ double add_change_and_answer(const ResidualNormArguments& a, int64_t row) {
+  constexpr int kAtOnce = 8;
+  const int64_t n_columns = a.to.n_columns;
+  if (threadIdx.x == 0 && row == 0) a.answer.moments->went_on = nanoseconds();
+  const uint2 head = __ldcv(reinterpret_cast<const uint2*>(a.answer.head));  // pass, has_rows
+  const bool is_ours = head.x == *a.answer.pass, has_rows = is_ours && head.y != 0;
+  if (!is_ours && threadIdx.x == 0 && row == 0) *a.answer.unanswered = 1;
+  float* const x_row = a.x + row * a.x_stride;
+  double sum = 0;
+#pragma unroll 1
+  for (int64_t begin = threadIdx.x; begin < n_columns; begin += kAtOnce * blockDim.x) {
+    float results[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int64_t i = begin + k * blockDim.x;
+      results[k] = i < n_columns ? __ldcv(a.answer.results + row * n_columns + i) : 0.0f;
+    }
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int64_t i = begin + k * blockDim.x;
+      if (i >= n_columns) continue;
+      float change = a.change[row * a.change_stride + i];
+      if (has_rows)
+        change = a.answer.replaces != 0 ? results[k] : change + results[k];
+      else if (is_ours && a.answer.replaces != 0)
+        change = 0;
+      const float x = x_row[i] + change;
+      x_row[i] = x;
+      sum += static_cast<double>(x) * x;
+    }
+  }
+  return sum;
+}
+
 // A thread block takes a row.
 __global__ void __launch_bounds__(1024) residual_norm_rows(const ResidualNormArguments a) {
   __shared__ double sums[32];
   const int64_t row = blockIdx.x, n_columns = a.to.n_columns;
   float* const x_row = a.x + row * a.x_stride;
   double sum = 0;
-  for (int64_t i = threadIdx.x; i < n_columns; i += blockDim.x) {
-    float x = x_row[i];
-    if (a.change != nullptr) {
-      x += a.change[row * a.change_stride + i];
-      if (a.change_too != nullptr) x += a.change_too[row * a.change_too_stride + i];
-      x_row[i] = x;
+  if (a.answer.head != nullptr) {
+    sum = add_change_and_answer(a, row);
+  } else {
+    for (int64_t i = threadIdx.x; i < n_columns; i += blockDim.x) {
+      float x = x_row[i];
+      if (a.change != nullptr) {
+        x += a.change[row * a.change_stride + i];
+        if (a.change_too != nullptr) x += a.change_too[row * a.change_too_stride + i];
+        x_row[i] = x;
+      }
+      sum += static_cast<double>(x) * x;
     }
-    sum += static_cast<double>(x) * x;
   }
   const double mean = sum_of_block(sum, sums) / static_cast<double>(n_columns);
   const float factor = static_cast<float>(1 / sqrt(mean + static_cast<double>(a.epsilon)));
@@ -149,17 +177,14 @@ void residual_norm_quantize(Launches& list, const ResidualNorm& norm, const Acti
   check(activations, not_finite);
   require(norm.x != nullptr && norm.weight != nullptr, "A norm needs its vector and its weights.");
   require(norm.change != nullptr || norm.change_too == nullptr, "A norm has a second change without a first.");
-  const ResidualNormArguments a{activations,
-                                norm.x,
-                                norm.x_stride,
-                                norm.change,
-                                norm.change_stride,
-                                norm.change_too,
-                                norm.change_too_stride,
-                                norm.weight,
-                                not_finite,
-                                norm.epsilon,
-                                0};
+  const Answer& answer = norm.answer;
+  require(
+      answer.head == nullptr || (norm.change != nullptr && norm.change_too == nullptr && answer.results != nullptr &&
+                                 answer.pass != nullptr && answer.unanswered != nullptr && answer.moments != nullptr),
+      "The host's answer is added to one change, with all that it is checked by.");
+  const ResidualNormArguments a{activations,        norm.x,          norm.x_stride,          norm.change,
+                                norm.change_stride, norm.change_too, norm.change_too_stride, norm.answer,
+                                norm.weight,        not_finite,      norm.epsilon,           0};
   const int64_t n_threads = activations.n_columns > 4096 ? 1024 : activations.n_columns > 1024 ? 512 : 128;
   append_launch(list, "A norm", reinterpret_cast<const void*>(residual_norm_rows), "residual norm quantize",
                 {activations.n_rows}, n_threads, 0, a);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/answer.h"
 #include "kernels/cuda/launch.h"
 
 namespace sluice::kernels::cuda {
@@ -13,7 +14,8 @@ namespace sluice::kernels::cuda {
 struct EightBitForm {
   int8_t* codes = nullptr;  // [n_rows, n_columns], 16-byte aligned rows; null: not there
   float* scales = nullptr;  // [n_rows, n_columns / 32] or [n_rows, n_columns / 256]
-  int32_t* sums = nullptr;  // of the codes of 32 values, [n_rows, n_columns / 32], Per32; of 16 values, [n_rows, n_columns / 16], Per256
+  int32_t* sums =
+      nullptr;  // of the codes of 32 values, [n_rows, n_columns / 32], Per32; of 16 values, [n_rows, n_columns / 16], Per256
 };
 
 // [n_rows, n_columns]. A form is there only where n_columns is a multiple of its block.
@@ -46,12 +48,14 @@ struct ResidualNorm {
   int64_t change_stride = 0;
   const float* change_too = nullptr;  // added after it (a shared expert's output); may be null
   int64_t change_too_stride = 0;
+  Answer answer;  // behind the wait for it: goes into the change before that is added; without change_too
   const float* weight = nullptr;  // [n_columns]
   float epsilon = 0;
 };
 
 // x += change (+ change_too); values = x / sqrt(mean(x^2) + epsilon) * weight; then both forms. The mean is summed in float64 or
 // with an error as small (kernels/reference/rms_norm.h); the order of the sum is fixed.
-void residual_norm_quantize(Launches& list, const ResidualNorm& norm, const Activations& activations, int32_t* not_finite);
+void residual_norm_quantize(Launches& list, const ResidualNorm& norm, const Activations& activations,
+                            int32_t* not_finite);
 
 }  // namespace sluice::kernels::cuda

@@ -11,6 +11,7 @@
 
 #include "kernels/cuda/bytes.cuh"
 #include "kernels/cuda/launches.h"
+#include "kernels/cuda/quantize.cuh"
 
 namespace sluice::kernels::cuda {
 
@@ -20,6 +21,7 @@ constexpr int kThreads = 256;
 constexpr int kHeads = 16;       // query heads a thread block
 constexpr int kPositions = 128;  // the most of a page
 constexpr int kColumns = 32;     // of keys and values at a time
+constexpr int kJoined = 256;     // columns that a thread block joins
 
 struct AttendArguments {
   const AttentionRow* rows;
@@ -46,8 +48,13 @@ struct JoinArguments {
   int64_t out_stride;
   int64_t page_positions;
   int64_t most_pieces;
+  int64_t part_columns;  // of a row of the forms
+  int32_t blocks_a_part;
   int32_t n_heads;
   int32_t value_size;
+  int32_t unused;
+  Activations forms;
+  int32_t* not_finite;
 };
 
 // Column `column` of a row of a cache.
@@ -174,24 +181,40 @@ __global__ void __launch_bounds__(kThreads, 2) attend_page(const AttendArguments
   }
 }
 
-// blockIdx: head, row. A thread takes columns.
-__global__ void __launch_bounds__(128) join_pages(const JoinArguments a) {
-  const int64_t n_visible = a.rows[blockIdx.y].n_visible;
-  const int64_t n_pieces = min(a.most_pieces, (n_visible + a.page_positions - 1) / a.page_positions);
-  const int64_t piece_floats = a.value_size + 2;
-  const float* const pieces = a.scratch + (blockIdx.y * int64_t{a.n_heads} + blockIdx.x) * a.most_pieces * piece_floats;
-  float* const out = a.out + blockIdx.y * a.out_stride + static_cast<int64_t>(blockIdx.x) * a.value_size;
-  float largest = -FLT_MAX;
-  for (int64_t p = 0; p < n_pieces; ++p) largest = fmaxf(largest, pieces[p * piece_floats]);
-  float total = 0;
-  for (int64_t p = 0; p < n_pieces; ++p)
-    total = fmaf(expf(pieces[p * piece_floats] - largest), pieces[p * piece_floats + 1], total);
-  for (int column = threadIdx.x; column < a.value_size; column += blockDim.x) {
-    float sum = 0;
-    for (int64_t p = 0; p < n_pieces; ++p)
-      sum = fmaf(expf(pieces[p * piece_floats] - largest), pieces[p * piece_floats + 2 + column], sum);
-    out[column] = n_pieces > 0 ? sum / total : 0.0f;
+// A thread block takes 256 columns of a row of the forms, blockIdx.x counts those of one row of attention; blockIdx.y is that row.
+__global__ void __launch_bounds__(kJoined) join_pages(const JoinArguments a) {
+  __shared__ __align__(16) float joined[kJoined];
+  const int64_t row = blockIdx.y, part = blockIdx.x / a.blocks_a_part;
+  const int block = blockIdx.x % a.blocks_a_part, column_of_part = block * kJoined + threadIdx.x;
+  float result = 0;
+  if (column_of_part < a.part_columns) {
+    const int64_t column = part * a.part_columns + column_of_part;
+    const int64_t n_visible = a.rows[row].n_visible;
+    const int64_t n_pieces = min(a.most_pieces, (n_visible + a.page_positions - 1) / a.page_positions);
+    const int64_t piece_floats = a.value_size + 2;
+    const float* const pieces =
+        a.scratch + (row * int64_t{a.n_heads} + column / a.value_size) * a.most_pieces * piece_floats;
+    const int64_t own = 2 + column % a.value_size;
+    float largest = -FLT_MAX;
+#pragma unroll 4
+    for (int64_t p = 0; p < n_pieces; ++p) largest = fmaxf(largest, pieces[p * piece_floats]);
+    float total = 0, sum = 0;
+#pragma unroll 4
+    for (int64_t p = 0; p < n_pieces; ++p) {
+      const float* const piece = pieces + p * piece_floats;
+      const float weight = expf(piece[0] - largest);
+      total = fmaf(weight, piece[1], total);
+      sum = fmaf(weight, piece[own], sum);
+    }
+    result = n_pieces > 0 ? sum / total : 0.0f;
+    a.out[row * a.out_stride + column] = result;
   }
+  if (a.forms.values == nullptr) return;
+  joined[threadIdx.x] = result;
+  __syncthreads();
+  if (threadIdx.x >= 32) return;
+  const int64_t n_parts = gridDim.x / a.blocks_a_part;
+  write_forms(a.forms, row * n_parts + part, block, load_eight(joined, threadIdx.x * 8, kJoined), a.not_finite);
 }
 
 }  // namespace
@@ -216,6 +239,13 @@ void attend(Launches& list, const AttentionCall& call) {
   require(call.rows != nullptr && call.q != nullptr && call.out != nullptr && call.most_pieces >= 0 &&
               (call.scratch != nullptr || call.most_pieces == 0),
           "Attention needs its rows, queries, output and scratch in device memory.");
+  const bool is_by_head = call.forms.values != nullptr && call.forms.n_columns == call.value_size;
+  const int64_t n_parts = is_by_head ? call.n_heads : 1, part_columns = call.n_heads * call.value_size / n_parts;
+  require(call.forms.values == nullptr ||
+              (call.forms.values == call.out && call.forms.n_columns == part_columns &&
+               call.forms.n_rows == call.n_rows * n_parts && call.not_finite != nullptr &&
+               (n_parts == 1 || call.n_rows <= 1 || call.out_stride == call.n_heads * call.value_size)),
+          "The forms of what attention gives are of its rows, or of a row for each head.");
   const AttendArguments attend_arguments{call.rows,
                                          call.q,
                                          call.q_stride,
@@ -242,10 +272,15 @@ void attend(Launches& list, const AttentionCall& call) {
                                      call.out_stride,
                                      call.page_positions,
                                      call.most_pieces,
+                                     part_columns,
+                                     static_cast<int32_t>(divide_up(part_columns, kJoined)),
                                      static_cast<int32_t>(call.n_heads),
-                                     static_cast<int32_t>(call.value_size)};
+                                     static_cast<int32_t>(call.value_size),
+                                     0,
+                                     call.forms,
+                                     call.not_finite};
   append_launch(list, "Attention", reinterpret_cast<const void*>(join_pages), "join attention",
-                {call.n_heads, call.n_rows}, 128, 0, join_arguments);
+                {n_parts * divide_up(part_columns, kJoined), call.n_rows}, kJoined, 0, join_arguments);
 }
 
 }  // namespace sluice::kernels::cuda

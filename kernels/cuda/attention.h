@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "kernels/cache_type.h"
+#include "kernels/cuda/activations.h"
 #include "kernels/cuda/launch.h"
 
 namespace sluice::kernels::cuda {
@@ -40,6 +41,9 @@ struct AttentionCall {
   float* out = nullptr;  // [n_rows, n_heads * value_size]
   int64_t out_stride = 0;
   float* scratch = nullptr;  // attention_scratch_floats() of them
+  // Forms of what is made, of n_rows rows or of a row for each head (no gaps in `out` then); null values: none.
+  Activations forms;
+  int32_t* not_finite = nullptr;
 };
 int64_t attention_scratch_floats(int64_t n_rows, int64_t n_heads, int64_t value_size, int64_t most_pieces);
 void attend(Launches& list, const AttentionCall& call);

@@ -46,6 +46,8 @@ struct ExpertsCall {
   // sorting_bytes(), device memory, 16-byte aligned; null: never. Rows of `hidden.values` are then lost.
   int64_t n_experts = 0;  // that ids may name, at most 1024
   std::byte* sorting = nullptr;
+  uint32_t* n_done =
+      nullptr;  // of hidden's rows, as OutputForms has it; null: the forms of `hidden` cost a launch of their own
 };
 // 0 where so many rows are not worth sorting.
 uint64_t sorting_bytes(int64_t n_experts, int64_t n_rows, int64_t n_used);

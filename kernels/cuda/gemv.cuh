@@ -23,9 +23,11 @@
 #pragma once
 
 #include "kernels/cuda/bytes.cuh"
+#include "kernels/cuda/clock.cuh"
 #include "kernels/cuda/gemv_arguments.h"
 #include "kernels/cuda/gemv_shape.h"
 #include "kernels/cuda/input.cuh"
+#include "kernels/cuda/quantize_outputs.cuh"
 #include "kernels/cuda/silu.cuh"
 
 namespace sluice::kernels::cuda {
@@ -43,7 +45,8 @@ __device__ inline int list_passes(const GemvArguments& a, GemvMode mode, int lan
     return 1;
   }
   if (mode != GemvMode::Down) {
-    const ExpertPlace place = a.places[a.ids[blockIdx.y]];
+    const ExpertPlace place = a.places != nullptr ? a.places[a.ids[blockIdx.y]]
+                                                  : ExpertPlace{a.weights, a.weights + a.matrix_stride, nullptr};
     if (place.gate == nullptr) return 0;
     if (lane == 0) {
       passes[0] = {mode == GemvMode::Up ? place.up : place.gate, blockIdx.y / a.n_used, 1.0f};
@@ -136,9 +139,9 @@ inline constexpr int kMostWarps = Format::kTableBytes > 0 ? kGemvWarpsBesideTabl
 template <class Format, int kInputs>
 inline constexpr int kLeastWarpsAnSm = Format::kTableBytes == 0 && kInputs > 1 ? 20 : 24;
 
+// The thread block `block_x` of a product (in x; y and z are those of the grid).
 template <class Format, int kInputs>
-__global__ void __launch_bounds__(kMostWarps<Format> * 32, kLeastWarpsAnSm<Format, kInputs> / kMostWarps<Format>)
-    multiply_rows(const GemvArguments a) {
+__device__ __forceinline__ void multiply_block(const GemvArguments& a, int block_x) {
   constexpr bool kIsAligned = Format::kBlockBytes % 16 == 0;  // in shared memory, wherever its matrix begins
   constexpr int kPieceBytes = Format::kTableBytes > 0 ? kGemvPieceBytesBesideTable : kGemvPieceBytes;
   constexpr int kTurn = (kPieceBytes + 15 + 511) / 512;  // a lane's copies of a piece
@@ -161,7 +164,7 @@ __global__ void __launch_bounds__(kMostWarps<Format> * 32, kLeastWarpsAnSm<Forma
   const int group = lane >> a.log2_lanes, member = lane & (lanes - 1);
   const int part = member % Format::kUnitsABlock;  // of each of its blocks: lanes are a multiple of the units in one
   // The warp's first row, which is its first group's; a round takes n_groups.
-  const int first_row = (blockIdx.x * n_warps + warp) * a.n_rounds * n_groups;
+  const int first_row = (block_x * n_warps + warp) * a.n_rounds * n_groups;
   const int rounds_left = (a.n_outputs - first_row + n_groups - 1) / n_groups;
   const int n_rounds = min(a.n_rounds, max(rounds_left, 0));
   const int n_stages = n_rounds * n_passes * a.n_pieces;
@@ -298,11 +301,34 @@ __global__ void __launch_bounds__(kMostWarps<Format> * 32, kLeastWarpsAnSm<Forma
       } else if (mode == GemvMode::GateUp || mode == GemvMode::Up) {
         out = silu(mode == GemvMode::Up ? out : kept) * product;
       } else {
-        out = a.bias != nullptr ? product + a.bias[row] : product;
+        const float with_bias = a.bias != nullptr ? product + a.bias[row] : product;
+        out = a.adds != 0 ? out + with_bias : with_bias;
       }
     }
     advance(current);
   }
+  if constexpr (kInputs == 1) {
+    if (a.after.forms.n_done == nullptr || n_rounds <= 0) return;
+    // Matrices side by side make one row, experts a row each.
+    const bool is_product = mode == GemvMode::Products;
+    const int first_column = is_product ? blockIdx.z * a.n_outputs : 0;
+    quantize_when_whole(a.after.forms, is_product ? 0 : blockIdx.y, first_column + first_row,
+                        first_column + min(first_row + n_rounds * n_groups, a.n_outputs));
+  }
+}
+
+// Where the last thread block by number ends: about where the launch does.
+__device__ inline void note_end_of_launch(const GemvAfter& after) {
+  if (after.ended != nullptr && threadIdx.x == 0 && blockIdx.x + 1 == gridDim.x && blockIdx.y + 1 == gridDim.y &&
+      blockIdx.z + 1 == gridDim.z)
+    *after.ended = nanoseconds();
+}
+
+template <class Format, int kInputs>
+__global__ void __launch_bounds__(kMostWarps<Format> * 32, kLeastWarpsAnSm<Format, kInputs> / kMostWarps<Format>)
+    multiply_rows(const GemvArguments a) {
+  multiply_block<Format, kInputs>(a, blockIdx.x);
+  note_end_of_launch(a.after);
 }
 
 }  // namespace sluice::kernels::cuda

@@ -11,10 +11,17 @@ namespace sluice::kernels::cuda {
 
 enum class GemvMode : int32_t {
   Products,  // output = W x (+ bias); blockIdx.z is the matrix, blockIdx.y some inputs
-  GateUp,    // output = silu(gate x) * (up x); blockIdx.y is the slot, row * n_used + k
-  Gate,      // output = gate x, where gate and up are of different formats, and then
-  Up,        // output = silu(output) * (up x)
-  Down,      // output = sum over k of weight[k] * down_k x_k; blockIdx.y is the row
+  GateUp,  // output = silu(gate x) * (up x); blockIdx.y is the slot, row * n_used + k. Without places `weights` and what lies
+           // matrix_stride behind it
+  Gate,  // output = gate x, where gate and up are of different formats, and then
+  Up,    // output = silu(output) * (up x)
+  Down,  // output = sum over k of weight[k] * down_k x_k; blockIdx.y is the row
+};
+
+// What a launch does once its outputs are there. Null: it does not.
+struct GemvAfter {
+  OutputForms forms;
+  uint64_t* ended;  // the moment at which the last thread block (by number) ends, on the GPU's clock
 };
 
 struct GemvArguments {
@@ -48,6 +55,9 @@ struct GemvArguments {
   int32_t n_rounds;
   int32_t piece_bytes;
   int32_t slot_bytes;
+  int32_t adds;  // Products: output += W x
+  int32_t unused;
+  GemvAfter after;
 };
 
 }  // namespace sluice::kernels::cuda

@@ -9,8 +9,8 @@ namespace sluice::kernels::cuda {
 
 struct GemvFormat {
   gguf::TensorType type;
-  const char* name;        // of launches
-  const void* one_input;   // kernels (kernels/cuda/gemv.cuh)
+  const char* name;       // of launches
+  const void* one_input;  // kernels (kernels/cuda/gemv.cuh)
   const void* four_inputs;
   int block_values, block_bytes, unit_values, table_bytes;
 };

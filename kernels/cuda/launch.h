@@ -16,7 +16,7 @@
 namespace sluice::kernels::cuda {
 
 struct Launch {
-  static constexpr size_t kMostArgumentBytes = 240;
+  static constexpr size_t kMostArgumentBytes = 704;
 
   enum class Kind : uint32_t {
     Kernel,

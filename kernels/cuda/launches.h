@@ -18,10 +18,11 @@ void append_launch(Launches& list, const char* what, const void* kernel, const c
                    int64_t shared_bytes, const Arguments& arguments) {
   if (grid.x <= 0 || grid.y <= 0 || grid.z <= 0) return;  // nothing to do
   if (grid.x > 0x7FFFFFFF || grid.y > 0xFFFF || grid.z > 0xFFFF)
-    throw std::invalid_argument(std::string(what) + " of so many rows (" + std::to_string(grid.x) + " x " +
-                                std::to_string(grid.y) + " x " + std::to_string(grid.z) +
-                                " thread blocks) does not fit one launch, which has at most 2147483647 x 65535 x 65535: give it "
-                                "in parts.");
+    throw std::invalid_argument(
+        std::string(what) + " of so many rows (" + std::to_string(grid.x) + " x " + std::to_string(grid.y) + " x " +
+        std::to_string(grid.z) +
+        " thread blocks) does not fit one launch, which has at most 2147483647 x 65535 x 65535: give it "
+        "in parts.");
   Launch launch;
   launch.kernel = kernel;
   launch.name = name;

@@ -1,5 +1,6 @@
 #include "kernels/cuda/meeting.h"
 
+#include "kernels/cuda/clock.cuh"
 #include "kernels/cuda/launches.h"
 #include "kernels/cuda/publish.cuh"
 
@@ -26,12 +27,6 @@ __global__ void __launch_bounds__(kThreads) publish_rows(const PublishArguments 
   publish(a);
 }
 
-__device__ uint64_t nanoseconds() {
-  uint64_t now;
-  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
-  return now;
-}
-
 struct ArrivalArguments {
   GpuMoments* moments;
 };
@@ -41,32 +36,28 @@ __global__ void note_moment(const ArrivalArguments a) {
 }
 
 struct AddArguments {
-  const AnswerHead* answer;
-  const float* results;
+  Answer answer;
   float* rows;
   int64_t rows_stride;
   int64_t n_columns;
-  const uint32_t* pass;
-  uint32_t* unanswered;
-  GpuMoments* moments;
-  uint64_t replaces;
+  int64_t n_rows;
 };
 
 // The host's memory is read past all caches, and both reads are under way together: each takes a microsecond over PCIe.
 __global__ void __launch_bounds__(kThreads) add_rows_of_host(const AddArguments a) {
   const int64_t column = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (column >= a.n_columns) return;
-  if (column == 0 && blockIdx.y == 0) a.moments->went_on = nanoseconds();
-  const float result = __ldcv(a.results + blockIdx.y * a.n_columns + column);
-  const uint2 answer = __ldcv(reinterpret_cast<const uint2*>(a.answer));  // pass, has_rows
-  if (answer.x != *a.pass) {
-    if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) *a.unanswered = 1;
+  if (column == 0 && blockIdx.y == 0) a.answer.moments->went_on = nanoseconds();
+  const float result = __ldcv(a.answer.results + blockIdx.y * a.n_columns + column);
+  const uint2 answer = __ldcv(reinterpret_cast<const uint2*>(a.answer.head));  // pass, has_rows
+  if (answer.x != *a.answer.pass) {
+    if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) *a.answer.unanswered = 1;
     return;
   }
   float& value = a.rows[blockIdx.y * a.rows_stride + column];
   if (answer.y != 0)
-    value = a.replaces ? result : value + result;
-  else if (a.replaces)
+    value = a.answer.replaces != 0 ? result : value + result;
+  else if (a.answer.replaces != 0)
     value = 0;
 }
 
@@ -105,7 +96,7 @@ uint64_t meeting_bytes(const MeetingShape& shape) {
          2 * rounded(n_rows * static_cast<uint64_t>(shape.n_columns) * 4);
 }
 
-void publish_choice(Launches& list, const PublishCall& call) {
+void check_publication(const PublishCall& call) {
   check(call.shape, call.inputs.n_rows);
   require(call.inputs.n_columns == call.shape.n_columns, "A meeting's inputs have another length than its results.");
   require(call.to.published != nullptr && call.inputs.data != nullptr && call.pass != nullptr,
@@ -115,6 +106,10 @@ void publish_choice(Launches& list, const PublishCall& call) {
   require((call.n_from_host == nullptr) == (call.host_places == nullptr) &&
               (call.n_from_host == nullptr || (call.chosen_places != nullptr && call.inputs.n_rows == 1)),
           "Experts are read from the host's memory for one row, with places for them.");
+}
+
+void publish_choice(Launches& list, const PublishCall& call) {
+  check_publication(call);
   if (call.inputs.n_rows <= 0) return;
   append_launch(list, "Publishing a choice", reinterpret_cast<const void*>(publish_rows), "publish choice", {1},
                 kThreads, 0, publish_arguments(call));
@@ -122,6 +117,7 @@ void publish_choice(Launches& list, const PublishCall& call) {
 
 void note_arrival(Launches& list, const MeetingPlaces& to) {
   require(to.moments != nullptr, "Noting a moment needs a place for it.");
+  if (note_end(list, &to.moments->arrived)) return;
   append_launch(list, "Noting when the GPU waits", reinterpret_cast<const void*>(note_moment), "note moment", {1}, 1, 0,
                 ArrivalArguments{to.moments});
 }
@@ -132,11 +128,24 @@ void add_result(Launches& list, const AddResultCall& call) {
   require(
       call.from.answer != nullptr && call.from.moments != nullptr && call.rows.data != nullptr && call.pass != nullptr,
       "Adding what the host computed needs rows, and where it is.");
-  const AddArguments a{call.from.answer,     call.from.results,    call.rows.data,
-                       call.rows.stride,     call.shape.n_columns, call.pass,
-                       call.from.unanswered, call.from.moments,    call.replaces};
+  const AddArguments a{{call.from.answer, call.from.results, call.pass, call.from.unanswered, call.from.moments,
+                        call.replaces ? uint64_t{1} : 0},
+                       call.rows.data,
+                       call.rows.stride,
+                       call.shape.n_columns,
+                       call.rows.n_rows};
   append_launch(list, "Adding what the host computed", reinterpret_cast<const void*>(add_rows_of_host), "add result",
                 {divide_up(call.shape.n_columns, kThreads), call.rows.n_rows}, kThreads, 0, a);
+}
+
+std::optional<Answer> take_added_result(Launches& list, const FloatRows& rows) {
+  if (list.empty() || list.back().kernel != reinterpret_cast<const void*>(add_rows_of_host)) return std::nullopt;
+  AddArguments a;
+  std::memcpy(static_cast<void*>(&a), list.back().arguments, sizeof a);
+  if (a.rows != rows.data || a.rows_stride != rows.stride || a.n_rows != rows.n_rows || a.n_columns != rows.n_columns)
+    return std::nullopt;
+  list.pop_back();
+  return a.answer;
 }
 
 }  // namespace sluice::kernels::cuda

@@ -6,7 +6,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
+#include "kernels/cuda/answer.h"
 #include "kernels/cuda/experts.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/rows.h"
@@ -17,18 +19,6 @@ struct MeetingShape {
   int64_t most_rows = 0;
   int64_t n_used = 0;     // experts a row, at most 32; 0 where nothing is chosen
   int64_t n_columns = 0;  // of inputs and results
-};
-
-// What stands before the rows that the host sends.
-struct alignas(8) AnswerHead {
-  uint32_t pass = 0;      // whose answer it is; 0: nobody's
-  uint32_t has_rows = 0;  // 0: there is nothing to add, and the rows are not meant
-};
-
-// Of the GPU's clock, in nanoseconds.
-struct GpuMoments {
-  uint64_t arrived = 0;  // at the gate, with all that it computes itself
-  uint64_t went_on = 0;  // with the host's answer
 };
 
 // Places in the mapped memory, by the addresses of one side.
@@ -73,7 +63,8 @@ struct PublishCall {
 };
 void publish_choice(Launches& list, const PublishCall& call);
 
-// Before the wait for the gate: notes the moment at which the GPU comes to it, so that what it waits for the host is known.
+// Before the wait for the gate: notes the moment at which the GPU comes to it, so that what it waits for the host is known. Where the last
+// launch of the list is a product, it notes its end; otherwise this is a launch of its own.
 void note_arrival(Launches& list, const MeetingPlaces& to);
 
 // Behind a wait for the gate: rows += results, if the host has any, or rows = results. Where the answer is not this pass's, nothing is added, and
@@ -86,5 +77,10 @@ struct AddResultCall {
   bool replaces = false;  // rows are the results alone; zeros where the host has none
 };
 void add_result(Launches& list, const AddResultCall& call);
+// Where the last launch of the list adds an answer to just these rows: takes it off, for a launch that does the same beside its own work.
+std::optional<Answer> take_added_result(Launches& list, const FloatRows& rows);
+
+// What publish_choice and add_result demand of a call; throw std::invalid_argument.
+void check_publication(const PublishCall& call);
 
 }  // namespace sluice::kernels::cuda

@@ -4,7 +4,7 @@
 
 #include "kernels/cuda/block_sum.cuh"
 #include "kernels/cuda/bytes.cuh"
-#include "kernels/cuda/half_bits.cuh"
+#include "kernels/cuda/cache_store.cuh"
 #include "kernels/cuda/launches.h"
 #include "kernels/cuda/silu.cuh"
 
@@ -131,26 +131,7 @@ __global__ void __launch_bounds__(kThreads) store_cache(const CacheArguments a) 
   const bool is_there = column < a.n_columns;
   const float x = is_there ? a.x[row * a.x_stride + head * a.n_columns + column] : 0.0f;
   std::byte* const to = static_cast<std::byte*>(*a.place) + head * a.head_bytes + row * a.row_bytes;
-  if (a.type == CacheType::Q8_0) {
-    const bool is_finite = __all_sync(0xFFFFFFFFu, fabsf(x) <= FLT_MAX);
-    float largest = fabsf(x);
-    for (int distance = 16; distance > 0; distance /= 2)
-      largest = fmaxf(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, distance));
-    const float inverse = 127 / largest;
-    const bool is_zero = !is_finite || !(inverse <= FLT_MAX);
-    std::byte* const block = to + static_cast<int64_t>(warp) * 34;
-    if (lane == 0)
-      *reinterpret_cast<uint16_t*>(block) = static_cast<uint16_t>(!is_finite ? 0x7E00u
-                                                                  : is_zero  ? 0u
-                                                                             : f16_bits(largest / 127));
-    block[2 + lane] = static_cast<std::byte>(is_zero ? 0 : __float2int_rn(x * inverse));
-  } else if (is_there) {
-    if (a.type == CacheType::F32)
-      reinterpret_cast<float*>(to)[column] = x;
-    else
-      reinterpret_cast<uint16_t*>(to)[column] =
-          static_cast<uint16_t>(a.type == CacheType::F16 ? f16_bits(x) : bf16_bits(x));
-  }
+  store_cache_columns(a.type, to, warp, x, is_there);
 }
 
 __global__ void __launch_bounds__(kThreads) load_cache(const CacheArguments a) {

@@ -23,7 +23,8 @@ void add_rows(Launches& list, const FloatRows& x, const FloatRows& y);
 // gate = silu(gate) * up
 void swiglu(Launches& list, const FloatRows& gate, const FloatRows& up);
 // out = x / sqrt(mean(x^2) + epsilon) * weight, for each group of weight_size columns of a row; may be in place.
-void rms_norm(Launches& list, const FloatRows& x, const float* weight, int64_t weight_size, float epsilon, const FloatRows& out);
+void rms_norm(Launches& list, const FloatRows& x, const float* weight, int64_t weight_size, float epsilon,
+              const FloatRows& out);
 
 // Turns the first values of each of n_heads heads, head_stride columns apart, by the row's angles: cosines and sines [n_rows, n_dims / 2].
 void rope(Launches& list, const FloatRows& x, int64_t n_heads, int64_t head_stride, reference::RopePairs pairs,

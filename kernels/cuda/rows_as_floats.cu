@@ -54,7 +54,25 @@ struct AcrossArguments {
   int32_t n_columns;
   int32_t n_inputs;
   gguf::TensorType type;
+  TurnedHeads turned;
 };
+
+// A thread takes a pair (kernels/cuda/rows.cu has the same in place).
+__device__ void turn_heads(const TurnedHeads& turned, int64_t head, int first_input, int n_inputs) {
+  const bool is_interleaved = turned.pairs == reference::RopePairs::Interleaved;
+  for (int i = threadIdx.x; i < n_inputs * turned.n_pairs; i += blockDim.x) {
+    const int pair = i % turned.n_pairs;
+    const int64_t row = first_input + i / turned.n_pairs;
+    const float* const from = turned.from + head * turned.from_head_stride + row * turned.from_stride;
+    float* const to = turned.to + head * turned.to_head_stride + row * turned.to_stride;
+    const int first = is_interleaved ? 2 * pair : pair, second = is_interleaved ? first + 1 : pair + turned.n_pairs;
+    const float cosine = turned.cosines[row * turned.angles_stride + pair],
+                sine = turned.sines[row * turned.angles_stride + pair];
+    const float x = from[first], y = from[second];
+    to[first] = x * cosine - y * sine;
+    to[second] = x * sine + y * cosine;
+  }
+}
 
 // A thread block takes 256 columns of a matrix: lane l of each warp the eight from 8l on, warp w every eighth row from w on. The
 // sums of the warps are then added in order.
@@ -63,6 +81,7 @@ __global__ void __launch_bounds__(kWarpsAcross * 32, 2) multiply_across(const Ac
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int64_t first_column = static_cast<int64_t>(blockIdx.x) * 256, column = first_column + lane * 8;
   const int first_input = blockIdx.y * kInputsAcross, n_inputs = min(kInputsAcross, a.n_inputs - first_input);
+  if (first_column >= a.n_columns) return turn_heads(a.turned, blockIdx.z, first_input, n_inputs);
   const std::byte* const matrix = a.weights + blockIdx.z * a.matrix_stride;
   const float* const input = a.input + blockIdx.z * a.input_matrix_stride + first_input * a.input_stride;
   const int n_values = static_cast<int>(max(int64_t{0}, min(int64_t{8}, a.n_columns - column)));
@@ -136,11 +155,17 @@ void multiply_transposed(Launches& list, const TransposedProducts& products) {
                           static_cast<int32_t>(matrix.n_outputs),
                           static_cast<int32_t>(matrix.n_inputs),
                           static_cast<int32_t>(products.n_inputs_each),
-                          matrix.type};
-  append_launch(
-      list, "A product across rows", reinterpret_cast<const void*>(multiply_across), "multiply across",
-      {divide_up(matrix.n_inputs, 256), divide_up(products.n_inputs_each, kInputsAcross), products.n_matrices},
-      kWarpsAcross * 32, 0, a);
+                          matrix.type,
+                          products.turned};
+  const TurnedHeads& turned = products.turned;
+  const bool turns = turned.from != nullptr;
+  require(!turns || (turned.to != nullptr && turned.to != turned.from && turned.cosines != nullptr &&
+                     turned.sines != nullptr && turned.n_pairs > 0),
+          "Heads are turned by angles, from one place to another.");
+  append_launch(list, "A product across rows", reinterpret_cast<const void*>(multiply_across), "multiply across",
+                {divide_up(matrix.n_inputs, 256) + (turns ? 1 : 0), divide_up(products.n_inputs_each, kInputsAcross),
+                 products.n_matrices},
+                kWarpsAcross * 32, 0, a);
 }
 
 }  // namespace sluice::kernels::cuda

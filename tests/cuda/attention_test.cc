@@ -101,6 +101,26 @@ void check_attention(const Shape& shape, int64_t page_positions, const std::vect
   for (const float x : expected) largest = std::max(largest, std::abs(x));
   const std::vector<float> made = out.values();
   for (size_t i = 0; i < made.size(); ++i) CHECK(std::abs(made[i] - expected[i]) <= 3e-6f * largest);
+
+  // With forms, of rows and of heads.
+  for (const int64_t n_parts : {int64_t{1}, shape.n_heads}) {
+    const int64_t n_columns = shape.n_heads * shape.value_size / n_parts;
+    cuda::Activations forms{out.data(), n_columns, n_rows * n_parts, n_columns, {}, {}}, expected_forms = forms;
+    const OnDevice<std::byte> memory(std::vector<std::byte>(cuda::form_bytes(forms.n_rows, n_columns))),
+        expected_memory(std::vector<std::byte>(memory.size()));
+    const OnDevice<int32_t> not_finite(std::vector<int32_t>{0});
+    cuda::place_forms(forms, memory.data());
+    cuda::place_forms(expected_forms, expected_memory.data());
+    call.forms = forms;
+    call.not_finite = not_finite.data();
+    list.clear();
+    cuda::attend(list, call);
+    CHECK(list.size() == 2);
+    cuda::quantize(list, expected_forms, not_finite.data());
+    run(list);
+    CHECK(same_bits(out.values(), made));
+    CHECK(same_bits(memory.values(), expected_memory.values()));
+  }
 }
 
 }  // namespace
@@ -133,5 +153,10 @@ TEST_CASE("attention that makes no sense is refused with a sentence") {
   check_refused([&] { cuda::attend(list, call); }, "multiple of their elements");
   call.key_row_bytes = call.value_row_bytes = 128;
   check_refused([&] { cuda::attend(list, call); }, "device memory");
+  call.rows = reinterpret_cast<const cuda::AttentionRow*>(&call);
+  call.q = call.out = &call.scale;
+  call.forms.values = &call.scale;
+  call.forms.n_columns = 63;
+  check_refused([&] { cuda::attend(list, call); }, "of its rows");
   CHECK(list.empty());
 }

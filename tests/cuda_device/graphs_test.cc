@@ -98,7 +98,7 @@ TEST_CASE("decode is one graph for every token, whichever experts it takes") {
     }
     CAPTURE(calls[0]);
     CAPTURE(calls[1]);
-    CHECK(calls[0] > 30);
+    CHECK(calls[0] > 25);
     CHECK(calls[1] <= 8);  // copies of cells, a graph, the copy of the logits, waiting
     CHECK(answers[0].logits == answers[1].logits);
   }

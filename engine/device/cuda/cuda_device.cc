@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/device/attention_choice.h"
+#include "engine/device/cuda/heads.h"
 #include "engine/device/cuda/host_shares.h"
 #include "engine/device/cuda/input.h"
 #include "engine/device/cuda/pass.h"
@@ -16,6 +17,7 @@
 #include "engine/device/cuda/products.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/experts.h"
+#include "kernels/cuda/routed_product.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/format.h"
 
@@ -40,15 +42,35 @@ class CudaBuffer : public Buffer {
 class CudaStream : public Stream {
  public:
   CudaStream(bool graphs, const std::shared_ptr<VramAccount>& account, std::shared_ptr<const PinnedRanges> pinned)
-      : scratch(account), pass(graphs, account, std::move(pinned)), host_shares(pass) {}
+      : scratch(account), pass(graphs, account, std::move(pinned)), host_shares(pass), account_(account) {}
   ~CudaStream() override { cudaStreamSynchronize(pass.stream()); }  // what is in flight uses all of these
   void abandon() noexcept override {
     pass.drop();
     host_shares.drop();
   }
+  // n words for a launch to count in: zeros before it and after it. Launches follow one another, so all have the same. Null for more
+  // than there are.
+  uint32_t* counters(int64_t n) {
+    constexpr int64_t kCounters = 4096;
+    if (n > kCounters) return nullptr;
+    if (!counters_) {
+      counters_ = vram_or_pinned_memory(kCounters * sizeof(uint32_t), account_);
+      check(cudaMemsetAsync(counters_.device(), 0, counters_.bytes(), pass.stream()), "clearing its counters");
+    }
+    return reinterpret_cast<uint32_t*>(counters_.device());
+  }
+  // For the forms of `to`, made by the launch that stores it; without counters where it cannot.
+  gpu::OutputForms output_forms(const gpu::Activations& to) {
+    return {to, counters(gpu::n_output_blocks(to.n_rows, to.n_columns)), pass.not_finite()};
+  }
+
   Scratch scratch;
   Pass pass;
   HostShares host_shares;
+
+ private:
+  std::shared_ptr<VramAccount> account_;
+  Memory counters_;
 };
 
 gpu::FloatRows float_rows(Rows x) {
@@ -149,6 +171,8 @@ class CudaDevice : public Device {
     if (change != nullptr) {
       norm.change = change->data;
       norm.change_stride = change->stride;
+      if (const auto answer = gpu::take_added_result(pass(stream).launches(), float_rows(*change)))
+        norm.answer = *answer;
     }
     norm.weight = weight.data;
     norm.epsilon = epsilon;
@@ -168,6 +192,38 @@ class CudaDevice : public Device {
   void multiply_transposed(Stream& stream, std::span<const TransposedProduct> products) override {
     append_products(pass(stream).launches(), products);
   }
+  void multiply_and_add(Stream& stream, const Product& product, Rows sum) override {
+    Product added = product;
+    added.output = sum;
+    for (gpu::MatrixProducts& group : grouped(std::span<const Product>(&added, 1))) {
+      group.adds = true;
+      gpu::multiply(pass(stream).launches(), group);
+    }
+  }
+  std::unique_ptr<Input> multiply_gated(Stream& stream, const Linear& gate, const Linear& up, const Input& x,
+                                        Rows gated, Rows up_scratch) override {
+    if (gated.n_rows != 1 || !same_shape(gate, up))
+      return Device::multiply_gated(stream, gate, up, x, gated, up_scratch);
+    auto input = make_input(stream, gated);
+    const gpu::OutputForms forms = cuda_stream(stream).output_forms(input->activations);
+    gpu::multiply_gated(pass(stream).launches(), matrix_of(gate), matrix_of(up), activations_of(x), forms);
+    if (forms.n_done == nullptr) gpu::quantize(pass(stream).launches(), input->activations, pass(stream).not_finite());
+    return input;
+  }
+  std::unique_ptr<Input> multiply_and_prepare(Stream& stream, std::span<const Product> products, Rows whole) override {
+    std::vector<gpu::MatrixProducts> groups;
+    if (whole.n_rows == 1) groups = grouped(products);
+    const bool is_one = groups.size() == 1 && groups[0].n_inputs_each == 1 && groups[0].output == whole.data &&
+                        groups[0].output_matrix_stride == groups[0].matrix.n_outputs &&
+                        groups[0].n_matrices * groups[0].matrix.n_outputs == whole.n_cols;
+    if (!is_one) return Device::multiply_and_prepare(stream, products, whole);
+    auto input = make_input(stream, whole);
+    groups[0].forms = cuda_stream(stream).output_forms(input->activations);
+    gpu::multiply(pass(stream).launches(), groups[0]);
+    if (groups[0].forms.n_done == nullptr)
+      gpu::quantize(pass(stream).launches(), input->activations, pass(stream).not_finite());
+    return input;
+  }
 
   // In double on the host, as on the CPU: a few values a row.
   void rope_angles(Stream& stream, const kernels::reference::Rope& rope, std::span<const int32_t> positions,
@@ -183,6 +239,31 @@ class CudaDevice : public Device {
             Rows cosines, Rows sines) override {
     gpu::rope(pass(stream).launches(), float_rows(x), n_heads, head_stride, pairs, float_rows(cosines),
               float_rows(sines));
+  }
+
+  void finish_heads(Stream& stream, std::span<const HeadPart> parts, const HeadTurn& turn) override {
+    // One part at most is prepared, and it is the first.
+    const auto asks = [](const HeadPart& part) { return part.input != nullptr; };
+    std::unique_ptr<CudaInput> input;
+    if (parts[0].input != nullptr && parts[0].n_heads == 1 && parts[0].runs.empty())
+      input = make_input(stream, parts[0].x);
+    const bool can = std::ranges::count_if(parts, asks) == (input ? 1 : 0);
+    if (!can || !append_heads(pass(stream), parts, turn, input ? &input->activations : nullptr))
+      return Device::finish_heads(stream, parts, turn);
+    if (input) *parts[0].input = std::move(input);
+  }
+  void multiply_transposed_and_turn(Stream& stream, std::span<const TransposedProduct> products,
+                                    const TurnedHeads& turned, const HeadTurn& turn) override {
+    std::vector<gpu::TransposedProducts> groups = grouped(products);
+    if (groups.size() != 1 || groups[0].n_matrices != turned.n_heads)
+      return Device::multiply_transposed_and_turn(stream, products, turned, turn);
+    groups[0].turned = {turned.from.data,    turned.from_stride,
+                        turned.from.stride,  turned.to.data,
+                        turned.to_stride,    turned.to.stride,
+                        turn.cosines.data,   turn.sines.data,
+                        turn.cosines.stride, static_cast<int32_t>(turn.cosines.n_cols),
+                        turn.pairs};
+    gpu::multiply_transposed(pass(stream).launches(), groups[0]);
   }
 
   void swiglu(Stream& stream, Rows gate, Rows up) override {
@@ -208,6 +289,19 @@ class CudaDevice : public Device {
 
   void attention(Stream& stream, const AttentionShape& shape, Rows q, std::span<const CacheView* const> caches,
                  std::span<const int32_t> n_visible, Rows out) override {
+    append_attention(stream, shape, q, caches, n_visible, out, nullptr);
+  }
+  std::unique_ptr<Input> attention_and_prepare(Stream& stream, const AttentionShape& shape, Rows q,
+                                               std::span<const CacheView* const> caches,
+                                               std::span<const int32_t> n_visible, Rows out, Rows view) override {
+    auto input = make_input(stream, view);
+    append_attention(stream, shape, q, caches, n_visible, out, &input->activations);
+    return input;
+  }
+
+  // forms: to be made of what it gives; null: none.
+  void append_attention(Stream& stream, const AttentionShape& shape, Rows q, std::span<const CacheView* const> caches,
+                        std::span<const int32_t> n_visible, Rows out, const gpu::Activations* forms) {
     if (q.n_rows == 0) return;
     Pass& pass = this->pass(stream);
     const CacheView& view = *caches[0];
@@ -285,15 +379,20 @@ class CudaDevice : public Device {
       const int64_t floats = gpu::attention_scratch_floats(range.n_rows, shape.n_heads, shape.value_size, most_pieces);
       const ScratchLease lease(scratch(stream), static_cast<uint64_t>(floats) * sizeof(float));
       some.scratch = reinterpret_cast<float*>(lease.data());
+      if (forms != nullptr && parts.together.empty()) {  // then it is all rows
+        some.forms = *forms;
+        some.not_finite = pass.not_finite();
+      }
       gpu::attend(pass.launches(), some);
     }
+    if (forms != nullptr && !parts.together.empty()) gpu::quantize(pass.launches(), *forms, pass.not_finite());
   }
   LatentAttentionCosts latent_attention_costs() const override { return kCudaLatentAttentionCosts; }
 
   void route(Stream& stream, const kernels::reference::RouterRule& rule, Rows logits, const Vector* bias,
              std::span<int32_t> ids, std::span<float> weights) override {
     const ScratchLease chosen(scratch(stream), ids.size_bytes()), shares(scratch(stream), weights.size_bytes());
-    append_route(stream, rule, logits, bias, chosen, shares);
+    gpu::route(pass(stream).launches(), router_call(rule, logits, bias, chosen, shares));
     read_choice(stream, chosen, shares, ids, weights);
   }
 
@@ -309,8 +408,6 @@ class CudaDevice : public Device {
     const uint64_t sorting_bytes =
         experts.n_from_host.empty() ? gpu::sorting_bytes(experts.rule->n_experts, n_rows, n_used) : 0;
     const ScratchLease sorting(scratch(stream), std::max<uint64_t>(sorting_bytes, 16));
-    append_route(stream, *experts.rule, experts.logits, experts.bias, ids, weights);
-
     const int64_t n_hidden = experts.gate->first.n_outputs;
     const ScratchLease hidden_values(scratch(stream), n_pairs * static_cast<uint64_t>(n_hidden) * sizeof(float));
     const CudaInput hidden(scratch(stream), {reinterpret_cast<float*>(hidden_values.data()),
@@ -326,13 +423,14 @@ class CudaDevice : public Device {
     call.n_used = n_used;
     call.n_experts = experts.rule->n_experts;
     call.sorting = sorting_bytes != 0 ? sorting.data() : nullptr;
-    call.input = static_cast<const CudaInput&>(*experts.input).activations;
+    call.input = activations_of(*experts.input);
     call.hidden = hidden.activations;
     call.output = experts.output.data;
     call.output_stride = experts.output.stride;
     call.not_finite = pass.not_finite();
+    call.n_done = cuda_stream(stream).counters(gpu::n_output_blocks(static_cast<int64_t>(n_pairs), n_hidden));
+    gpu::PublishCall publish;
     if (experts.work) {
-      gpu::PublishCall publish;
       publish.places = call.places;
       publish.ids = call.ids;
       publish.weights = call.weights;
@@ -346,7 +444,18 @@ class CudaDevice : public Device {
         call.places = publish.chosen_places;
         call.ids = pass.cells(std::span<const int32_t>(in_order));
       }
-      host_shares(stream).begin(experts.layer, n_used, publish, experts.work);
+      publish = host_shares(stream).begin(experts.layer, n_used, publish, experts.work);
+    }
+    const gpu::RouterCall choice = router_call(*experts.rule, experts.logits, experts.bias, ids, weights);
+    const gpu::RoutedProduct routed{matrix_of(*experts.router), call.input, choice, experts.work ? &publish : nullptr,
+                                    cuda_stream(stream).counters(1)};
+    if (n_rows == 1 && gpu::can_route_in_product(routed.router)) {
+      gpu::multiply_and_route(pass.launches(), routed);
+    } else {
+      const Product product{experts.router, experts.input, nullptr, experts.logits};
+      append_products(pass.launches(), std::span<const Product>(&product, 1));
+      gpu::route(pass.launches(), choice);
+      if (experts.work) gpu::publish_choice(pass.launches(), publish);
     }
     gpu::multiply_experts(pass.launches(), call);
     if (!experts.ids.empty()) read_choice(stream, ids, weights, experts.ids, experts.weights);
@@ -355,7 +464,7 @@ class CudaDevice : public Device {
   void begin_host_work(Stream& stream, uint32_t layer, const Input& x, HostWork work) override {
     gpu::PublishCall publish;
     publish.inputs = values_of(x);
-    host_shares(stream).begin(layer, 0, publish, std::move(work));
+    gpu::publish_choice(pass(stream).launches(), host_shares(stream).begin(layer, 0, publish, std::move(work)));
   }
   void finish_host_work(Stream& stream, uint32_t layer, Rows out, bool replaces) override {
     host_shares(stream).finish(layer, out, replaces);
@@ -369,11 +478,15 @@ class CudaDevice : public Device {
   }
 
  private:
+  static CudaStream& cuda_stream(Stream& stream) { return static_cast<CudaStream&>(stream); }
   static Pass& pass(Stream& stream) { return static_cast<CudaStream&>(stream).pass; }
   static Scratch& scratch(Stream& stream) { return static_cast<CudaStream&>(stream).scratch; }
   static HostShares& host_shares(Stream& stream) { return static_cast<CudaStream&>(stream).host_shares; }
+  static const gpu::Activations& activations_of(const Input& input) {
+    return static_cast<const CudaInput&>(input).activations;
+  }
   static gpu::FloatRows values_of(const Input& input) {
-    const gpu::Activations& x = static_cast<const CudaInput&>(input).activations;
+    const gpu::Activations& x = activations_of(input);
     return {const_cast<float*>(x.values), x.n_rows, x.n_columns, x.stride};
   }
 
@@ -408,8 +521,8 @@ class CudaDevice : public Device {
     gpu::copy_rows(pass.launches(), {const_cast<float*>(from), to.n_rows, to.n_cols, to.n_cols}, float_rows(to));
   }
 
-  static void append_route(Stream& stream, const kernels::reference::RouterRule& rule, Rows logits, const Vector* bias,
-                           const ScratchLease& ids, const ScratchLease& weights) {
+  static gpu::RouterCall router_call(const kernels::reference::RouterRule& rule, Rows logits, const Vector* bias,
+                                     const ScratchLease& ids, const ScratchLease& weights) {
     gpu::RouterCall call;
     call.rule = rule;
     call.logits = logits.data;
@@ -418,7 +531,7 @@ class CudaDevice : public Device {
     call.bias = bias != nullptr ? bias->data : nullptr;
     call.ids = reinterpret_cast<int32_t*>(ids.data());
     call.weights = reinterpret_cast<float*>(weights.data());
-    gpu::route(pass(stream).launches(), call);
+    return call;
   }
   static void read_choice(Stream& stream, const ScratchLease& chosen, const ScratchLease& shares,
                           std::span<int32_t> ids, std::span<float> weights) {

@@ -27,7 +27,8 @@ HostShares::HostShares(Pass& pass) : pass_(pass) {
                    }});
 }
 
-void HostShares::begin(uint32_t layer, int64_t n_used, kernels::cuda::PublishCall call, HostWork work) {
+kernels::cuda::PublishCall HostShares::begin(uint32_t layer, int64_t n_used, kernels::cuda::PublishCall call,
+                                             HostWork work) {
   if (meetings_.empty()) way_ = find_way_to_wait();
   const int64_t n_rows = call.inputs.n_rows;
   // Rounded, so that batches of all sizes get along with few.
@@ -43,9 +44,9 @@ void HostShares::begin(uint32_t layer, int64_t n_used, kernels::cuda::PublishCal
   const size_t meeting = meeting_of_.at(key);
   call.pass = pass_.cells(std::span<const uint32_t>(&number, 1));
   open_.push_back({layer, meeting, call.pass});
-  meetings_[meeting].publish(pass_.launches(), call);
   pass_.add_host_work(
       [this, meeting, number, n_rows, own = std::move(work)] { do_work(meeting, number, n_rows, own); });
+  return meetings_[meeting].complete(call);
 }
 
 void HostShares::do_work(size_t index, uint32_t number, int64_t n_rows, const HostWork& work) {

@@ -19,8 +19,9 @@ class HostShares {
   HostShares(const HostShares&) = delete;
   HostShares& operator=(const HostShares&) = delete;
 
-  // `call` without shape, `to` and number. n_used: experts a row; 0: the rows alone are handed over.
-  void begin(uint32_t layer, int64_t n_used, kernels::cuda::PublishCall call, HostWork work);
+  // `call` without shape, `to` and number. n_used: experts a row; 0: the rows alone are handed over. The result is the call with all that
+  // it needs, for who appends it, or what does the same, next.
+  kernels::cuda::PublishCall begin(uint32_t layer, int64_t n_used, kernels::cuda::PublishCall call, HostWork work);
   void finish(uint32_t layer, const Rows& out, bool replaces);
   DeviceTimes times() const;
   // What was begun is not finished: the launches of the pass were dropped.

@@ -74,10 +74,14 @@ Meeting::Meeting(const kernels::cuda::MeetingShape& shape, WaitBy way)
   std::memset(memory_.host(), 0, memory_.bytes());
 }
 
-void Meeting::publish(kernels::cuda::Launches& launches, kernels::cuda::PublishCall call) const {
+kernels::cuda::PublishCall Meeting::complete(kernels::cuda::PublishCall call) const {
   call.shape = shape_;
   call.to = there_;
-  publish_choice(launches, call);
+  return call;
+}
+
+void Meeting::publish(kernels::cuda::Launches& launches, const kernels::cuda::PublishCall& call) const {
+  publish_choice(launches, complete(call));
 }
 
 void Meeting::add_answer(kernels::cuda::Launches& launches, const Rows& rows, const uint32_t* pass,

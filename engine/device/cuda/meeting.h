@@ -50,7 +50,9 @@ class Meeting {
   Meeting(const kernels::cuda::MeetingShape& shape, WaitBy way);
 
   // The GPU's side. `call` without shape and `to`.
-  void publish(kernels::cuda::Launches& launches, kernels::cuda::PublishCall call) const;
+  void publish(kernels::cuda::Launches& launches, const kernels::cuda::PublishCall& call) const;
+  // The call with them, for another launch that publishes.
+  kernels::cuda::PublishCall complete(kernels::cuda::PublishCall call) const;
   // Waits for the answer, then rows += what it holds, or rows = that. `pass`: device memory, as in `publish`.
   void add_answer(kernels::cuda::Launches& launches, const Rows& rows, const uint32_t* pass,
                   bool replaces = false) const;

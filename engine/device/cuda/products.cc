@@ -1,5 +1,6 @@
 #include "engine/device/cuda/products.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "engine/device/cuda/input.h"
@@ -8,10 +9,16 @@
 namespace sluice::engine::cuda {
 
 using kernels::cuda::Activations;
+using kernels::cuda::MatrixProducts;
+using kernels::cuda::TransposedProducts;
 
 kernels::cuda::Matrix matrix_of(const Linear& weights) {
   if (!weights.adapters.empty()) throw Error(Error::Kind::Usage, "Adapters run on the CPU only; take --device cpu.");
   return {weights.type, weights.data, weights.n_outputs, weights.n_inputs, weights.row_bytes, weights.bias.data};
+}
+
+bool same_shape(const Linear& a, const Linear& b) {
+  return a.type == b.type && a.n_outputs == b.n_outputs && a.n_inputs == b.n_inputs && !a.bias && !b.bias;
 }
 
 namespace {
@@ -48,19 +55,19 @@ Activations rows_from(Activations x, int64_t first) {
   return x;
 }
 
-bool same_shape(const Linear& a, const Linear& b) {
-  return a.type == b.type && a.n_outputs == b.n_outputs && a.n_inputs == b.n_inputs && !a.bias && !b.bias;
-}
-
-void append_row_by_row(kernels::cuda::Launches& launches, const Product& product, const Activations& x) {
-  for (int64_t i = 0; i < product.output.n_rows; ++i)
-    kernels::cuda::multiply(launches, {matrix_of(*product.weights), 1, 0, rows_from(x, product.input_rows[i]), 1, 0, 1,
-                                       product.output.row(i), 0, 0});
+// One input, and formats that one launch can multiply it by side by side.
+bool are_together(std::span<const Product> products) {
+  if (products.size() < 2 || products.size() > kernels::cuda::kMostTogether) return false;
+  return std::ranges::all_of(products, [&](const Product& product) {
+    return product.input == products[0].input && product.output.n_rows == 1 && product.input_rows == nullptr &&
+           kernels::cuda::can_multiply_together(product.weights->type);
+  });
 }
 
 }  // namespace
 
-void append_products(kernels::cuda::Launches& launches, std::span<const Product> products) {
+std::vector<MatrixProducts> grouped(std::span<const Product> products) {
+  std::vector<MatrixProducts> groups;
   for (size_t begin = 0, end; begin < products.size(); begin = end) {
     const Product& first = products[begin];
     const Activations& x = static_cast<const CudaInput&>(*first.input).activations;
@@ -69,7 +76,19 @@ void append_products(kernels::cuda::Launches& launches, std::span<const Product>
     if (n_rows == 0) continue;
     const auto rows = even_rows(first.input_rows, n_rows);
     if (!rows) {
-      append_row_by_row(launches, first, x);
+      for (int64_t i = 0; i < n_rows; ++i)
+        groups.push_back({matrix_of(*first.weights),
+                          1,
+                          0,
+                          rows_from(x, first.input_rows[i]),
+                          1,
+                          0,
+                          1,
+                          first.output.row(i),
+                          0,
+                          0,
+                          false,
+                          {}});
       continue;
     }
     int64_t matrix_stride = 0, output_stride = 0, row_step = 0;
@@ -94,13 +113,34 @@ void append_products(kernels::cuda::Launches& launches, std::span<const Product>
           row_distance != n * row_step || row_step < 0)
         break;
     }
-    kernels::cuda::multiply(launches, {matrix_of(*first.weights), static_cast<int64_t>(end - begin), matrix_stride,
-                                       rows_from(x, rows->first), n_rows, row_step, rows->step, first.output.data,
-                                       output_stride, first.output.stride});
+    groups.push_back({matrix_of(*first.weights),
+                      static_cast<int64_t>(end - begin),
+                      matrix_stride,
+                      rows_from(x, rows->first),
+                      n_rows,
+                      row_step,
+                      rows->step,
+                      first.output.data,
+                      output_stride,
+                      first.output.stride,
+                      false,
+                      {}});
   }
+  return groups;
 }
 
-void append_products(kernels::cuda::Launches& launches, std::span<const TransposedProduct> products) {
+void append_products(kernels::cuda::Launches& launches, std::span<const Product> products) {
+  if (!are_together(products)) {
+    for (const MatrixProducts& group : grouped(products)) kernels::cuda::multiply(launches, group);
+    return;
+  }
+  std::vector<MatrixProducts> together;
+  for (const Product& product : products) together.push_back(grouped(std::span(&product, 1)).front());
+  kernels::cuda::multiply_together(launches, together);
+}
+
+std::vector<TransposedProducts> grouped(std::span<const TransposedProduct> products) {
+  std::vector<TransposedProducts> groups;
   for (size_t begin = 0, end; begin < products.size(); begin = end) {
     const TransposedProduct& first = products[begin];
     int64_t matrix_stride = 0, input_stride = 0, output_stride = 0;
@@ -123,11 +163,23 @@ void append_products(kernels::cuda::Launches& launches, std::span<const Transpos
         break;
     }
     if (first.input.n_rows == 0) continue;
-    kernels::cuda::multiply_transposed(
-        launches,
-        {matrix_of(*first.weights), static_cast<int64_t>(end - begin), matrix_stride, first.input.data,
-         first.input.n_rows, input_stride, first.input.stride, first.output.data, output_stride, first.output.stride});
+    groups.push_back({matrix_of(*first.weights),
+                      static_cast<int64_t>(end - begin),
+                      matrix_stride,
+                      first.input.data,
+                      first.input.n_rows,
+                      input_stride,
+                      first.input.stride,
+                      first.output.data,
+                      output_stride,
+                      first.output.stride,
+                      {}});
   }
+  return groups;
+}
+
+void append_products(kernels::cuda::Launches& launches, std::span<const TransposedProduct> products) {
+  for (const TransposedProducts& group : grouped(products)) kernels::cuda::multiply_transposed(launches, group);
 }
 
 }  // namespace sluice::engine::cuda

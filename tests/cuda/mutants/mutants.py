@@ -24,6 +24,11 @@ PREFILL = "prefill attention *,in absorbed latent attention a tile*,rows of a ru
 TOP = "the likeliest*"
 TILES = "tiles are the products*,tiles of several*"
 MANY_ROWS = "chosen experts of many rows*"
+FORMED = "a product makes the forms*"
+TOGETHER = "matrices of different formats*"
+ROUTED = "a router's product*"
+ANSWER = "a norm adds the host's answer*"
+HEADS = "queries*,heads are normed*"
 
 MUTANTS = [
     Mutant("the warp does not wait for its lanes", "gemv.cuh", "gemv_k",
@@ -78,11 +83,11 @@ MUTANTS = [
            "__float2int_rn(x.v[i] * inverse)", "static_cast<int>(roundf(x.v[i] * inverse))", FORMS, True),
     Mutant("the largest of 32 is that of 16", "quantize.cuh", "activations",
            "join_lanes(magnitude_of(x), 1, 2)", "join_lanes(magnitude_of(x), 1, 1)", FORMS),
-    Mutant("a tie of experts goes to the higher index", "route.cu", "route",
+    Mutant("a tie of experts goes to the higher index", "route.cuh", "route",
            "return a.index < b.index ? a : b;", "return a.index < b.index ? b : a;", ROUTE, True),
-    Mutant("groups are kept by their largest alone", "route.cu", "route",
+    Mutant("groups are kept by their largest alone", "route.cuh", "route",
            "? first : first + second", "? first : first", ROUTE),
-    Mutant("NaN scores are not set behind all others", "route.cu", "route",
+    Mutant("NaN scores are not set behind all others", "route.cuh", "route",
            "isnan(score) ? -INFINITY : score", "score", ROUTE),
     Mutant("a position behind the last is seen", "attention.cu", "attention",
            "min(a.page_positions, row.n_visible - first)", "min(a.page_positions, row.n_visible - first + 1)", ATTEND, True),
@@ -117,6 +122,27 @@ MUTANTS = [
            "(first ^ (row & 7)) * 16)", "(first ^ (row & 3)) * 16)", PREFILL),
     Mutant("codes of 8 bits lose their sign", "cache_tile.cuh", "attention_prefill",
            "codes[i] ^ 0x8080u", "codes[i] ^ 0x0080u", PREFILL),
+           "sum = fmaf(weight, piece[own], sum);", "sum = fmaf(1.0f, piece[own], sum);", ATTEND),
+    Mutant("a warp quantises what others may still store", "quantize_outputs.cuh", "gemv_k",
+           "      __threadfence();\n      n = atomicAdd", "      n = atomicAdd", FORMED, True),
+    Mutant("counted outputs are read without a fence", "quantize_outputs.cuh", "gemv_k",
+           "      __threadfence();\n    }", "    }", FORMED),
+    Mutant("the counter of a block is left as it is", "quantize_outputs.cuh", "gemv_k",
+           "if (lane == 0) atomicExch(n_done, 0);", "", FORMED),
+    Mutant("a block that matrices share is taken for whole too early", "quantize_outputs.cuh", "gemv_k",
+           "static_cast<uint32_t>(last - first)", "static_cast<uint32_t>(min(last - first, 96))", FORMED),
+    Mutant("the last of the matrices begins a thread block late", "gemv_together.cu", "gemv_together",
+           "if (block >= a.parts[i - 1].end_block)", "if (block > a.parts[i - 1].end_block)", TOGETHER),
+    Mutant("a thread block chooses before all logits are there", "routed_product.cu", "routed_product",
+           "atomicAdd(a.n_done, 1u) + 1 == gridDim.x", "atomicAdd(a.n_done, 1u) + 2 >= gridDim.x", ROUTED),
+    Mutant("the choice is made of logits without a fence", "routed_product.cu", "routed_product",
+           "    __threadfence();\n  }\n  __syncthreads();\n  if (!is_last)", "  }\n  __syncthreads();\n  if (!is_last)", ROUTED),
+    Mutant("an answer of another pass is added", "activations.cu", "activations",
+           "has_rows = is_ours && head.y != 0", "has_rows = head.y != 0", ANSWER),
+    Mutant("the answer's last columns are left out", "activations.cu", "activations",
+           "begin < n_columns; begin += kAtOnce", "begin + 7 * blockDim.x < n_columns; begin += kAtOnce", ANSWER),
+    Mutant("heads are stored while they are turned", "heads.cu", "heads",
+           "      second = before * sine + after * cosine;\n    }\n    __syncthreads();", "      second = before * sine + after * cosine;\n    }", HEADS),
     Mutant("equal logits come by descending id", "sampling.cu", "sampling",
            "<< 32 | (0xFFFFFFFFu - id)", "<< 32 | id", TOP, True),
     Mutant("-0 comes after 0", "sampling.cu", "sampling",
