@@ -193,6 +193,7 @@ class CudaDevice : public Device {
     append_products(pass(stream).launches(), products);
   }
   void multiply_and_add(Stream& stream, const Product& product, Rows sum) override {
+    if (sum.n_rows != 1) return Device::multiply_and_add(stream, product, sum);
     Product added = product;
     added.output = sum;
     for (gpu::MatrixProducts& group : grouped(std::span<const Product>(&added, 1))) {
