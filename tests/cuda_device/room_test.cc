@@ -190,7 +190,9 @@ TEST_CASE("a run puts into VRAM what its plan says") {
       gpu.devices[0].memory_bytes = wanted + wanted / 39;
       gpu.devices[0].context_bytes = kContextBytes;
       tests::fresh_gpu(gpu);
-      const auto model = engine::Model::open(tests::fixture_path(name), gpu_options());
+      engine::ModelOptions run_options = gpu_options();
+      run_options.latent_attention = engine::LatentAttention::Automatic;  // as plans have it
+      const auto model = engine::Model::open(tests::fixture_path(name), run_options);
       engine::PlanOptions options;
       options.n_context = model->options().session.n_context;
       options.n_batch = model->options().session.n_batch;
