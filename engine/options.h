@@ -62,6 +62,10 @@ struct SharingOptions {
   bool reads_host = true;
   // The CPU's sums are added one layer later, so that both wait less for one another. This changes the results.
   bool defers = false;
+  // Rows of a prompt's passes in which all experts that the GPU does not hold come to it over PCIe, layer by layer, and it multiplies alone;
+  // only from memory of the host that it can read. 0: there are none.
+  uint32_t most_streamed_rows = 4096;
+  bool weighs_streaming = true;  // only where that is thought to be faster; else whenever it can be done
 };
 
 // How the disk is read. Automatic: io_uring where the system allows it, else threads that call pread().

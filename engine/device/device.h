@@ -36,6 +36,14 @@ class Stream {
   virtual ~Stream() = default;
   // Forgets what was asked for and has not begun, and where results were to go: after an exception, their memory may be gone.
   virtual void abandon() noexcept {}
+  // Will what is asked for from now on come again, and again? Then a device may prepare for that. At first it does.
+  virtual void expect_repeats(bool) {}
+};
+
+// A place in the order of a stream: all that was asked of it until then.
+class Moment {
+ public:
+  virtual ~Moment() = default;
 };
 
 // [n_rows, n_cols] floats in device memory; row i begins at data + i * stride.
@@ -142,6 +150,16 @@ struct ExpertPlace {
   const std::byte* down = nullptr;
 };
 
+// Experts of a layer that come to the device while it multiplies by others, some at a time.
+class ExpertParts {
+ public:
+  virtual ~ExpertParts() = default;
+  // Where the next ones lie, device memory, one place for each expert of the layer: null for those of other parts. Empty: that was the
+  // last part. Host memory, valid until the next call. What the stream is asked for from now on may read them; by the next call all that
+  // does was asked for.
+  virtual std::span<const ExpertPlace> next() = 0;
+};
+
 // What the device leaves to the host in a place of a pass; host memory, valid during the call.
 struct HostShare {
   Rows inputs;
@@ -182,6 +200,8 @@ struct RoutedExperts {
   // reads and multiplies n_from_host[m] of them itself, host memory, [n_used + 1]. Empty: none.
   const ExpertPlace* host_places = nullptr;
   std::span<const uint32_t> n_from_host;
+  // The experts that are not in `places`, for a pass without `work`; null: they add nothing.
+  ExpertParts* parts = nullptr;
 };
 
 // A way to keep a stack of matrices in the device's own memory.
@@ -342,6 +362,10 @@ class Device {
   virtual void start(Stream&) {}
   // What will be asked of `later` begins after what was asked of `earlier`, which is started.
   virtual void follow(Stream&, Stream&) {}
+  // Starts what was asked of the stream so far, and says where that ends.
+  virtual std::unique_ptr<Moment> moment(Stream&) { return std::make_unique<Moment>(); }
+  // What will be asked of `later` begins after the moment of another stream; what was asked of it is started, and does not wait.
+  virtual void begin_after(Stream&, const Moment&) {}
 
   // out row i = sum over k, in order, of weights[i * n_used + k] * y row places[i * n_used + k]. weights and places in
   // host memory.

@@ -64,7 +64,8 @@ void experts_beside_host(ForwardContext& context, uint32_t layer, const Input& x
   experts.down = &weights.down;
   experts.input = &x;
   experts.output = out;
-  const bool is_shared = context.host != nullptr;
+  const bool is_streamed = context.host != nullptr && context.host->is_streamed();
+  const bool is_shared = context.host != nullptr && !is_streamed;
   std::vector<int32_t> ids;
   std::vector<float> expert_weights;
   if (is_shared) {
@@ -80,6 +81,7 @@ void experts_beside_host(ForwardContext& context, uint32_t layer, const Input& x
     expert_weights.resize(n_pairs);
     experts.ids = ids, experts.weights = expert_weights;
   }
+  if (is_streamed) context.host->stream(experts, layer);
   device.multiply_experts(stream, experts);
   if (!is_shared && on_routing) on_routing(layer, ids, expert_weights);
   if (spec.n_shared_hidden > 0 && !(is_shared && is_in_file(weights.shared)))

@@ -173,7 +173,7 @@ static bool evaluate(ForwardContext& context, std::span<const BatchRow> rows, st
   else
     context.workspace.reset();
   context.store->begin_pass(batch.n_rows());
-  if (context.host) context.host->begin_pass(batch.n_rows());
+  if (context.host) context.host->begin_pass(context, batch.n_rows());
   batch.cosines = context.workspace.rows(batch.n_rows(), context.rope.n_dims / 2);
   batch.sines = context.workspace.rows(batch.n_rows(), context.rope.n_dims / 2);
   context.device.rope_angles(*context.stream, context.rope, batch.positions, batch.cosines, batch.sines);

@@ -46,16 +46,34 @@ void HostSide::make_room(ForwardContext& context, int64_t n_rows, int64_t n_posi
   if (room < bytes) tier_->give_back(*context.stream, bytes - room);
 }
 
-void HostSide::begin_pass(int64_t n_rows) {
+void HostSide::begin_pass(ForwardContext& context, int64_t n_rows) {
   workspace_.reset();
   deferred_layer_.reset();
   last_begin_ = last_end_ = 0;
+  if (expert_stream_) expert_stream_->end();  // a pass that was given up
   if (tier_) tier_->begin_pass(n_rows);
+  rows_now_ = n_rows;
+  is_streamed_ = n_rows == std::exchange(rows_to_stream_, 0) && begin_stream(context);
+  // Its launches are cut where experts come, which no other pass does alike.
+  context.stream->expect_repeats(!is_streamed_);
+  if (is_timed()) pass_begin_ = tier_->now();
 }
 
 void HostSide::end_pass(Device& device, Stream& stream) {
   if (!tier_) return;
   device.start(stream);
+  if (is_streamed_) {
+    ++n_streamed_passes_;
+    device.synchronize(stream);
+    expert_stream_->end();
+  }
+  if (is_timed()) {
+    const double seconds = tier_->now() - pass_begin_;
+    if (is_streamed_)
+      prefill_cost_.took_streamed(rows_now_, seconds, pass_link_seconds_);
+    else
+      prefill_cost_.took_shared(rows_now_, seconds);
+  }
   tier_->end_pass(stream);
   if (sharing_.reads_host) host_places_->update(stream);  // after what the tier has moved
 }
@@ -67,6 +85,11 @@ void HostSide::share(RoutedExperts& experts, uint32_t layer, int64_t n_rows) {
   if (experts.host_places == nullptr) return;
   if (!split_) split_.emplace(experts.rule->n_chosen);
   experts.n_from_host = split_->counts(tier_->link_seconds(layer), sharing_.defers ? device_seconds_ : 0);
+}
+
+void HostSide::stream(RoutedExperts& experts, uint32_t layer) {
+  experts.places = tier_->places(layer);
+  experts.parts = &expert_stream_->parts(layer);
 }
 
 bool HostSide::defer(uint32_t layer) {

@@ -11,6 +11,8 @@
 
 #include "engine/forward/forward.h"
 #include "engine/forward/miss_split.h"
+#include "engine/forward/prefill_cost.h"
+#include "engine/store/expert_stream.h"
 #include "engine/store/host_places.h"
 #include "engine/store/vram_tier.h"
 
@@ -35,10 +37,20 @@ class HostSide {
   // that of experts. Where nothing is left to give up, they get other memory. Nothing may be in flight.
   void make_room(ForwardContext& context, int64_t n_rows, int64_t n_positions, uint64_t growth_bytes);
 
-  void begin_pass(int64_t n_rows);
+  // How many of a prompt's n_left rows, which come after n_positions, the next pass should have: kMostSharedRows and n_batch at most where
+  // the host has a part in it; and most_rows at most, where it is worth it and can be done that all experts come to the device. Makes room
+  // for the latter.
+  int64_t rows_of_next_pass(ForwardContext& context, int64_t n_left, int64_t n_batch, int64_t most_rows,
+                            int64_t n_positions);
+
+  void begin_pass(ForwardContext& context, int64_t n_rows);
   // All of the pass was asked for: begins it, and then what should be elsewhere in the next ones.
   void end_pass(Device& device, Stream& stream);
 
+  // Do all experts come to the device in this pass? Then the host has no part in it.
+  bool is_streamed() const { return is_streamed_; }
+  // Sets where the layer's experts are in such a pass.
+  void stream(RoutedExperts& experts, uint32_t layer);
   // Sets what of the layer's experts is where, and how the rest is shared, for a pass of so many rows.
   void share(RoutedExperts& experts, uint32_t layer, int64_t n_rows);
   // The layer whose sums are still to be added, if any: it is forgotten. And the one that is to be next, if the layer's may wait.
@@ -57,11 +69,21 @@ class HostSide {
   void touch_weights(bool with_experts, const std::function<void(uint64_t done)>& on_bytes);
 
   VramTier* tier() const { return tier_.get(); }
+  VramStatistics statistics() const;
   // Whether the host's sums are added one layer later: from the next pass on.
   bool defers() const { return sharing_.defers; }
   void set_defers(bool defers) { sharing_.defers = defers; }
 
  private:
+  bool is_timed() const { return tier_ != nullptr && rows_now_ >= PrefillCost::kFewestRows; }
+  bool has_dense_work() const;
+  double missed_link_seconds() const;
+  uint64_t half_ring_bytes() const;
+  int64_t most_streamed_rows(ForwardContext& context, int64_t n_rows, int64_t n_positions);
+  bool make_ring(ForwardContext& context);
+  bool begin_stream(ForwardContext& context);
+  std::optional<std::vector<ExpertStream::Expert>> missed_experts(ForwardContext& context) const;
+  std::optional<std::vector<ExpertStream::Expert>> experts_to_stream(ForwardContext& context) const;
   void time_device(uint32_t layer, const HostShare& share, double begin);
   Processor processor() { return {*cpu_, *stream_, workspace_}; }
 
@@ -78,6 +100,13 @@ class HostSide {
   std::unique_ptr<HostPlaces> host_places_;  // with a tier
   std::optional<MissSplit> split_;           // when a pass of one row shares experts
   std::optional<uint32_t> deferred_layer_;
+  std::unique_ptr<ExpertStream> expert_stream_;  // from the first streamed pass on: prompts come again
+  PrefillCost prefill_cost_;
+  int64_t rows_to_stream_ = 0;  // of the next pass: all its experts are to come to the device
+  bool is_streamed_ = false;
+  uint64_t n_streamed_passes_ = 0;
+  int64_t rows_now_ = 0;  // of the pass
+  double pass_begin_ = 0, pass_link_seconds_ = 0;
   // Of a layer on the device, but for what it reads of the host: known when the host waited for it, and needed when sums are deferred.
   double device_seconds_ = 0;
   double last_begin_ = 0, last_end_ = 0;  // of the host's work, in this pass

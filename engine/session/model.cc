@@ -366,7 +366,7 @@ bool Model::is_on_gpu() const {
 }
 VramStatistics Model::vram_statistics() const {
   const HostSide* const host = state_->context->host.get();
-  return host != nullptr && host->tier() != nullptr ? host->tier()->statistics() : VramStatistics{};
+  return host != nullptr ? host->statistics() : VramStatistics{};
 }
 DeviceTimes Model::device_times() const {
   return state_->context->device.times(*state_->context->stream);

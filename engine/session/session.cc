@@ -65,8 +65,10 @@ Session::~Session() = default;
 Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options) {
   SessionOptions chosen = options;
   chosen.n_context = session_context(model->spec(), options);
-  chosen.n_batch = std::clamp(options.n_batch, 1u, model->most_rows());
-  check_memory(*model, chosen);
+  chosen.n_batch = std::max(options.n_batch, 1u);
+  SessionOptions checked = chosen;
+  checked.n_batch = std::min(chosen.n_batch, model->most_rows());
+  check_memory(*model, checked);
   SequenceState sequence(model->forward_context().device, model->spec(), options.cache);
   state_ = std::make_unique<State>(State{std::move(model), chosen, std::move(sequence), {}, {}, {}});
 }
@@ -87,15 +89,26 @@ std::span<const float> Session::logits() const {
   return state_->logits;
 }
 
+// Of a prompt's rows that are left. of_all: logits of all of them are kept.
+static size_t rows_of_next_pass(const Model& model, size_t n_left, size_t n_batch, bool of_all, size_t n_positions) {
+  ForwardContext& context = model.forward_context();
+  if (!context.host) return std::min(n_batch, n_left);
+  return static_cast<size_t>(context.host->rows_of_next_pass(
+      context, static_cast<int64_t>(n_left), static_cast<int64_t>(n_batch),
+      of_all ? static_cast<int64_t>(n_batch) : INT64_MAX, static_cast<int64_t>(n_positions)));
+}
+
 bool Session::append(std::span<const TokenId> tokens, const Progress& progress) {
   check_tokens(model(), tokens);
   check_room(state_->tokens.size() + tokens.size(), n_context());
   SequenceState* const sequences[] = {&state_->sequence};
   const size_t n_vocabulary = model().vocabulary_size();
   const bool of_all = progress.on_logits != nullptr;
-  std::vector<float> logits(n_vocabulary * (of_all ? std::min<size_t>(state_->options.n_batch, tokens.size()) : 1));
+  std::vector<float> logits;
   for (size_t at = 0; at < tokens.size();) {
-    const size_t n = std::min<size_t>(state_->options.n_batch, tokens.size() - at);
+    const size_t n =
+        rows_of_next_pass(model(), tokens.size() - at, state_->options.n_batch, of_all, state_->tokens.size());
+    logits.resize(n_vocabulary * (of_all ? n : 1));
     std::vector<BatchRow> rows(n);
     for (size_t i = 0; i < n; ++i) rows[i] = {tokens[at + i], 0, of_all || at + i + 1 == tokens.size()};
     RoutingRecord record(model().spec(), state_->on_pass ? n : 0);
@@ -111,7 +124,6 @@ bool Session::append(std::span<const TokenId> tokens, const Progress& progress) 
       state_->on_pass(record.pass(state_->tokens, 0, n));
     }
     if (of_all) {
-      logits.resize(n * n_vocabulary);
       check_logits(logits);
       progress.on_logits(logits);
     }

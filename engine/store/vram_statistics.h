@@ -19,6 +19,8 @@ struct VramStatistics {
   uint64_t copied_back_bytes = 0;
   uint64_t n_slots_given_back = 0;
   double copy_seconds = 0;
+  // Passes in which experts came through a ring; the ring's bytes now.
+  uint64_t n_streamed_passes = 0, n_streamed = 0, streamed_bytes = 0, ring_bytes = 0;
 
   uint64_t n_chosen() const { return n_hits + n_misses + n_read_from_host; }
   double hit_rate() const { return n_chosen() > 0 ? static_cast<double>(n_hits) / static_cast<double>(n_chosen()) : 0; }
@@ -36,6 +38,9 @@ inline VramStatistics since(const VramStatistics& begin, VramStatistics now) {
   now.copied_back_bytes -= begin.copied_back_bytes;
   now.n_slots_given_back -= begin.n_slots_given_back;
   now.copy_seconds -= begin.copy_seconds;
+  now.n_streamed_passes -= begin.n_streamed_passes;
+  now.n_streamed -= begin.n_streamed;
+  now.streamed_bytes -= begin.streamed_bytes;
   return now;
 }
 

@@ -433,11 +433,15 @@ void VramTier::empty_chunk(Stream& stream, const Chunk& chunk) {
   for (const auto& back : returns) back->finish(true);
 }
 
-void VramTier::give_back(Stream& stream, uint64_t bytes) {
+void VramTier::settle(Stream& stream) {
   if (background_) background_->wait_for_all();
   device_.synchronize(*copies_);
   welcome(stream);
   let_go_of_host_memory();
+}
+
+void VramTier::give_back(Stream& stream, uint64_t bytes) {
+  settle(stream);
   for (uint64_t given = 0; given < bytes && !chunks_.empty();) {
     // The chunk whose best expert is worth least.
     const auto least = std::ranges::min_element(chunks_, std::less(), [&](const Chunk& chunk) {

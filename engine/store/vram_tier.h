@@ -68,6 +68,8 @@ class VramTier {
   void host_took(int64_t n_experts, double seconds);
   // The pass is on its way on the stream.
   void end_pass(Stream& stream);
+  // Until all copies have ended: what comes is here, and what went is the host's.
+  void settle(Stream& stream);
   // Frees device memory that nobody else takes from the slots of least worth, at least so much; experts that were there are the host's
   // from the next pass on. Nothing may be in flight. After an exception what was not given back is as it was, or empty.
   void give_back(Stream& stream, uint64_t bytes);

@@ -48,6 +48,7 @@ class CudaStream : public Stream {
     pass.drop();
     host_shares.drop();
   }
+  void expect_repeats(bool expects) override { pass.expect_repeats(expects); }
   // n words for a launch to count in: zeros before it and after it. Launches follow one another, so all have the same. Null for more
   // than there are.
   uint32_t* counters(int64_t n) {
@@ -71,6 +72,10 @@ class CudaStream : public Stream {
  private:
   std::shared_ptr<VramAccount> account_;
   Memory counters_;
+};
+
+struct CudaMoment : Moment {
+  EventHandle event;
 };
 
 gpu::FloatRows float_rows(Rows x) {
@@ -112,6 +117,16 @@ class CudaDevice : public Device {
   void trim(Stream& stream) override { scratch(stream).trim(); }
   void start(Stream& stream) override { pass(stream).submit(); }
   void follow(Stream& later, Stream& earlier) override { pass(later).follow(pass(earlier)); }
+  std::unique_ptr<Moment> moment(Stream& stream) override {
+    pass(stream).submit();
+    auto moment = std::make_unique<CudaMoment>();
+    check(cudaEventRecord(moment->event.get(), pass(stream).stream()), "ordering two streams");
+    return moment;
+  }
+  void begin_after(Stream& later, const Moment& earlier) override {
+    pass(later).submit();
+    pass(later).follow(static_cast<const CudaMoment&>(earlier).event.get());
+  }
   void synchronize(Stream& stream) override { pass(stream).wait(); }
   void copy_to_device(Stream& stream, void* to, const void* host, uint64_t bytes) override {
     pass(stream).copy_to_device(to, host, bytes);
@@ -459,6 +474,7 @@ class CudaDevice : public Device {
       if (experts.work) gpu::publish_choice(pass.launches(), publish);
     }
     gpu::multiply_experts(pass.launches(), call);
+    if (experts.parts != nullptr) add_parts(stream, *experts.parts, call);
     if (!experts.ids.empty()) read_choice(stream, ids, weights, experts.ids, experts.weights);
   }
 
@@ -539,6 +555,21 @@ class CudaDevice : public Device {
     pass(stream).copy_to_host(ids.data(), chosen.data(), ids.size_bytes());
     pass(stream).copy_to_host(weights.data(), shares.data(), weights.size_bytes());
     pass(stream).wait();
+  }
+
+  // Adds what experts elsewhere than in the call's places make, as they come.
+  static void add_parts(Stream& stream, ExpertParts& parts, gpu::ExpertsCall call) {
+    Pass& pass = CudaDevice::pass(stream);
+    const int64_t n_rows = call.input.n_rows, n_outputs = call.down.n_outputs;
+    const ScratchLease sums(scratch(stream), static_cast<uint64_t>(n_rows * n_outputs) * sizeof(float));
+    const gpu::FloatRows output{call.output, n_rows, n_outputs, call.output_stride};
+    call.output = reinterpret_cast<float*>(sums.data());
+    call.output_stride = n_outputs;
+    for (auto places = parts.next(); !places.empty(); places = parts.next()) {
+      call.places = reinterpret_cast<const gpu::ExpertPlace*>(pass.cells(places));
+      gpu::multiply_experts(pass.launches(), call);
+      gpu::add_rows(pass.launches(), output, {call.output, n_rows, n_outputs, call.output_stride});
+    }
   }
 
   // Where the layer's experts lie, for the kernels; made once a layer.

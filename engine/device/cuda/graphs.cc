@@ -50,9 +50,9 @@ void Graphs::capture(Entry& entry, cudaStream_t stream) {
   ++counts_.graphs_made;
 }
 
-void Graphs::start(const kernels::cuda::Launches& launches, cudaStream_t stream) {
+void Graphs::start(const kernels::cuda::Launches& launches, cudaStream_t stream, bool comes_again) {
   if (launches.empty()) return;
-  if (!enabled_ || launches.size() < kFewestLaunches) {
+  if (!enabled_ || launches.size() < kFewestLaunches || (!comes_again && !waits_for_host(launches))) {
     counts_.single_launches += launches.size();
     return start_each(launches, stream);
   }

@@ -17,7 +17,8 @@ class Graphs {
   Graphs(const Graphs&) = delete;
   Graphs& operator=(const Graphs&) = delete;
 
-  void start(const kernels::cuda::Launches& launches, cudaStream_t stream);
+  // comes_again: else it is forgotten, and takes no graph's place.
+  void start(const kernels::cuda::Launches& launches, cudaStream_t stream, bool comes_again = true);
 
   struct Counts {
     uint64_t single_launches = 0, graph_launches = 0, graphs_made = 0;

@@ -41,7 +41,7 @@ void Pass::submit() {
   kernels::cuda::Launches launches = std::exchange(launches_, {});
   const std::vector<std::function<void()>> host_work = std::exchange(host_work_, {});
   try {
-    graphs_.start(launches, stream_.get());
+    graphs_.start(launches, stream_.get(), expects_repeats_);
     for (const std::function<void()>& work : host_work) work();
   } catch (...) {
     if (!host_work.empty()) hooks_.give_up();
@@ -109,7 +109,11 @@ void Pass::copy(void* to, const void* from, uint64_t bytes) {
 void Pass::follow(const Pass& other) {
   const EventHandle event;
   check(cudaEventRecord(event.get(), other.stream()), "ordering two streams");
-  check(cudaStreamWaitEvent(stream(), event.get(), 0), "ordering two streams");
+  follow(event.get());
+}
+
+void Pass::follow(cudaEvent_t event) {
+  check(cudaStreamWaitEvent(stream(), event, 0), "ordering two streams");
 }
 
 void Pass::wait() {

@@ -62,6 +62,11 @@ class Pass {
 
   // What is started here from now on begins after what the other has started.
   void follow(const Pass& other);
+  // From now on what is started begins after the event.
+  void follow(cudaEvent_t event);
+
+  // Are lists of launches expected to come again? Then those that do become graphs.
+  void expect_repeats(bool expects) { expects_repeats_ = expects; }
 
   // Forgets the launches that were not started, and whom results were for: when a pass ends by an exception, the memory of both may be
   // gone. What fails here drops them itself.
@@ -87,6 +92,7 @@ class Pass {
   kernels::cuda::Launches launches_;
   Cells values_, tables_;
   Graphs graphs_;
+  bool expects_repeats_ = true;
   std::shared_ptr<const PinnedRanges> pinned_;
   Upload upload_;
   Memory flag_;     // one word for kernels to set, in pinned memory: read without a copy

@@ -1,0 +1,316 @@
+// Passes of many rows in which all experts come to the GPU: those that it does not hold through a ring, each once.
+
+#include "engine/forward/forward.h"
+#include "engine/forward/host_side.h"
+#include "engine/forward/prefill_cost.h"
+#include "engine/session/session_memory.h"
+#include "tests/cuda_device/fixture.h"
+
+using namespace sluice;
+using engine::DeviceKind;
+
+namespace {
+
+constexpr const char* kModel = "deepseek2-v2-lite";
+constexpr size_t kRows = 33;  // more than GPU and CPU share
+
+// A text longer than what was stored.
+std::vector<int32_t> prompt_of(const tests::Golden& golden) {
+  std::vector<int32_t> tokens;
+  for (size_t i = 0; tokens.size() < kRows; ++i) tokens.push_back(golden.tokens[i * 7 % golden.tokens.size()]);
+  return tokens;
+}
+
+engine::ModelOptions streaming_options() {
+  engine::ModelOptions options = tests::options_for(DeviceKind::Cuda);
+  options.session.n_context = options.session.n_batch = 1024;
+  options.promotion.promotes = options.promotion.has_thread = false;
+  options.promotion.now = [seconds = 0.0]() mutable { return seconds += 0.01; };
+  options.sharing.weighs_streaming = false;
+  // Slots for all experts, in pinned memory.
+  options.store.storage = engine::Storage::Disk;
+  options.store.store_bytes = uint64_t{64} << 20;
+  return options;
+}
+
+// VRAM for all weights and for passes of 64 rows, but not for a session that has the whole model there.
+uint64_t vram_bytes(const char* name) {
+  tests::fresh_gpu();
+  engine::ModelOptions options = streaming_options();
+  options.store = {};
+  const auto model = engine::Model::open(tests::fixture_path(name), options);
+  REQUIRE(model->forward_context().host == nullptr);
+  const engine::ForwardContext& context = model->forward_context();
+  const engine::SessionMemory memory =
+      engine::session_memory(model->spec(), context.weights, context.latent_attention, options.session);
+  const uint64_t pass = engine::shared_pass_bytes(model->spec(), context.weights, context.latent_attention,
+                                                  options.session.cache, 64, 128);
+  const uint64_t wanted = model->device_memory().device_bytes + memory.shared_bytes() + pass + (uint64_t{1} << 19);
+  REQUIRE(wanted < model->device_memory().device_bytes + memory.gpu_bytes());
+  return wanted;
+}
+
+// With so many of its experts' slots, or a few more, left.
+std::shared_ptr<const engine::Model> open(const char* name, engine::ModelOptions options, double share) {
+  const auto model = engine::Model::open(tests::fixture_path(name), options);
+  engine::ForwardContext& context = model->forward_context();
+  REQUIRE(context.host != nullptr);
+  REQUIRE(context.host->tier() != nullptr);
+  const double bytes = static_cast<double>(model->vram_statistics().slot_bytes) * (1 - share);
+  context.host->tier()->give_back(*context.stream, static_cast<uint64_t>(bytes));
+  return model;
+}
+
+std::vector<bool> held(const engine::Model& model) {
+  std::vector<bool> all;
+  const engine::ForwardContext& context = model.forward_context();
+  for (uint32_t layer = 0; layer < context.weights.layers.size(); ++layer)
+    if (const auto* experts = std::get_if<engine::ExpertsWeights>(&context.weights.layers[layer].ffn))
+      for (int32_t id = 0; id < experts->gate.count; ++id) all.push_back(context.host->tier()->holds(layer, id));
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "in a long prompt each expert that the GPU does not hold comes to it once, and the logits of prompt and answer are "
+    "the CPU's") {
+  for (const char* name : {kModel, "llama-mixtral", "qwen3moe", "deepseek2-kimi-k2", "deepseek2-r1-ud"}) {
+    CAPTURE(std::string(name));
+    const tests::Golden golden = tests::read_golden(name);
+    const std::vector<int32_t> tokens = prompt_of(golden);
+    const auto cpu = tests::answer(tests::fixture_path(name), tests::options_for(DeviceKind::Cpu), tokens, 2, kRows);
+    engine::ModelOptions options = streaming_options();
+    options.vram_bytes = vram_bytes(name);
+    // Of one model a second prompt as well, and one without slots.
+    const bool is_all = std::string(name) == "qwen3moe";
+    for (const double share : {0.5, 0.0}) {
+      if (share == 0 && !is_all) continue;
+      CAPTURE(share);
+      tests::fresh_gpu();
+      const auto model = open(name, options, share);
+      const uint64_t n_before = model->vram_statistics().n_slots;
+      uint64_t n_expected = 0;
+      std::vector<bool> held_after_first;
+      for (uint64_t n_prompts = 1; n_prompts <= (is_all ? 2 : 1); ++n_prompts) {
+        engine::Session session(model, options.session);
+        tests::check_same(cpu, tests::answer(session, tokens, 2, kRows), golden.n_vocabulary);
+        const engine::VramStatistics now = model->vram_statistics();
+        n_expected += now.n_experts - now.n_slots;
+        CHECK(now.n_streamed_passes == n_prompts);
+        CHECK(now.n_streamed == n_expected);
+        CHECK(now.streamed_bytes > 0);
+        CHECK(now.n_slots <= n_before);  // less what the ring took
+        CHECK((now.n_slots > 0) == (share > 0));
+        CHECK(now.ring_bytes > 0);
+        if (n_prompts == 1) held_after_first = held(*model);
+      }
+      CHECK(held(*model) == held_after_first);
+      CHECK(model->device_memory().host_bytes == 0);
+    }
+  }
+  CHECK(simt::take_findings() == std::vector<std::string>());
+}
+
+namespace {
+
+struct Scheduled {
+  tests::Answer answer;
+  uint64_t n_streamed = 0;
+  std::vector<std::string> findings;
+  bool has_failed = false;
+};
+
+Scheduled scheduled(const char* name, uint64_t vram, const simt::GpuOptions& gpu) {
+  const tests::Golden golden = tests::read_golden(name);
+  engine::ModelOptions options = streaming_options();
+  options.vram_bytes = vram;
+  tests::fresh_gpu(gpu, true);
+  Scheduled result;
+  try {
+    const auto model = open(name, options, 0.3);
+    engine::Session session(model, options.session);
+    result.answer = tests::answer(session, prompt_of(golden), 0, kRows);
+    result.n_streamed = model->vram_statistics().n_streamed;
+  } catch (const engine::Error&) {  // fresh memory is full of NaN
+    result.has_failed = true;
+  }
+  result.findings = simt::take_findings();
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("experts that come through the ring as late as is legal, or at odd moments, race with nothing") {
+  const uint64_t vram = vram_bytes(kModel);
+  const Scheduled eager = scheduled(kModel, vram, {});
+  CHECK(eager.n_streamed > 4);  // each half of the ring is used again
+  CHECK(!eager.has_failed);
+  CHECK(eager.findings == std::vector<std::string>());
+  for (const auto& [effects, seed] : {std::pair(simt::Effects::Lazy, 1), std::pair(simt::Effects::Seeded, 1)}) {
+    simt::GpuOptions gpu;
+    gpu.effects = effects;
+    gpu.seed = static_cast<uint64_t>(seed);
+    const Scheduled other = scheduled(kModel, vram, gpu);
+    CHECK(!other.has_failed);
+    CHECK(other.findings == std::vector<std::string>());
+    CHECK(other.answer.logits == eager.answer.logits);
+  }
+}
+
+TEST_CASE(
+    "an order of copies and products that is forgotten is found: half a ring is read before it is filled, or filled "
+    "while it is read") {
+  const uint64_t vram = vram_bytes(kModel);
+  // The first to wait is the stream of copies.
+  for (const bool of_copies : {true, false}) {
+    bool is_found = false;
+    for (uint64_t seed = 1; seed <= 3 && !is_found; ++seed) {
+      simt::GpuOptions gpu;
+      gpu.effects = simt::Effects::Seeded;
+      gpu.seed = seed;
+      gpu.forgets_wait = [of_copies, first = uintptr_t{0}](uintptr_t stream) mutable {
+        if (first == 0) first = stream;
+        return (stream == first) == of_copies;
+      };
+      const Scheduled result = scheduled(kModel, vram, gpu);
+      is_found = result.has_failed || !result.findings.empty();
+    }
+    CAPTURE(of_copies);
+    CHECK(is_found);
+  }
+}
+
+TEST_CASE("where experts are not in memory that copies can read, or nobody wants it, GPU and CPU share a long prompt") {
+  const tests::Golden golden = tests::read_golden(kModel);
+  const std::vector<int32_t> tokens = prompt_of(golden);
+  const auto cpu = tests::answer(tests::fixture_path(kModel), tests::options_for(DeviceKind::Cpu), tokens, 2, kRows);
+  const uint64_t vram = vram_bytes(kModel);
+  struct Case {
+    const char* name;
+    void (*change)(engine::ModelOptions& options);
+    bool fails_to_pin;
+  };
+  for (const Case& one :
+       {Case{"a mapped file", [](engine::ModelOptions& o) { o.store.storage = engine::Storage::Mapped; }, false},
+        Case{"a disk", [](engine::ModelOptions& o) { o.store.store_bytes = uint64_t{48} << 10; }, false},
+        Case{"memory that is not pinned", [](engine::ModelOptions&) {}, true},
+        Case{"switched off", [](engine::ModelOptions& o) { o.sharing.most_streamed_rows = 0; }, false}}) {
+    CAPTURE(one.name);
+    engine::ModelOptions options = streaming_options();
+    options.vram_bytes = vram;
+    one.change(options);
+    tests::fresh_gpu();
+    if (one.fails_to_pin) simt::inject_fault({simt::FaultPoint::HostRegister, 1, 2, 1000});
+    const auto model = open(kModel, options, 0.3);
+    engine::Session session(model, options.session);
+    tests::check_same(cpu, tests::answer(session, tokens, 2, kRows), golden.n_vocabulary);
+    CHECK(model->vram_statistics().n_streamed_passes == 0);
+    CHECK(model->vram_statistics().n_streamed == 0);
+  }
+  CHECK(simt::take_findings() == std::vector<std::string>());
+}
+
+TEST_CASE("a long prompt that is cancelled, or meets a GPU that fails, leaves a session that works") {
+  const tests::Golden golden = tests::read_golden(kModel);
+  const std::vector<int32_t> tokens = prompt_of(golden);
+  const auto cpu = tests::answer(tests::fixture_path(kModel), tests::options_for(DeviceKind::Cpu), tokens, 2, kRows);
+  engine::ModelOptions options = streaming_options();
+  options.vram_bytes = vram_bytes(kModel);
+  tests::fresh_gpu();
+  const auto model = open(kModel, options, 0.3);
+  engine::Session session(model, options.session);
+  for (int n_layers = 0; n_layers < 2; ++n_layers) {
+    engine::Session::Progress progress;
+    progress.cancelled = [n = n_layers]() mutable { return n-- == 0; };
+    CHECK(!session.append(tokens, progress));
+    CHECK(session.tokens().empty());
+  }
+  CHECK(model->vram_statistics().n_streamed_passes == 0);
+  tests::check_same(cpu, tests::answer(session, tokens, 2, kRows), golden.n_vocabulary);
+  CHECK(model->vram_statistics().n_streamed_passes == 1);
+  size_t n_errors = 0;
+  for (const uint64_t nth : {1, 20}) {
+    CAPTURE(nth);
+    engine::Session other(model, options.session);
+    simt::inject_fault({simt::FaultPoint::Copy, nth, 999, 1});
+    try {
+      other.append(tokens);
+    } catch (const engine::Error& error) {
+      ++n_errors;
+      CHECK(error.kind() == engine::Error::Kind::Device);
+      CHECK(other.tokens().empty());
+    }
+    engine::Session next(model, options.session);
+    tests::check_same(cpu, tests::answer(next, tokens, 2, kRows), golden.n_vocabulary);
+  }
+  CHECK(n_errors == 2);
+  CHECK(simt::take_findings() == std::vector<std::string>());
+}
+
+TEST_CASE("what the routers chose for a long prompt is told") {
+  const tests::Golden golden = tests::read_golden("qwen3moe");
+  const std::vector<int32_t> tokens = prompt_of(golden);
+  std::vector<uint16_t> chosen[2];
+  for (const DeviceKind device : {DeviceKind::Cpu, DeviceKind::Cuda}) {
+    engine::ModelOptions options = tests::options_for(device);
+    if (device == DeviceKind::Cuda) {
+      options = streaming_options();
+      options.vram_bytes = vram_bytes("qwen3moe");
+    }
+    tests::fresh_gpu();
+    const auto path = tests::fixture_path("qwen3moe");
+    const auto model = device == DeviceKind::Cuda ? open("qwen3moe", options, 0.3) : engine::Model::open(path, options);
+    engine::Session session(model, options.session);
+    std::vector<uint16_t>& all = chosen[device == DeviceKind::Cuda];
+    session.record_routing([&](const engine::traces::Pass& pass) {
+      all.insert(all.end(), pass.expert_ids.begin(), pass.expert_ids.end());
+    });
+    session.append(tokens);
+    if (device == DeviceKind::Cuda) CHECK(model->vram_statistics().n_streamed_passes == 1);
+  }
+  CHECK(!chosen[0].empty());
+  CHECK(chosen[0] == chosen[1]);
+}
+
+TEST_CASE("a prompt is streamed when that is faster by what was measured") {
+  const tests::Golden golden = tests::read_golden(kModel);
+  const std::vector<int32_t> tokens = prompt_of(golden);
+  const uint64_t vram = vram_bytes(kModel);
+  for (const bool is_fast : {true, false}) {
+    CAPTURE(is_fast);
+    engine::ModelOptions options = streaming_options();
+    options.vram_bytes = vram;
+    options.sharing.weighs_streaming = true;
+    options.promotion.link_bytes_per_second = is_fast ? 1e9 : 1;
+    tests::fresh_gpu();
+    const auto model = open(kModel, options, 0.3);
+    engine::Session session(model, options.session);
+    session.append(tokens);  // times the host: too few rows for what is assumed of it
+    CHECK(model->vram_statistics().n_streamed_passes == 0);
+    session.append(tokens);
+    CHECK(model->vram_statistics().n_streamed_passes == (is_fast ? 1 : 0));
+  }
+}
+
+TEST_CASE(
+    "streaming costs the link's time and some a row, and the host time a row; before it was timed 96 rows decide") {
+  engine::PrefillCost cost;
+  CHECK(!cost.is_streaming_faster(95, 3.0));
+  CHECK(cost.is_streaming_faster(97, 3.0));
+  CHECK(cost.is_streaming_faster(1, 0.0));  // all is there
+  cost.took_shared(7, 100.0);               // tells nothing about many rows
+  CHECK(cost.shared_row_seconds() == 0);
+  cost.took_shared(32, 1.6);
+  CHECK(cost.shared_row_seconds() == doctest::Approx(0.05));
+  CHECK(!cost.is_streaming_faster(59, 3.0));
+  CHECK(cost.is_streaming_faster(61, 3.0));
+  cost.took_streamed(1000, 13.0, 3.0);
+  CHECK(cost.streamed_row_seconds() == doctest::Approx(0.01));
+  CHECK(!cost.is_streaming_faster(74, 3.0));
+  CHECK(cost.is_streaming_faster(76, 3.0));
+  cost.took_streamed(1000, 1.0, 3.0);  // the link was faster than thought
+  CHECK(cost.streamed_row_seconds() == doctest::Approx(0.0075));
+  cost.took_shared(32, 32 * 0.09);
+  CHECK(cost.shared_row_seconds() == doctest::Approx(0.06));
+}
