@@ -3,6 +3,7 @@
 
     virtual_time.py                        build, run all settings (some 20 minutes of a core), rewrite the section of docs/performance.md
     virtual_time.py --only '{"slots": 0.29, "skew": 0.5}'   run this and print what came out
+    virtual_time.py --only '{"prefill": 4096}'     a prompt of so many tokens (bench/virtual_time/prefill.h)
     virtual_time.py --set cpu_scale=2      the same for all settings (bench/virtual_time/run.h has what can be set); with --print, or --json
     virtual_time.py --json FILE            keep the outcomes; --reuse: write the section from them
 

@@ -37,7 +37,9 @@ class ForwardContext;  // engine/forward/forward.h
 struct SessionOptions {
   uint32_t n_context = 0;  // tokens; 0: the trained context, at most 4096
   CacheType cache = CacheType::F16;
-  uint32_t n_batch = 512;  // rows a forward pass at most
+  // Rows a forward pass at most; of passes that GPU and CPU share, kMostSharedRows at most; those of a prompt for which experts come to the
+  // GPU have their own limit (SharingOptions), but where logits of all rows are asked for.
+  uint32_t n_batch = 512;
 };
 
 struct ModelOptions {

@@ -106,6 +106,8 @@ class ForwardingDevice : public engine::Device {
   }
   void start(engine::Stream& stream) override { to_.start(stream); }
   void follow(engine::Stream& later, engine::Stream& earlier) override { to_.follow(later, earlier); }
+  std::unique_ptr<engine::Moment> moment(engine::Stream& stream) override { return to_.moment(stream); }
+  void begin_after(engine::Stream& later, const engine::Moment& earlier) override { to_.begin_after(later, earlier); }
   void weighted_sum(engine::Stream& s, engine::Rows y, std::span<const int32_t> places, std::span<const float> weights,
                     int64_t n_used, engine::Rows out) override {
     to_.weighted_sum(s, y, places, weights, n_used, out);

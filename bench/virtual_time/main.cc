@@ -2,7 +2,9 @@
 //
 //   virtual_time --machine bench/machines/rtx4090-48g-124g.json --launches bench/virtual_time/r1_rtx4090.json '[{"slots": 0.29}, ...]'
 //
-// prints one line of JSON for each setting. Predicted, not measured.
+// prints one line of JSON for each setting. Predicted, not measured. A setting {"prefill": 4096} is a prompt of so many tokens
+// (bench/virtual_time/prefill.h): with "most_rows" a pass, and "tiles" and
+// "attention" as the shares that kernels are assumed to reach.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -10,6 +12,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "bench/virtual_time/prefill.h"
 #include "bench/virtual_time/run.h"
 #include "bench/virtual_time/skeleton.h"
 #include "tools/machine_file.h"
@@ -21,8 +24,9 @@ namespace {
 
 // A file that goes when the program does.
 struct TemporaryFile {
-  std::filesystem::path path =
-      std::filesystem::temp_directory_path() / ("sluice-skeleton-" + std::to_string(getpid()) + ".gguf");
+  std::filesystem::path path = std::filesystem::temp_directory_path() / ("sluice-skeleton-" + std::to_string(getpid()) +
+                                                                         "-" + std::to_string(++n_made) + ".gguf");
+  static inline int n_made = 0;
   ~TemporaryFile() {
     std::error_code ignored;
     std::filesystem::remove(path, ignored);
@@ -89,6 +93,48 @@ ordered_json json_of(const bench::Outcome& outcome) {
           {"real_seconds", outcome.real_seconds}};
 }
 
+ordered_json json_of(const bench::PrefillOutcome& outcome) {
+  return {{"assumed",
+           "missed experts lie in pinned RAM; what tiles reach of the 8-bit peak and attention of float32: tiles, "
+           "attention"},
+          {"tiles", outcome.shares.tiles},
+          {"attention", outcome.shares.attention},
+          {"tokens_per_second", outcome.tokens_per_second},
+          {"seconds_to_first_token", outcome.seconds},
+          {"bound", outcome.bound},
+          {"n_passes", outcome.n_passes},
+          {"most_rows", outcome.most_rows},
+          {"slots", outcome.slots},
+          {"ring_bytes", outcome.ring_bytes},
+          {"n_copied", outcome.n_copied},
+          {"copied_bytes", outcome.copied_bytes},
+          {"link_seconds", outcome.link_seconds},
+          {"gpu_computing", outcome.gpu_computing},
+          {"gpu_attention", outcome.gpu_attention},
+          {"gpu_experts", outcome.gpu_experts},
+          {"gpu_waiting", outcome.gpu_waiting}};
+}
+
+bench::PrefillOutcome run_prefill_setting(const ordered_json& json, const engine::Machine& machine) {
+  bench::PrefillSetting setting;
+  for (const auto& [name, value] : json.items()) {
+    if (name == "prefill")
+      setting.n_tokens = value;
+    else if (name == "most_rows")
+      setting.most_streamed_rows = value;
+    else if (name == "tiles")
+      setting.shares.tiles = value;
+    else if (name == "attention")
+      setting.shares.attention = value;
+    else
+      throw std::runtime_error("'" + name + "' is no part of a setting with a prompt.");
+  }
+  if (setting.n_tokens <= 0) throw std::runtime_error("A prompt has one token at least.");
+  const TemporaryFile holes;
+  bench::write_holes(holes.path);
+  return bench::run_prefill(holes.path, machine, setting);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -107,8 +153,15 @@ int main(int argc, char** argv) {
     const bench::PredictedLaunches predicted = bench::read_predicted_launches(launches_path);
     const ordered_json settings = ordered_json::parse(settings_text);
     const TemporaryFile file;
-    bench::write_skeleton(size, file.path);
+    bool has_skeleton = false;
     for (const ordered_json& one : settings) {
+      if (one.contains("prefill")) {
+        ordered_json line = {{"setting", one}};
+        line.update(json_of(run_prefill_setting(one, machine)));
+        std::cout << line.dump() << std::endl;
+        continue;
+      }
+      if (!std::exchange(has_skeleton, true)) bench::write_skeleton(size, file.path);
       ordered_json line = {{"setting", one}};
       line.update(json_of(bench::run_setting(file.path, predicted, machine, setting_of(one))));
       std::cout << line.dump() << std::endl;

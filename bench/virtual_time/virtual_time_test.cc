@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
+#include "bench/virtual_time/prefill.h"
 #include "bench/virtual_time/run.h"
 #include "bench/virtual_time/skeleton.h"
 #include "tools/machine_file.h"
@@ -119,4 +120,35 @@ TEST_CASE("a launch that is none of R1's is refused") {
   simt::KernelLaunch launch;
   launch.name = "weighted_sum_rows";
   CHECK_THROWS_WITH_AS(times.seconds(launch), doctest::Contains("cannot be named"), std::runtime_error);
+}
+
+TEST_CASE("a predicted prompt takes what the link or the GPU takes, and moves each missed expert once a pass") {
+  const std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("sluice-holes-" + std::to_string(getpid()) + ".gguf");
+  write_holes(path);
+  engine::Machine machine = tools::read_machine(SLUICE_SOURCE_DIR "/bench/machines/rtx4090-48g-124g.json");
+  const PrefillOutcome one = run_prefill(path, machine, {1024, 1024, {}}),
+                       two = run_prefill(path, machine, {2048, 1024, {}});
+  CHECK(one.n_passes == 1);
+  CHECK(two.n_passes == 2);
+  CHECK(one.slots < 1);
+  CHECK(static_cast<double>(one.n_copied) == doctest::Approx((1 - one.slots) * 58 * 256));
+  // The longer context takes some slots.
+  CHECK(two.n_copied >= 2 * one.n_copied);
+  CHECK(static_cast<double>(two.n_copied) < 2 * (1 - two.slots) * 58 * 256 + 1);
+  for (const PrefillOutcome& outcome : {one, two}) {
+    CHECK(outcome.seconds >= std::max(outcome.link_seconds, outcome.gpu_computing));
+    CHECK(outcome.seconds < outcome.link_seconds + outcome.gpu_computing);
+    CHECK(outcome.gpu_waiting > 0);
+    CHECK(outcome.gpu_waiting < outcome.seconds);
+  }
+  machine.gpus.front().pcie_bytes_per_second /= 4;
+  const PrefillOutcome slow = run_prefill(path, machine, {1024, 1024, {}});
+  CHECK(slow.bound == "PCIe");
+  CHECK(slow.seconds > 3 * one.seconds);
+  machine.gpus.front().pcie_bytes_per_second *= 400;
+  const PrefillOutcome fast = run_prefill(path, machine, {1024, 1024, {}});
+  CHECK(fast.bound != "PCIe");
+  CHECK(fast.seconds < one.seconds);
+  std::filesystem::remove(path);
 }

@@ -37,11 +37,11 @@ class HostSide {
   // that of experts. Where nothing is left to give up, they get other memory. Nothing may be in flight.
   void make_room(ForwardContext& context, int64_t n_rows, int64_t n_positions, uint64_t growth_bytes);
 
-  // How many of a prompt's n_left rows, which come after n_positions, the next pass should have: kMostSharedRows and n_batch at most where
+  // How many of a prompt's n_left rows, which come after what is in the sequence, the next pass should have: kMostSharedRows and n_batch at most where
   // the host has a part in it; and most_rows at most, where it is worth it and can be done that all experts come to the device. Makes room
   // for the latter.
-  int64_t rows_of_next_pass(ForwardContext& context, int64_t n_left, int64_t n_batch, int64_t most_rows,
-                            int64_t n_positions);
+  int64_t rows_of_next_pass(ForwardContext& context, const SequenceState& sequence, int64_t n_left, int64_t n_batch,
+                            int64_t most_rows);
 
   void begin_pass(ForwardContext& context, int64_t n_rows);
   // All of the pass was asked for: begins it, and then what should be elsewhere in the next ones.

@@ -106,20 +106,20 @@ std::optional<std::vector<ExpertStream::Expert>> HostSide::experts_to_stream(For
   return experts;
 }
 
-int64_t HostSide::rows_of_next_pass(ForwardContext& context, int64_t n_left, int64_t n_batch, int64_t most_rows,
-                                    int64_t n_positions) {
+int64_t HostSide::rows_of_next_pass(ForwardContext& context, const SequenceState& sequence, int64_t n_left,
+                                    int64_t n_batch, int64_t most_rows) {
   rows_to_stream_ = 0;
   const int64_t shared = std::min({n_left, n_batch, int64_t{kMostSharedRows}});
   int64_t rows = std::min({n_left, most_rows, int64_t{sharing_.most_streamed_rows}});
   if (!tier_ || rows <= kMostSharedRows || has_dense_work()) return shared;
-  rows = most_streamed_rows(context, rows, n_positions);
+  rows = most_streamed_rows(context, rows, sequence.length());
   if (rows <= kMostSharedRows) return shared;
   if (sharing_.weighs_streaming && !prefill_cost_.is_streaming_faster(rows, missed_link_seconds())) return shared;
   tier_->settle(*context.stream);
   // Without moving anything for it in vain: where it cannot be done now, it will not be for experts that give up their slots.
   if (!missed_experts(context)) return shared;
   if (!make_ring(context)) return shared;
-  make_room(context, rows, n_positions + rows, 0);
+  make_room(context, rows, sequence.length() + rows, sequence.reserve_bytes(rows));
   if (!experts_to_stream(context)) return shared;
   rows_to_stream_ = rows;
   return rows;

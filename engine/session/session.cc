@@ -90,12 +90,13 @@ std::span<const float> Session::logits() const {
 }
 
 // Of a prompt's rows that are left. of_all: logits of all of them are kept.
-static size_t rows_of_next_pass(const Model& model, size_t n_left, size_t n_batch, bool of_all, size_t n_positions) {
+static size_t rows_of_next_pass(const Model& model, const SequenceState& sequence, size_t n_left, size_t n_batch,
+                                bool of_all) {
   ForwardContext& context = model.forward_context();
   if (!context.host) return std::min(n_batch, n_left);
-  return static_cast<size_t>(context.host->rows_of_next_pass(
-      context, static_cast<int64_t>(n_left), static_cast<int64_t>(n_batch),
-      of_all ? static_cast<int64_t>(n_batch) : INT64_MAX, static_cast<int64_t>(n_positions)));
+  return static_cast<size_t>(context.host->rows_of_next_pass(context, sequence, static_cast<int64_t>(n_left),
+                                                             static_cast<int64_t>(n_batch),
+                                                             of_all ? static_cast<int64_t>(n_batch) : INT64_MAX));
 }
 
 bool Session::append(std::span<const TokenId> tokens, const Progress& progress) {
@@ -106,8 +107,7 @@ bool Session::append(std::span<const TokenId> tokens, const Progress& progress) 
   const bool of_all = progress.on_logits != nullptr;
   std::vector<float> logits;
   for (size_t at = 0; at < tokens.size();) {
-    const size_t n =
-        rows_of_next_pass(model(), tokens.size() - at, state_->options.n_batch, of_all, state_->tokens.size());
+    const size_t n = rows_of_next_pass(model(), state_->sequence, tokens.size() - at, state_->options.n_batch, of_all);
     logits.resize(n_vocabulary * (of_all ? n : 1));
     std::vector<BatchRow> rows(n);
     for (size_t i = 0; i < n; ++i) rows[i] = {tokens[at + i], 0, of_all || at + i + 1 == tokens.size()};

@@ -294,10 +294,10 @@ TEST_CASE("a prompt is streamed when that is faster by what was measured") {
 }
 
 TEST_CASE(
-    "streaming costs the link's time and some a row, and the host time a row; before it was timed 96 rows decide") {
+    "streaming costs the link's time and some a row, and the host time a row; before it was timed 128 rows decide") {
   engine::PrefillCost cost;
-  CHECK(!cost.is_streaming_faster(95, 3.0));
-  CHECK(cost.is_streaming_faster(97, 3.0));
+  CHECK(!cost.is_streaming_faster(127, 3.0));
+  CHECK(cost.is_streaming_faster(129, 3.0));
   CHECK(cost.is_streaming_faster(1, 0.0));  // all is there
   cost.took_shared(7, 100.0);               // tells nothing about many rows
   CHECK(cost.shared_row_seconds() == 0);
