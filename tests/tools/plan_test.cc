@@ -51,7 +51,7 @@ TEST_CASE("R1 in 1.58 bits fills the workstation's VRAM and reads no disk") {
   const json plan = plan_json(sparse("r1-ud-iq1s"), machine_path("rtx4090-48g-124g"));
   CHECK(plan["vram_used_bytes"].get<double>() >= 46.0 * (1 << 30));
   CHECK(plan["vram_used_bytes"].get<double>() + plan["vram"]["margin_bytes"].get<double>() <= 48.0 * (1 << 30));
-  CHECK(plan["disk_bytes_per_token"] == 0);
+  CHECK(plan["disk_bytes_per_token"] < 1);  // of sums of shares
   CHECK(plan["disk_weight_bytes"] == 0);
   CHECK(plan["hit_tier"] == "vram");
   double before = 0;
