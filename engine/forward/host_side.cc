@@ -37,13 +37,25 @@ void HostSide::make_room(ForwardContext& context, int64_t n_rows, int64_t n_posi
     context.workspace.clear();
     context.device.trim(*context.stream);
     if (pass_rows_ == 0) bytes += kCellBytes;
-    bytes += pass_bytes_(rows, std::max(rows, positions));
+    pass_room_ = pass_bytes_(rows, std::max(rows, positions));
     pass_rows_ = rows;
     pass_positions_ = positions;
+    before_passes_ = bytes_of_others(context.device);
+    grown_bytes_ = 0;
   }
   if (!tier_) return;
+  // What passes of this shape have taken so far, at shorter lengths, may be less than what was kept for them.
+  const uint64_t taken = bytes_of_others(context.device), expected = before_passes_ + grown_bytes_;
+  bytes += pass_room_ - std::min(pass_room_, taken - std::min(taken, expected));
+  grown_bytes_ += growth_bytes;
   const uint64_t room = context.device.room(0);
   if (room < bytes) tier_->give_back(*context.stream, bytes - room);
+}
+
+// But for experts' slots.
+uint64_t HostSide::bytes_of_others(const Device& device) const {
+  const uint64_t bytes = device.memory().device_bytes;
+  return bytes - std::min(bytes, tier_ ? tier_->statistics().slot_bytes : 0);
 }
 
 void HostSide::begin_pass(ForwardContext& context, int64_t n_rows) {

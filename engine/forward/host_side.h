@@ -76,6 +76,7 @@ class HostSide {
 
  private:
   bool is_timed() const { return tier_ != nullptr && rows_now_ >= PrefillCost::kFewestRows; }
+  uint64_t bytes_of_others(const Device& device) const;
   bool has_dense_work() const;
   double missed_link_seconds() const;
   uint64_t half_ring_bytes() const;
@@ -96,6 +97,9 @@ class HostSide {
   std::unique_ptr<VramTier> tier_;
   PassBytes pass_bytes_;
   int64_t pass_rows_ = 0, pass_positions_ = 0;  // for which there is room, rounded up
+  uint64_t pass_room_ = 0;                      // that was kept for it
+  uint64_t before_passes_ = 0;                  // what was taken of the device's memory by all but experts, before it
+  uint64_t grown_bytes_ = 0;                    // by which sequences have grown since
   SharingOptions sharing_;
   std::unique_ptr<HostPlaces> host_places_;  // with a tier
   std::optional<MissSplit> split_;           // when a pass of one row shares experts

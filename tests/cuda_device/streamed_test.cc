@@ -114,6 +114,9 @@ TEST_CASE(
 
 namespace {
 
+// Its layers with experts follow one another.
+constexpr const char* kInTurn = "qwen3moe";
+
 struct Scheduled {
   tests::Answer answer;
   uint64_t n_streamed = 0;
@@ -142,8 +145,8 @@ Scheduled scheduled(const char* name, uint64_t vram, const simt::GpuOptions& gpu
 }  // namespace
 
 TEST_CASE("experts that come through the ring as late as is legal, or at odd moments, race with nothing") {
-  const uint64_t vram = vram_bytes(kModel);
-  const Scheduled eager = scheduled(kModel, vram, {});
+  const uint64_t vram = vram_bytes(kInTurn);
+  const Scheduled eager = scheduled(kInTurn, vram, {});
   CHECK(eager.n_streamed > 4);  // each half of the ring is used again
   CHECK(!eager.has_failed);
   CHECK(eager.findings == std::vector<std::string>());
@@ -151,7 +154,7 @@ TEST_CASE("experts that come through the ring as late as is legal, or at odd mom
     simt::GpuOptions gpu;
     gpu.effects = effects;
     gpu.seed = static_cast<uint64_t>(seed);
-    const Scheduled other = scheduled(kModel, vram, gpu);
+    const Scheduled other = scheduled(kInTurn, vram, gpu);
     CHECK(!other.has_failed);
     CHECK(other.findings == std::vector<std::string>());
     CHECK(other.answer.logits == eager.answer.logits);
@@ -161,7 +164,7 @@ TEST_CASE("experts that come through the ring as late as is legal, or at odd mom
 TEST_CASE(
     "an order of copies and products that is forgotten is found: half a ring is read before it is filled, or filled "
     "while it is read") {
-  const uint64_t vram = vram_bytes(kModel);
+  const uint64_t vram = vram_bytes(kInTurn);
   // The first to wait is the stream of copies.
   for (const bool of_copies : {true, false}) {
     bool is_found = false;
@@ -173,7 +176,7 @@ TEST_CASE(
         if (first == 0) first = stream;
         return (stream == first) == of_copies;
       };
-      const Scheduled result = scheduled(kModel, vram, gpu);
+      const Scheduled result = scheduled(kInTurn, vram, gpu);
       is_found = result.has_failed || !result.findings.empty();
     }
     CAPTURE(of_copies);
