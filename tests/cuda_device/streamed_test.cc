@@ -80,7 +80,8 @@ TEST_CASE(
     CAPTURE(std::string(name));
     const tests::Golden golden = tests::read_golden(name);
     const std::vector<int32_t> tokens = prompt_of(golden);
-    const auto cpu = tests::answer(tests::fixture_path(name), tests::options_for(DeviceKind::Cpu, engine::CacheType::F32), tokens, 2, kRows);
+    const auto cpu = tests::answer(tests::fixture_path(name),
+                                   tests::options_for(DeviceKind::Cpu, engine::CacheType::F32), tokens, 2, kRows);
     engine::ModelOptions options = streaming_options();
     options.vram_bytes = vram_bytes(name);
     // Of one model a second prompt as well, and one without slots.
@@ -188,7 +189,8 @@ TEST_CASE(
 TEST_CASE("where experts are not in memory that copies can read, or nobody wants it, GPU and CPU share a long prompt") {
   const tests::Golden golden = tests::read_golden(kModel);
   const std::vector<int32_t> tokens = prompt_of(golden);
-  const auto cpu = tests::answer(tests::fixture_path(kModel), tests::options_for(DeviceKind::Cpu, engine::CacheType::F32), tokens, 2, kRows);
+  const auto cpu = tests::answer(tests::fixture_path(kModel),
+                                 tests::options_for(DeviceKind::Cpu, engine::CacheType::F32), tokens, 2, kRows);
   const uint64_t vram = vram_bytes(kModel);
   struct Case {
     const char* name;
@@ -218,7 +220,8 @@ TEST_CASE("where experts are not in memory that copies can read, or nobody wants
 TEST_CASE("a long prompt that is cancelled, or meets a GPU that fails, leaves a session that works") {
   const tests::Golden golden = tests::read_golden(kModel);
   const std::vector<int32_t> tokens = prompt_of(golden);
-  const auto cpu = tests::answer(tests::fixture_path(kModel), tests::options_for(DeviceKind::Cpu, engine::CacheType::F32), tokens, 2, kRows);
+  const auto cpu = tests::answer(tests::fixture_path(kModel),
+                                 tests::options_for(DeviceKind::Cpu, engine::CacheType::F32), tokens, 2, kRows);
   engine::ModelOptions options = streaming_options();
   options.vram_bytes = vram_bytes(kModel);
   tests::fresh_gpu();
