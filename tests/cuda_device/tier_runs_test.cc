@@ -46,7 +46,8 @@ uint64_t resident_file_bytes(const std::filesystem::path& path) {
   uint64_t bytes = 0;
   bool is_of_file = false;
   for (std::string line; std::getline(maps, line);) {
-    if (line.find(" /") != std::string::npos && line.find('-') != std::string::npos)
+    const size_t address_end = line.find_first_not_of("0123456789abcdef");
+    if (address_end != 0 && address_end != std::string::npos && line[address_end] == '-')  // a stretch of memory begins
       is_of_file = line.ends_with("/" + name);
     else if (is_of_file && line.starts_with("Rss:"))
       bytes += std::stoull(line.substr(4)) * 1024;
