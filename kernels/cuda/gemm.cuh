@@ -191,7 +191,7 @@ __global__ void __launch_bounds__(kGemmMostWarps * 32, 1) multiply_tiles(const G
     for (int half = 0; half < 2; ++half) {
       uint32_t w[kDown][4];
 #pragma unroll
-      for (int i = 0; i < kDown; ++i) load_fragments(w[i], weights + (weight_place ^ half * 32) + i * 16 * kGemmStep);
+      for (int i = 0; i < kDown; ++i) load_matrices(w[i], weights + (weight_place ^ half * 32) + i * 16 * kGemmStep);
       uint32_t words[kDown][2][2];  // of rows group and group + 8
       if constexpr (kScaleValues < 256) {
 #pragma unroll
@@ -207,7 +207,7 @@ __global__ void __launch_bounds__(kGemmMostWarps * 32, 1) multiply_tiles(const G
 #pragma unroll
       for (int pair = 0; pair < kAcross / 2; ++pair) {
         uint32_t x[4];
-        load_fragments(x, inputs + (first_place ^ half * 32) + pair * 16 * kGemmStep);
+        load_matrices(x, inputs + (first_place ^ half * 32) + pair * 16 * kGemmStep);
 #pragma unroll
         for (int own = 0; own < 2; ++own) {
           const int j = pair * 2 + own;
@@ -314,7 +314,7 @@ __global__ void __launch_bounds__(kGemmMostWarps * 32, 1) multiply_tiles(const G
         }
         if (a.has_offsets) {
           float products[4] = {};
-          multiply_halves_16x8x16(products, w, x[j][0], x[j][1]);
+          multiply_add_16x8x16(products, w, x[j][0], x[j][1]);
 #pragma unroll
           for (int e = 0; e < 4; ++e) values[e] = fmaf(of_rows[e / 2].y, products[e], values[e]);
         }

@@ -1,4 +1,5 @@
-// Matrix operations of a warp on tensor cores, in the shapes of sm_80; on sm_75 the same of smaller ones.
+// Matrix operations of a warp on tensor cores on 8-bit whole numbers, in the shapes of sm_80; on sm_75 the same of smaller ones. What loads
+// them, and the operation on 16-bit floats, is that of fragments.cuh.
 //
 // Fragments, with lane = 4 * group + member (PTX ISA, "Matrix Fragments"), of 8-bit elements and k = 32:
 //
@@ -11,31 +12,15 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/fragments.cuh"
+
 namespace sluice::kernels::cuda {
-
-// An address in shared memory as these instructions take it.
-__device__ inline uint32_t shared_address(const void* shared) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-}
-
-// Four matrices of 8 rows of 16 bytes in shared memory; lane i names row i % 8 of matrix i / 8, at a multiple of 16.
-__device__ inline void load_fragments(uint32_t (&registers)[4], uint32_t row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(registers[0]), "=r"(registers[1]), "=r"(registers[2]), "=r"(registers[3])
-               : "r"(row)
-               : "memory");
-}
 
 #if __CUDA_ARCH__ < 800
 __device__ inline void multiply_8x8x16(int& d0, int& d1, uint32_t a, uint32_t b) {
   asm volatile("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};"
                : "+r"(d0), "+r"(d1)
                : "r"(a), "r"(b));
-}
-__device__ inline void multiply_16x8x8(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t b) {
-  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
-               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-               : "r"(a0), "r"(a1), "r"(b));
 }
 #endif
 
@@ -59,21 +44,6 @@ __device__ inline void multiply_16x8x32(int (&d)[4], const uint32_t (&a)[4], uin
 #else
   multiply_16x8x16(d, a[0], a[1], b0);
   multiply_16x8x16(d, a[2], a[3], b1);
-#endif
-}
-
-// d += a b, of halves in pairs and k = 16: a[0], a[1] are columns 2 * member and 2 * member + 1, the others 8 further. Exact where
-// all are whole numbers and every sum stays below 2^24.
-__device__ inline void multiply_halves_16x8x16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-#if __CUDA_ARCH__ >= 800
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-      "%3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-#else
-  multiply_16x8x8(d, a[0], a[1], b0);
-  multiply_16x8x8(d, a[2], a[3], b1);
 #endif
 }
 
