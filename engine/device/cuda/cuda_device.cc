@@ -78,10 +78,6 @@ struct CudaMoment : Moment {
   EventHandle event;
 };
 
-gpu::FloatRows float_rows(Rows x) {
-  return {x.data, x.n_rows, x.n_cols, x.stride};
-}
-
 class CudaDevice : public Device {
  public:
   CudaDevice(const CudaDeviceOptions& options, CudaGpu found) : graphs_(options.graphs), gpu_(std::move(found)) {
@@ -327,7 +323,6 @@ class CudaDevice : public Device {
     for (const int32_t n : n_visible)
       while (most_pieces < pages_of(n)) most_pieces *= 2;
     std::vector<gpu::AttentionRow> rows;
-    bool pages_are_aligned = true;
     const CacheView* last = nullptr;
     const void* const* keys = nullptr;
     const void* const* values = nullptr;
@@ -345,9 +340,6 @@ class CudaDevice : public Device {
           std::copy_n(last->value_pages, n_pages, pages.begin());
           values = pass.tables(std::span<const void* const>(pages));
         }
-        for (int64_t p = 0; p < n_pages; ++p)
-          for (const void* page : {last->key_pages[p], last->value_pages[p]})
-            pages_are_aligned = pages_are_aligned && reinterpret_cast<uintptr_t>(page) % 16 == 0;
       }
       rows.push_back({keys, values, n_visible[i]});
     }
@@ -376,11 +368,15 @@ class CudaDevice : public Device {
       gpu::PrefillCall prefill;
       prefill.attention = call;
       prefill.values_are_keys = view.value_pages == view.key_pages;
-      prefill.pages_are_aligned = pages_are_aligned;
       std::vector<gpu::AttentionRun> runs;
       for (const AttentionRange& range : parts.together) {
         runs.push_back({static_cast<int32_t>(range.first_row), static_cast<int32_t>(range.n_rows)});
         prefill.most_rows = std::max(prefill.most_rows, range.n_rows);
+        const auto seen = n_visible.subspan(static_cast<size_t>(range.first_row), static_cast<size_t>(range.n_rows));
+        const CacheView& cache = *caches[static_cast<size_t>(range.first_row)];
+        for (int64_t p = 0; p < pages_of(*std::ranges::max_element(seen)); ++p)
+          for (const void* page : {cache.key_pages[p], cache.value_pages[p]})
+            prefill.pages_are_aligned = prefill.pages_are_aligned && reinterpret_cast<uintptr_t>(page) % 16 == 0;
       }
       prefill.runs = pass.cells(std::span<const gpu::AttentionRun>(runs));
       prefill.n_runs = static_cast<int64_t>(runs.size());

@@ -3,16 +3,13 @@
 #include <algorithm>
 #include <vector>
 
+#include "engine/device/cuda/input.h"
 #include "kernels/cuda/heads.h"
 
 namespace sluice::engine::cuda {
 
 // Each row's place in a cache is a cell.
 static constexpr int64_t kMostRows = 32;
-
-static kernels::cuda::FloatRows float_rows(Rows x) {
-  return {x.data, x.n_rows, x.n_cols, x.stride};
-}
 
 static bool fits(const HeadPart& part) {
   const int64_t size = part.x.n_cols / part.n_heads;

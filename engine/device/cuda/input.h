@@ -10,8 +10,13 @@
 #include "engine/device/cuda/runtime.h"
 #include "engine/device/device.h"
 #include "kernels/cuda/activations.h"
+#include "kernels/cuda/rows.h"
 
 namespace sluice::engine::cuda {
+
+inline kernels::cuda::FloatRows float_rows(const Rows& x) {
+  return {x.data, x.n_rows, x.n_cols, x.stride};
+}
 
 // Device memory for the short lives within a pass. What is given back is handed out again in the same order, so a pass that asks
 // for the same gets the same addresses, and the same graph. Everything on one stream may share it: reuse comes after use.
