@@ -6,6 +6,7 @@
 #include <bit>
 
 #include "kernels/cuda/launches.h"
+#include "kernels/cuda/product_places.h"
 
 namespace sluice::kernels::cuda {
 
@@ -68,15 +69,7 @@ void append_tiles(Launches& list, const MatrixProducts& products, int n_warps) {
   work.n_matrices = products.n_matrices;
   const GemmShape shape = n_warps == 0 ? gemm_shape(work) : gemm_shape_of_warps(work, n_warps);
   GemmArguments a = tile_arguments(matrix, products.input, format, shape);
-  a.weights = matrix.data;
-  a.matrix_stride = products.matrix_stride;
-  a.bias = matrix.bias;
-  a.output = products.output;
-  a.output_matrix_stride = products.output_matrix_stride;
-  a.output_stride = products.output_stride;
-  a.input_matrix_step = products.input_matrix_step;
-  a.input_row_step = products.input_row_step;
-  a.n_inputs = static_cast<int32_t>(products.n_inputs_each);
+  set_places(a, products);
   a.mode = GemmMode::Products;
   append_launch(list, "A product", format.kernel, format.name,
                 {shape.n_input_tiles, shape.n_row_tiles, products.n_matrices}, shape.n_warps * 32, shape.shared_bytes,

@@ -12,6 +12,7 @@
 #include "kernels/cuda/gemv_together.cuh"
 #include "kernels/cuda/launches.h"
 #include "kernels/cuda/matrix_checks.h"
+#include "kernels/cuda/product_places.h"
 
 namespace sluice::kernels::cuda {
 
@@ -106,15 +107,7 @@ void multiply(Launches& list, const MatrixProducts& products) {
   const int64_t n_input_blocks = is_single ? 1 : divide_up(products.n_inputs_each, 4);
   const GemvShape shape = shape_of(matrix, products.n_matrices * n_input_blocks, 1);
   GemvArguments a = arguments_of(matrix, products.input, shape);
-  a.weights = matrix.data;
-  a.matrix_stride = products.matrix_stride;
-  a.bias = matrix.bias;
-  a.output = products.output;
-  a.output_matrix_stride = products.output_matrix_stride;
-  a.output_stride = products.output_stride;
-  a.input_matrix_step = products.input_matrix_step;
-  a.input_row_step = products.input_row_step;
-  a.n_inputs = static_cast<int32_t>(products.n_inputs_each);
+  set_places(a, products);
   a.mode = GemvMode::Products;
   a.adds = products.adds ? 1 : 0;
   // As quantize() makes none where there are none to make.
