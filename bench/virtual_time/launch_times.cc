@@ -114,6 +114,9 @@ double LaunchTimes::own_seconds(const simt::KernelLaunch& launch) {
     const double own = predicted_.of(kR1, "router", "F32") + predicted_.of(kR1, "route", "");
     return scale * own + (options_.shares_layers ? over_pcie(kRowBytes) : 0);
   }
+  if (is("note_moment")) return predicted_.start_seconds;  // one thread writes the time
+  // The answer of the layer before, where it comes late; the wait before it is a node of the graph as well.
+  if (is("add_rows_of_host")) return predicted_.gap_seconds + predicted_.start_seconds + over_pcie(kRowBytes);
   if (is("each_element")) return scale * predicted_.of(kR1, "rope", "");  // copies of rows
   refuse(launch, "its kernel is none of a pass of R1");
 }

@@ -304,5 +304,18 @@ TEST_CASE("what is done beside the host moves its clock not at all, and the devi
   CHECK(host_seconds() == doctest::Approx(2 * kMs));
 }
 
+TEST_CASE("a kernel that cannot be timed fails for whoever finds out, and nobody waits for it afterwards") {
+  GpuOptions options = round_numbers();
+  options.times_kernels_when_run = true;
+  options.effects = Effects::Lazy;
+  options.kernel_seconds = [](const KernelLaunch&) -> double { throw std::runtime_error("it has no name"); };
+  const FreshMachine machine(options);
+  const cudaStream_t stream = new_stream();
+  OK(kernel(stream));
+  CHECK_THROWS_WITH_AS(cudaStreamSynchronize(stream), "it has no name", std::runtime_error);
+  CHECK(cudaStreamQuery(stream) == cudaErrorLaunchFailure);
+  CHECK(cudaStreamSynchronize(stream) == cudaErrorLaunchFailure);
+}
+
 }  // namespace
 }  // namespace sluice::simt

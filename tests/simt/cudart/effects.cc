@@ -78,8 +78,16 @@ void run_effect(Machine& machine, Lock& lock, const OperationPointer& operation)
     is_in_host_function() = is_host_function;
     if (is_host_function) host_function_work() = 0;
     effect_ranges().clear();
-    if (operation->work.seconds_when_run) operation->work.seconds = operation->work.seconds_when_run();
-    error = operation->work.effect();
+    try {
+      if (operation->work.seconds_when_run) operation->work.seconds = operation->work.seconds_when_run();
+      error = operation->work.effect();
+    } catch (...) {  // whoever asked is told; nobody may wait for it any more
+      is_in_host_function() = false;
+      lock.lock();
+      finish(machine, operation, cudaErrorLaunchFailure);
+      machine.changed.notify_all();
+      throw;
+    }
     is_in_host_function() = false;
     lock.lock();
     std::vector<MemoryRange>& ranges = operation->work.ranges;
