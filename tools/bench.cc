@@ -8,6 +8,7 @@
 #include <numeric>
 #include <optional>
 #include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -26,10 +27,12 @@ using engine::TokenId;
 
 static constexpr const char* kBenchNotes = R"(
 Every test is run once to warm up and then -r times, on random tokens. "pp N" evaluates a prompt of N tokens at once, "tg N" then
-appends N tokens one by one to an empty sequence. The table holds the mean of the rates and their standard deviation.
+appends N tokens one by one to an empty sequence. With -d both do so behind N tokens that are there already: what a long context costs.
+The table holds the mean of the rates and their standard deviation.
 
 Examples:
   sluice bench model.gguf -p 512 -n 128
+  sluice bench model.gguf -p 0 -n 32 -d 0,4096,32768
   sluice bench model.gguf -p 128 -n 32 -r 3 -t 2 -o json
 )";
 
@@ -40,12 +43,14 @@ struct BenchFlags {
   int64_t n_prompt = 512;
   int64_t n_generated = 128;
   int64_t n_runs = 5;
+  std::vector<int64_t> depths = {0};
   Output output = Output::Markdown;
 };
 
 struct BenchRow {
   int64_t n_prompt = 0;     // of a prefill test, else 0
   int64_t n_generated = 0;  // of a decode test, else 0
+  int64_t depth = 0;        // tokens before them
   std::vector<double> seconds;
   engine::Usage usage;  // of all runs that count
 
@@ -81,13 +86,15 @@ static std::vector<TokenId> random_tokens(uint32_t n_vocabulary, int64_t n) {
   return tokens;
 }
 
+// The session's tokens stay, and what is measured comes behind them.
 static BenchRow measure(engine::Session& session, int64_t n_prompt, int64_t n_generated, int64_t n_runs) {
+  const size_t depth = session.tokens().size();
   const std::vector<TokenId> tokens = random_tokens(session.model().vocabulary_size(), n_prompt + n_generated);
-  BenchRow row{n_prompt, n_generated, {}, {}};
+  BenchRow row{n_prompt, n_generated, static_cast<int64_t>(depth), {}, {}};
   std::optional<engine::UsageWatch> watch;
   for (int64_t run = 0; run <= n_runs; ++run) {
     if (run == 1) watch.emplace(session.model());
-    session.truncate(0);
+    session.truncate(depth);
     const double seconds = timed([&] {
       if (n_prompt > 0) session.append(tokens);
       if (n_generated > 0)
@@ -95,6 +102,7 @@ static BenchRow measure(engine::Session& session, int64_t n_prompt, int64_t n_ge
     });
     if (run > 0) row.seconds.push_back(seconds);
   }
+  session.truncate(depth);
   row.usage = watch->usage();
   return row;
 }
@@ -112,6 +120,7 @@ static nlohmann::ordered_json row_json(const BenchRow& row, const engine::Model&
           {"n_threads", model.n_threads()},
           {"n_prompt", row.n_prompt},
           {"n_gen", row.n_generated},
+          {"depth", row.depth},
           {"n_runs", row.seconds.size()},
           {"avg_s", row.mean_seconds()},
           {"avg_ts", row.mean_rate()},
@@ -120,23 +129,37 @@ static nlohmann::ordered_json row_json(const BenchRow& row, const engine::Model&
 }
 
 static std::string test_name(const BenchRow& row) {
-  return row.n_prompt > 0 ? "pp " + std::to_string(row.n_prompt) : "tg " + std::to_string(row.n_generated);
+  const std::string name =
+      row.n_prompt > 0 ? "pp " + std::to_string(row.n_prompt) : "tg " + std::to_string(row.n_generated);
+  return row.depth > 0 ? name + " @ " + std::to_string(row.depth) : name;
 }
 
 static std::string table(const std::vector<BenchRow>& rows, const engine::Model& model, Output output) {
   const bool csv = output == Output::Csv;
-  std::string text = csv ? "model_bytes,n_threads,n_prompt,n_gen,avg_ts,stddev_ts\n"
+  std::string text = csv ? "model_bytes,n_threads,n_prompt,n_gen,depth,avg_ts,stddev_ts\n"
                          : "| model | size | threads | test | tokens/s |\n|---|---:|---:|---:|---:|\n";
   for (const BenchRow& row : rows) {
     const std::string bytes = format_bytes(model_bytes(model));
     text +=
-        csv ? format("%llu,%u,%lld,%lld,%.6g,%.6g\n", static_cast<unsigned long long>(model_bytes(model)),
+        csv ? format("%llu,%u,%lld,%lld,%lld,%.6g,%.6g\n", static_cast<unsigned long long>(model_bytes(model)),
                      model.n_threads(), static_cast<long long>(row.n_prompt), static_cast<long long>(row.n_generated),
-                     row.mean_rate(), row.rate_deviation())
+                     static_cast<long long>(row.depth), row.mean_rate(), row.rate_deviation())
             : format("| %s | %s | %u | %s | %.2f ± %.2f |\n", std::string(model.architecture()).c_str(), bytes.c_str(),
                      model.n_threads(), test_name(row).c_str(), row.mean_rate(), row.rate_deviation());
   }
   return text;
+}
+
+// Of a list such as 0,4096, each once, the least first: a context grows from one to the next.
+static std::vector<int64_t> parse_depths(const std::string& text, int64_t most) {
+  std::vector<int64_t> depths;
+  std::istringstream list(text);
+  for (std::string one; std::getline(list, one, ',');) depths.push_back(parse_integer("--depth", one, 0, most));
+  if (depths.empty())
+    throw UsageError("--depth has no number; found an empty list; give numbers of tokens, such as 0,4096");
+  std::ranges::sort(depths);
+  depths.erase(std::unique(depths.begin(), depths.end()), depths.end());
+  return depths;
 }
 
 static int bench(BenchFlags& flags) {
@@ -144,12 +167,16 @@ static int bench(BenchFlags& flags) {
     throw UsageError("there is nothing to measure; found -p 0 and -n 0; give at least one of them a number");
   if (flags.model.path.empty()) flags.model.path = default_model_path().string();
   if (flags.model.session.n_context == 0)
-    flags.model.session.n_context = static_cast<uint32_t>(std::max(flags.n_prompt, flags.n_generated));
+    flags.model.session.n_context =
+        static_cast<uint32_t>(std::max(flags.n_prompt, flags.n_generated) + flags.depths.back());
   const auto model = open_model(flags.model);
   engine::Session session(model, flags.model.session);
   std::vector<BenchRow> rows;
-  if (flags.n_prompt > 0) rows.push_back(measure(session, flags.n_prompt, 0, flags.n_runs));
-  if (flags.n_generated > 0) rows.push_back(measure(session, 0, flags.n_generated, flags.n_runs));
+  for (const int64_t depth : flags.depths) {
+    session.append(random_tokens(model->vocabulary_size(), depth - static_cast<int64_t>(session.tokens().size())));
+    if (flags.n_prompt > 0) rows.push_back(measure(session, flags.n_prompt, 0, flags.n_runs));
+    if (flags.n_generated > 0) rows.push_back(measure(session, 0, flags.n_generated, flags.n_runs));
+  }
   if (flags.output == Output::Json) {
     nlohmann::ordered_json all = nlohmann::ordered_json::array();
     for (const BenchRow& row : rows) all.push_back(row_json(row, *model, flags.model.path));
@@ -172,6 +199,9 @@ Action prepare_bench(CLI::App& app) {
   number("-p,--n-prompt", "--n-prompt", flags->n_prompt, 0, "Tokens of the prefill test; 0: none (512)");
   number("-n,--n-gen", "--n-gen", flags->n_generated, 0, "Tokens of the decode test; 0: none (128)");
   number("-r,--repetitions", "--repetitions", flags->n_runs, 1, "Runs that count (5)");
+  add_flag_with_value(
+      app, "-d,--depth", "N[,N...]", [flags](const std::string& text) { flags->depths = parse_depths(text, kMost); },
+      "Tokens that are in the context before each test (0)");
   add_choice(
       app, "-o,--output", {"md", "csv", "json"}, [flags](size_t index) { flags->output = static_cast<Output>(index); },
       "Form of the table (md)");

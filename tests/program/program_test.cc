@@ -75,6 +75,16 @@ TEST_CASE("bench measures what it is asked to, in three forms") {
   }
   CHECK(call({"bench", model, "-p", "0", "-n", "4", "-r", "1"}).out.find("| tg 4 |") != std::string::npos);
   CHECK(call({"bench", model, "-p", "8", "-n", "0", "-r", "1", "-o", "csv"}).out.starts_with("model_bytes,n_threads,"));
+  const Outcome deep = call({"bench", model, "-p", "4", "-n", "2", "-r", "3", "-t", "1", "-d", "40,0,7", "-o", "json"});
+  REQUIRE_MESSAGE(deep.exit_code == 0,
+                  deep.err);  // the context is for 44 tokens, so each run begins behind the same ones
+  const auto deep_rows = nlohmann::json::parse(deep.out);
+  REQUIRE(deep_rows.size() == 6);
+  for (size_t i = 0; i < 6; ++i) CHECK(deep_rows[i]["depth"] == std::vector{0, 0, 7, 7, 40, 40}[i]);
+  CHECK(call({"bench", model, "-p", "0", "-n", "2", "-r", "1", "-d", "5"}).out.find("| tg 2 @ 5 |") !=
+        std::string::npos);
+  CHECK(call({"bench", model, "-d", "5,x"}).exit_code == 2);
+  CHECK(call({"bench", model, "-d", ""}).exit_code == 2);
   CHECK(call({"bench", model, "-p", "0", "-n", "0"}).exit_code == 2);
   CHECK(call({"bench", model, "-r", "0"}).exit_code == 2);
 }
