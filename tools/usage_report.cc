@@ -131,6 +131,38 @@ std::string usage_lines(const engine::Statistics& statistics, uint32_t n_threads
   return lines;
 }
 
+std::string gpu_lines(std::span<const engine::GpuUse> gpus) {
+  std::string lines;
+  if (gpus.size() < 2) return lines;
+  for (const engine::GpuUse& gpu : gpus) {
+    lines += format("\nGPU %-8d ", gpu.ordinal) + printable(gpu.name) +
+             format("; layers %u to %u, ", gpu.first_layer, gpu.end_layer - 1) + format_bytes(gpu.memory.device_bytes) +
+             " of " + format_bytes(gpu.memory.total_bytes);
+    if (gpu.vram.n_experts > 0)
+      lines += "; " + format_count(gpu.vram.n_slots) + " of " + format_count(gpu.vram.n_experts) + " experts";
+    if (gpu.vram.n_chosen() > 0) lines += "; " + percent(gpu.vram.hit_rate()) + " of the chosen ones were there so far";
+  }
+  return lines;
+}
+
+nlohmann::ordered_json gpus_json(std::span<const engine::GpuUse> gpus) {
+  auto json = nlohmann::ordered_json::array();
+  for (const engine::GpuUse& gpu : gpus)
+    json.push_back({{"gpu", gpu.ordinal},
+                    {"name", gpu.name},
+                    {"first_layer", gpu.first_layer},
+                    {"layers", gpu.end_layer - gpu.first_layer},
+                    {"vram_bytes", gpu.memory.device_bytes},
+                    {"vram_free_bytes", gpu.memory.free_bytes},
+                    {"vram_total_bytes", gpu.memory.total_bytes},
+                    {"vram_overflow_bytes", gpu.memory.host_bytes},
+                    {"experts", gpu.vram.n_experts},
+                    {"slots", gpu.vram.n_slots},
+                    {"hits", gpu.vram.n_hits},
+                    {"chosen", gpu.vram.n_chosen()}});
+  return json;
+}
+
 nlohmann::ordered_json usage_json(const Usage& usage, uint32_t n_threads) {
   const StoreStatistics& s = usage.store;
   nlohmann::ordered_json json;
