@@ -16,6 +16,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ["qwen3-30b", "llama-70b-q4km", "qwen3-235b", "llama-405b", "r1-ud-iq1s", "kimi-k2"]
+# Of some models only: the tests plan them all.
+MORE_MACHINES = ["two-rtx3090-128g", "rtx4090-rtx3060-64g"]
+MODELS_ON_MORE = ["llama-70b-q4km", "qwen3-235b", "r1-ud-iq1s"]
 MACHINES = ["laptop-32g", "rtx4060-8g-64g", "rtx4090-24g-64g", "rtx4090-48g-124g", "server-8ch-512g"]
 
 
@@ -53,17 +56,22 @@ def main():
         for model in MODELS:
             path = Path(folder) / f"{model}.gguf"
             subprocess.run([arguments.program, "synth", path, "--preset", model, "--sparse", "-q"], check=True)
-            plans[model] = {machine: plan(arguments.program, path, machine, arguments.context) for machine in MACHINES}
+            machines = MACHINES + (MORE_MACHINES if model in MODELS_ON_MORE else [])
+            plans[model] = {machine: plan(arguments.program, path, machine, arguments.context) for machine in machines}
             path.unlink()
     if arguments.golden:
         table = {model: {machine: golden(found) for machine, found in row.items()} for model, row in plans.items()}
         Path(arguments.golden).write_text(json.dumps(table, indent=1) + "\n")
         return
-    print("| model | weights | " + " | ".join(MACHINES) + " |")
-    print("|---|---:|" + "---:|" * len(MACHINES))
-    for model, row in plans.items():
-        size = row[MACHINES[0]]["model"]["weight_bytes"] / (1 << 30)
-        print(f"| {model} | {size:.4g} GiB | " + " | ".join(cell(row[machine]) for machine in MACHINES) + " |")
+    for machines in [MACHINES, MORE_MACHINES]:
+        print("| model | weights | " + " | ".join(machines) + " |")
+        print("|---|---:|" + "---:|" * len(machines))
+        for model, row in plans.items():
+            if machines[0] not in row:
+                continue
+            size = row[machines[0]]["model"]["weight_bytes"] / (1 << 30)
+            print(f"| {model} | {size:.4g} GiB | " + " | ".join(cell(row[machine]) for machine in machines) + " |")
+        print()
 
 
 if __name__ == "__main__":

@@ -115,7 +115,8 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
       app, "--plan", "FILE", [&flags](const std::string& text) { obey_plan(text, flags); },
       "Run as `sluice plan MODEL --json > FILE` says: with its memory, context, batch, cache and forms");
   plan.group("Memory");
-  for (const char* planned : {"--ram", "--store", "--ctx-size", "--batch-size", "--cache-type", "--resident"})
+  for (const char* planned :
+       {"--ram", "--vram", "--device", "--store", "--ctx-size", "--batch-size", "--cache-type", "--resident"})
     plan.excludes(planned);
   auto pre_tokenizer = [&flags](const std::string& text) { flags.model.pre_tokenizer = text; };
   add_flag_with_value(app, "--pre-tokenizer", "NAME", pre_tokenizer,

@@ -3,76 +3,16 @@
 #include <algorithm>
 #include <map>
 
-#include "engine/device/device_memory.h"
 #include "engine/error.h"
 #include "engine/placement/forms.h"
+#include "engine/placement/vram_plan.h"
 #include "engine/store/store.h"
 
 namespace sluice::engine {
 namespace {
 
-// A CUDA context with modules and graphs.
-constexpr uint64_t kCudaBytes = uint64_t{400} << 20;
 // Direct reads are in blocks of this; what a slot is larger than its expert.
 constexpr uint64_t kBlockBytes = 4096;
-
-bool is_always_gpus(GroupRole role) {
-  return role == GroupRole::Attention || role == GroupRole::Router;
-}
-
-// VRAM as a run fills it (engine/session/device_weights.h, engine/store/vram_tier.h): attention and routers, then the output, feed-forwards and
-// shared experts in the order of the layers, each that fits as a whole; then the same share of the experts of all layers, because a layer
-// takes as long as the slower of both sides. With the context full: while it is shorter a run has more experts there.
-void fill_vram(Plan& plan, const SessionMemory& session, const Machine& machine) {
-  const Gpu& gpu = machine.gpus.front();
-  std::vector<WeightGroup>& groups = plan.work.groups;
-  TierUse& vram = plan.vram;
-  vram.capacity_bytes = gpu.vram_bytes;
-  vram.margin_bytes = vram_margin(gpu.vram_bytes);
-  vram.program_bytes = kCudaBytes;
-  vram.state_bytes = session.state_bytes;
-  const auto room_beside = [&](uint64_t pass_bytes) {
-    vram.workspace_bytes = pass_bytes;
-    return vram.capacity_bytes - std::min(vram.capacity_bytes, vram.margin_bytes + vram.used_bytes());
-  };
-  uint64_t all = plan.work.vram_vector_bytes;
-  for (const WeightGroup& group : groups)
-    if (group.role != GroupRole::Embedding) all += group.unit_vram_bytes() * group.n_units;
-  uint64_t room = room_beside(session.gpu_pass_bytes);
-  const bool is_whole = all <= room;
-  if (!is_whole) room = room_beside(session.shared_pass_bytes);
-  if (room == 0) {  // not even a pass: as if there were no GPU
-    vram = {};
-    return;
-  }
-  room -= std::min(room, plan.work.vram_vector_bytes);
-  vram.weight_bytes = plan.work.vector_bytes;
-  const auto take = [&](size_t i, uint64_t n, uint64_t unit) {
-    n = std::min<uint64_t>({n, room / unit, groups[i].n_units - plan.places[i].n_vram});
-    room -= n * unit;
-    vram.weight_bytes += n * groups[i].unit_file_bytes();
-    plan.places[i].n_vram += static_cast<uint32_t>(n);
-  };
-  const auto take_all = [&](const auto& is_meant) {
-    for (size_t i = 0; i < groups.size(); ++i)
-      if (is_meant(groups[i].role)) take(i, 1, groups[i].unit_vram_bytes());
-  };
-  take_all(is_always_gpus);
-  take_all([](GroupRole role) { return role == GroupRole::Output; });
-  take_all([](GroupRole role) { return role == GroupRole::DenseFfn || role == GroupRole::SharedExperts; });
-
-  const auto for_each_experts = [&](const auto& visit) {
-    for (size_t i = 0; i < groups.size(); ++i)
-      if (groups[i].role == GroupRole::RoutedExperts) visit(i);
-  };
-  uint64_t all_experts = 0;
-  for_each_experts([&](size_t i) { all_experts += groups[i].unit_vram_bytes() * groups[i].n_units; });
-  if (all_experts == 0) return;
-  const double share = std::min(1.0, static_cast<double>(room) / static_cast<double>(all_experts));
-  for_each_experts(
-      [&](size_t i) { take(i, static_cast<uint64_t>(share * groups[i].n_units), groups[i].unit_vram_bytes()); });
-  for_each_experts([&](size_t i) { take(i, 1, groups[i].unit_vram_bytes()); });  // what rounding has left
-}
 
 // Takes out of the handles what lives in VRAM, so that a choice of forms is of what is left. Only for counting: the handles are not
 // read through.
@@ -214,20 +154,13 @@ Machine machine_for(const Machine& machine, const PlanOptions& options) {
     throw Error(Error::Kind::Usage, "VRAM was given for a machine without a GPU ('" + machine.name +
                                         "'); name a machine with one, or leave the size out.");
   else
-    changed.gpus.front().vram_bytes = *options.vram_bytes;
+    for (Gpu& gpu : changed.gpus) gpu.vram_bytes = *options.vram_bytes;
   return changed;
 }
 
 TierBytes bytes_by_tier(const WeightGroup& group, const GroupPlace& place) {
   const uint64_t in_file = group.unit_file_bytes();
   return {place.n_vram * in_file, place.n_ram * group.unit_bytes(), place.n_disk * in_file};
-}
-
-uint64_t vram_capacity_for(uint64_t room_bytes) {
-  uint64_t capacity = room_bytes + kCudaBytes;
-  while (capacity - vram_margin(capacity) < room_bytes + kCudaBytes)
-    capacity = room_bytes + kCudaBytes + vram_margin(capacity);
-  return capacity;
 }
 
 Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemory& session, uint64_t program_bytes,
@@ -238,7 +171,7 @@ Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemor
   plan.options = options;
   plan.work = work_of(spec, weights, options.cache, nullptr);
   plan.places.resize(plan.work.groups.size());
-  if (!machine.gpus.empty()) fill_vram(plan, session, machine);
+  fill_vram(plan, session, machine);
   const bool has_gpu = plan.vram.capacity_bytes > 0;
 
   // A pass that runs on both sides has its workspace on both; the cache is where the attention is.

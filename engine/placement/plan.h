@@ -24,7 +24,7 @@ struct PlanOptions {
   Residency residency = Residency::Automatic;
   Storage storage = Storage::Automatic;
   uint64_t ram_bytes = 0;              // that the process may have; 0: what the machine has, less a margin
-  std::optional<uint64_t> vram_bytes;  // in place of the machine's; 0: no GPU
+  std::optional<uint64_t> vram_bytes;  // of each GPU, in place of the machine's; 0: no GPU
 };
 
 // What one memory holds.
@@ -39,11 +39,22 @@ struct TierUse {
   uint64_t used_bytes() const { return weight_bytes + state_bytes + workspace_bytes + program_bytes; }
 };
 
+// One of the machine's GPUs, and the layers that it computes: as engine/placement/layer_split.h divides them. Nothing of it is used where
+// it has none.
+struct GpuPlan {
+  TierUse use;
+  uint32_t first_layer = 0, end_layer = 0;
+
+  bool has_layers() const { return first_layer < end_layer; }
+};
+
 struct Plan {
   PlanOptions options;
   ModelWork work;                  // groups with the forms that they take in RAM
   std::vector<GroupPlace> places;  // of each group
-  TierUse vram, ram;
+  TierUse vram;                    // of all GPUs that are used, together
+  std::vector<GpuPlan> gpus;        // each of the machine's; empty where none is used
+  TierUse ram;
   // Weights that RAM does not hold: in steady state they are read as they are used.
   uint64_t disk_weight_bytes = 0;
   Storage storage = Storage::Mapped;  // Mapped or Disk
@@ -61,9 +72,6 @@ std::vector<GroupPlace> places_in_ram(const ModelWork& work);
 
 // The machine as the options have it: without a GPU, or with another size of one.
 Machine machine_for(const Machine& machine, const PlanOptions& options);
-
-// The GPU's size for a plan that is to have so many bytes for weights, caches and passes, beside what plans keep for others.
-uint64_t vram_capacity_for(uint64_t room_bytes);
 
 // `spec` describes `file`, which is mapped; `session` is what a session of these options takes; program_bytes: what the process
 // takes before a model.

@@ -17,6 +17,8 @@ namespace sluice::engine {
 // are used.
 struct GroupPlace {
   uint32_t n_vram = 0, n_ram = 0, n_disk = 0;
+  // Which of the machine's GPUs computes the group's layer and holds what lies in VRAM of it: the same for all groups of a layer.
+  uint32_t gpu = 0;
 };
 
 enum class Bound { CpuMemory, CpuArithmetic, Disk, GpuMemory, GpuArithmetic, Pcie, Overhead };
@@ -44,7 +46,11 @@ struct ExpertShares {
 // When every expert is chosen equally often: as the places have them.
 ExpertShares uniform_shares(const ModelWork& work, std::span<const GroupPlace> places);
 
-// One token after n_positions others. The experts' shares are the same in every layer.
+// The same for the layers of each GPU: what one GPU holds more of than another it holds more of at any share. By the places' gpu.
+std::vector<ExpertShares> shares_by_gpu(const ModelWork& work, std::span<const GroupPlace> places,
+                                        const ExpertShares& shares);
+
+// One token after n_positions others. The experts' shares are the same in every layer of a GPU.
 Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
                           double n_positions, const ExpertShares& shares);
 
@@ -60,5 +66,11 @@ double cpu_attention_seconds(const ModelWork& work, const Machine& machine, doub
 double gpu_attention_seconds(const ModelWork& work, const Gpu& gpu, double n_positions);
 // Launches, barriers and small operations of a layer:
 double layer_overhead_seconds(bool on_gpu);
+// n_rows rows that go from one GPU to another, over the host:
+struct Handover {
+  double fixed_seconds = 0, link_seconds = 0;
+  double seconds() const { return fixed_seconds + link_seconds; }
+};
+Handover handover_of(const ModelWork& work, const Machine& machine, uint32_t from, uint32_t to, double n_rows);
 
 }  // namespace sluice::engine

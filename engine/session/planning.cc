@@ -67,8 +67,15 @@ std::vector<Improvement> improvements(const PlannedModel& model, const Machine& 
   with("a disk of twice the speed", [](Machine& m, PlanOptions&) { m.disk_bytes_per_second *= 2; });
   with("half the context", [](Machine&, PlanOptions& o) { o.n_context = std::max(1U, o.n_context / 2); });
   if (!base.gpus.empty()) {
-    with("twice the VRAM", [](Machine& m, PlanOptions&) { m.gpus.front().vram_bytes *= 2; });
-    with("twice the VRAM's bandwidth", [](Machine& m, PlanOptions&) { m.gpus.front().vram_bytes_per_second *= 2; });
+    with("twice the VRAM", [](Machine& m, PlanOptions&) {
+      for (Gpu& gpu : m.gpus) gpu.vram_bytes *= 2;
+    });
+    with("twice the VRAM's bandwidth", [](Machine& m, PlanOptions&) {
+      for (Gpu& gpu : m.gpus) gpu.vram_bytes_per_second *= 2;
+    });
+    // Beside the one that it is like: the fastest come first.
+    with(base.gpus.size() == 1 ? "a second such GPU" : "another " + base.gpus.front().name,
+         [](Machine& m, PlanOptions&) { m.gpus.insert(m.gpus.begin(), Gpu(m.gpus.front())); });
   }
   std::ranges::stable_sort(found, std::greater(), &Improvement::decode_gain);
   return found;

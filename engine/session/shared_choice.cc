@@ -5,6 +5,7 @@
 
 #include "engine/placement/memory.h"
 #include "engine/placement/plan.h"
+#include "engine/placement/vram_plan.h"
 
 namespace sluice::engine {
 
@@ -49,6 +50,7 @@ std::string why_not_shared(const CudaGpu& gpu, const gguf::File& file, const Mod
                            const SessionMemory& session, uint32_t n_context, const ModelOptions& options,
                            Machine machine) {
   if (machine.gpus.empty()) machine.gpus = {described_gpu(gpu)};
+  machine.gpus.resize(1);  // runs use one
   machine.gpus.front().vram_bytes = vram_capacity_for(vram_room(gpu, options));
   machine.ram_bytes = available_memory_bytes() + resident_bytes();
   PlanOptions wanted;

@@ -131,6 +131,53 @@ TEST_CASE("CPU and GPU work on a layer's experts at a time, and the longer one c
   CHECK(all.bound == Bound::GpuMemory);
 }
 
+TEST_CASE("each layer runs at the rates of its GPU, and rows go over both links from one to the next") {
+  // Two layers as in moe_work(), the second on a GPU of half the speed.
+  ModelWork work = moe_work();
+  for (WeightGroup group : moe_work().groups) {
+    group.layer = 1;
+    work.groups.push_back(group);
+  }
+  work.n_layers = 2;
+  work.n_embedding = 1'000'000;
+  std::vector<GroupPlace> places = {{1, 0, 0, 0}, {1, 0, 0, 0}, {10, 0, 0, 0},
+                                    {1, 0, 0, 1}, {1, 0, 0, 1}, {10, 0, 0, 1}};
+  Machine machine = round_machine();
+  machine.gpus = {round_gpu(), {"slow", uint64_t{1} << 40, 50e9, 2e9, 1e12}};
+  constexpr double kHandover = 20e-6;
+  const double link = 4e6 / 5e9 + 4e6 / 2e9;
+  const Prediction two = predict_decode(work, places, machine, 0, {1, 0});
+  CHECK(two.seconds == doctest::Approx(3 * 1.3e9 / kVram + 2 * kGpuOverhead + kHandover + link));
+  CHECK(two.pcie_seconds == doctest::Approx(link));
+  CHECK(two.overhead_seconds == doctest::Approx(2 * kGpuOverhead + kHandover));
+  // Attention: each layer its half, at its own GPU's rate.
+  work.cache_bytes_a_position = 1'000'000;
+  CHECK(predict_decode(work, places, machine, 1000, {1, 0}).seconds ==
+        doctest::Approx(two.seconds + 0.5e9 / kVram + 0.5e9 / (kVram / 2)));
+  // A batch hands on all of its rows.
+  const Prediction batch = predict_prefill(work, places, machine, 3, {1, 0});
+  CHECK(batch.pcie_seconds == doctest::Approx(3 * link));
+}
+
+TEST_CASE("a GPU that holds more of its experts has more of the hits, at any share of them") {
+  ModelWork work = moe_work();
+  for (WeightGroup group : moe_work().groups) work.groups.push_back(group);
+  const std::vector<GroupPlace> places = {{1, 0, 0, 0}, {1, 0, 0, 0}, {2, 4, 4, 0},
+                                          {1, 0, 0, 1}, {1, 0, 0, 1}, {6, 2, 2, 1}};
+  const ExpertShares uniform = uniform_shares(work, places);
+  CHECK(uniform.vram == doctest::Approx(0.4));
+  for (const double share : {0.0, 0.2, 0.4, 0.7, 1.0}) {
+    CAPTURE(share);
+    const std::vector<ExpertShares> by_gpu = shares_by_gpu(work, places, {share, (1 - share) / 2});
+    REQUIRE(by_gpu.size() == 2);
+    CHECK((by_gpu[0].vram + by_gpu[1].vram) / 2 == doctest::Approx(share));
+    CHECK((by_gpu[0].ram + by_gpu[1].ram) / 2 == doctest::Approx((1 - share) / 2));
+    if (share > 0 && share < 1) CHECK(by_gpu[1].vram > by_gpu[0].vram);
+    if (share == 0.2) CHECK(by_gpu[1].vram == doctest::Approx(0.3));
+    if (share == 0.7) CHECK(by_gpu[0].vram == doctest::Approx(0.6));
+  }
+}
+
 TEST_CASE("a batch reads each weight once and multiplies through tiles; on a GPU it may stream") {
   const ModelWork work = dense_work();
   Machine machine = round_machine();
