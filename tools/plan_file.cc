@@ -58,6 +58,7 @@ void obey_plan(const std::filesystem::path& path, ModelFlags& flags) {
                             " GPUs, and this program runs on one; plan for a machine with one GPU.");
   flags.session.n_context = static_cast<uint32_t>(file.number(run, "n_context", 1, 1 << 28));
   flags.session.n_batch = static_cast<uint32_t>(file.number(run, "n_batch", 1, 1 << 20));
+  flags.model.sharing.most_streamed_rows = static_cast<uint32_t>(file.number(run, "streamed_rows", 0, 1 << 20));
   flags.session.cache = choice(file, run, "cache", kCacheWords);
   flags.model.residency = choice(file, run, "resident", kResidencyWords);
   flags.model.store.storage = choice(file, run, "store", kStorageWords);

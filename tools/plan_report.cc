@@ -157,6 +157,40 @@ ordered_json run_vram_json(const Plan& plan) {
   return bytes;
 }
 
+// When the first token comes.
+std::string prompts_text(const Plan& plan) {
+  std::string text;
+  for (const engine::PromptPrediction& prompt : plan.prompts) {
+    text += format("%-12s %.0f tokens: the first one after %.*f s; ", text.empty() ? "prompts" : "", prompt.n_tokens,
+                   prompt.seconds < 10 ? 2 : 1, prompt.seconds) +
+            prediction_text(prompt) + format(", %u %s", prompt.n_passes, prompt.n_passes == 1 ? "pass" : "passes");
+    if (prompt.n_streamed_passes > 0)
+      text += format(", %u of them with %s of experts over PCIe, ring %s", prompt.n_streamed_passes,
+                     format_bytes(static_cast<uint64_t>(prompt.streamed_bytes)).c_str(),
+                     format_bytes(prompt.ring_bytes).c_str());
+    text += "\n";
+  }
+  return text;
+}
+
+ordered_json prompt_json(const engine::PromptPrediction& prompt) {
+  ordered_json json = prediction_json(prompt);
+  json["n_tokens"] = static_cast<uint64_t>(prompt.n_tokens);
+  json["passes"] = prompt.n_passes;
+  json["rows_per_pass"] = prompt.most_rows;
+  json["streamed_passes"] = prompt.n_streamed_passes;
+  json["streamed_bytes"] = prompt.streamed_bytes;
+  json["ring_bytes"] = prompt.ring_bytes;
+  json["expert_share_then"] = prompt.shares_vram_then;
+  return json;
+}
+
+ordered_json prompts_json(const Plan& plan) {
+  ordered_json prompts = ordered_json::array();
+  for (const engine::PromptPrediction& prompt : plan.prompts) prompts.push_back(prompt_json(prompt));
+  return prompts;
+}
+
 std::string hit_rates_text(const PlanReport& report) {
   const bool by_vram = engine::hit_tier(report.plan) == engine::HitTier::Vram;
   std::string text =
@@ -208,14 +242,15 @@ std::string plan_text(const PlanReport& report) {
     return text + "\nThis machine has too little memory for it: not even a few experts at a time fit.\n" +
            improvements_text(report);
   text += std::string("\nweights      ") +
-          (plan.storage == engine::Storage::Disk
-               ? "what memory does not hold is read from the disk for every token that needs it"
-               : "all in memory; the disk is not read after loading") +
+          (plan.disk_weight_bytes > 0 ? "what memory does not hold is read from the disk for every token that needs it"
+           : plan.sharing.reads_host  ? "all in memory that the GPU reads as well; the disk is not read after loading"
+                                      : "all in memory; the disk is not read after loading") +
           "\ndecode       " + prediction_text(plan.decode) +
           format(" (predicted, at %u tokens%s)", plan.options.n_context / 2,
                  report.by_hit_rate.empty() ? "" : ", all experts equally likely") +
-          "\nprefill      " + prediction_text(plan.prefill) +
-          format(" (predicted, a batch of %.0f)\n", plan.prefill.n_tokens);
+          "; " + rate(plan.decode_full.tokens_per_second()) + " behind a full context" + "\nprefill      " +
+          prediction_text(plan.prefill) + format(" (predicted, a prompt of %.0f tokens)\n", plan.prefill.n_tokens) +
+          prompts_text(plan);
   if (!report.by_hit_rate.empty()) text += hit_rates_text(report);
   return text + improvements_text(report);
 }
@@ -254,6 +289,7 @@ ordered_json plan_json(const PlanReport& report) {
            {{"n_context", plan.options.n_context},
             {"n_batch", plan.options.n_batch},
             {"cache", word_of(kCacheWords, plan.options.cache)},
+            {"streamed_rows", plan.options.most_streamed_rows},
             {"resident", word_of(kResidencyWords, plan.options.residency)},
             {"store", word_of(kStorageWords, plan.storage)},
             {"ram_bytes", plan.ram.capacity_bytes},
@@ -270,7 +306,10 @@ ordered_json plan_json(const PlanReport& report) {
           {"disk_weight_bytes", plan.disk_weight_bytes},
           {"groups", groups},
           {"decode", prediction_json(plan.decode)},
-          {"prefill", prediction_json(plan.prefill)},
+          {"decode_full", prediction_json(plan.decode_full)},
+          {"prefill", prompt_json(plan.prefill)},
+          {"prompts", prompts_json(plan)},
+          {"reads_experts_in_ram", plan.sharing.reads_host},
           {"hit_tier", engine::hit_tier(plan) == engine::HitTier::Vram ? "vram" : "memory"},
           {"by_hit_rate", rows},
           {"what_would_help", improvements}};

@@ -5,12 +5,10 @@
 
 #include "engine/forward/batch.h"
 #include "engine/forward/host_side.h"
+#include "engine/forward/streaming_rules.h"
 
 namespace sluice::engine {
 namespace {
-
-// Of the memory of experts on the device: what a ring takes at most, and what it and the pass may take together.
-constexpr uint64_t kHalfRingShare = 32, kPassShare = 4;
 
 template <class Do>
 void for_each_missed(const ModelWeights& weights, const VramTier& tier, Do what) {
@@ -40,7 +38,6 @@ double HostSide::missed_link_seconds() const {
   return seconds;
 }
 
-// More than a layer's missed experts hides nothing: while the device is about a layer, only those of the next can come.
 uint64_t HostSide::half_ring_bytes() const {
   std::vector<uint64_t> of_layer(weights_.layers.size(), 0);
   uint64_t largest = 0;  // of all: others may be missed tomorrow
@@ -50,12 +47,9 @@ uint64_t HostSide::half_ring_bytes() const {
   for_each_missed(weights_, *tier_, [&](uint32_t layer, int32_t, const ExpertsWeights& experts) {
     of_layer[layer] += bytes_in_ring(experts);
   });
-  const uint64_t useful = *std::ranges::max_element(of_layer);
-  if (useful == 0) return 0;
-  return std::max(largest, std::min(tier_->statistics().slot_bytes / kHalfRingShare, useful));
+  return engine::half_ring_bytes(tier_->statistics().slot_bytes, largest, *std::ranges::max_element(of_layer));
 }
 
-// Whole powers of two, because room is made for those.
 int64_t HostSide::most_streamed_rows(ForwardContext& context, int64_t n_rows, int64_t n_positions) {
   const bool has_ring = expert_stream_ && expert_stream_->ring_bytes() > 0;
   const uint64_t ring = has_ring ? 0 : 2 * half_ring_bytes();
@@ -66,9 +60,7 @@ int64_t HostSide::most_streamed_rows(ForwardContext& context, int64_t n_rows, in
     const auto positions = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n_positions + rows)));
     return ring + pass_bytes_(rounded, std::max(rounded, positions)) <= bytes;
   };
-  while (n_rows > kMostSharedRows && !is_room(n_rows))
-    n_rows = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n_rows)) / 2);
-  return n_rows;
+  return rows_with_room(n_rows, kMostSharedRows, is_room);
 }
 
 bool HostSide::make_ring(ForwardContext& context) {

@@ -18,7 +18,8 @@ struct Sums {
   void add(const Sums& other, double times);
   double of(Bound bound) const { return seconds[static_cast<size_t>(bound)]; }
   double cpu() const { return of(Bound::CpuMemory) + of(Bound::CpuArithmetic); }
-  double gpu() const { return of(Bound::GpuMemory) + of(Bound::GpuArithmetic); }
+  // With what it reads of the host's memory.
+  double gpu() const { return of(Bound::GpuMemory) + of(Bound::GpuArithmetic) + of(Bound::Pcie); }
 };
 
 // The work of CPU and GPU on one thing.

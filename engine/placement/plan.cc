@@ -14,39 +14,6 @@ namespace {
 // Direct reads are in blocks of this; what a slot is larger than its expert.
 constexpr uint64_t kBlockBytes = 4096;
 
-// Takes out of the handles what lives in VRAM, so that a choice of forms is of what is left. Only for counting: the handles are not
-// read through.
-void take_out_vram(ModelWeights& weights, const Plan& plan) {
-  const auto take_out = [](DenseWeights& ffn) {
-    for (Linear* matrix : {&ffn.gate, &ffn.up, &ffn.down}) matrix->data = nullptr;
-  };
-  for (size_t i = 0; i < plan.work.groups.size(); ++i) {
-    const WeightGroup& group = plan.work.groups[i];
-    const uint32_t n_vram = plan.places[i].n_vram;
-    // What the GPU reads over PCIe lies in the file's blocks, too.
-    if (n_vram == 0 && !(plan.vram.capacity_bytes > 0 && is_always_gpus(group.role))) continue;
-    if (group.role == GroupRole::Output) {
-      weights.output.clear();
-      continue;
-    }
-    if (group.role == GroupRole::Router) continue;
-    LayerWeights& layer = weights.layers[group.layer];
-    if (group.role == GroupRole::Attention) {
-      if (auto* grouped = std::get_if<GroupedQueryWeights>(&layer.attention))
-        *grouped = {};
-      else
-        std::get<LatentWeights>(layer.attention) = {};
-    } else if (group.role == GroupRole::DenseFfn) {
-      take_out(std::get<DenseWeights>(layer.ffn));
-    } else {
-      auto& experts = std::get<ExpertsWeights>(layer.ffn);
-      if (group.role == GroupRole::SharedExperts) take_out(experts.shared);
-      if (group.role == GroupRole::RoutedExperts)
-        for (LinearStack* stack : {&experts.gate, &experts.up, &experts.down}) stack->count -= n_vram;
-    }
-  }
-}
-
 template <typename Visit>
 void for_each_matrix(ModelWeights& weights, const Visit& visit) {
   for (LayerWeights& layer : weights.layers) {
@@ -94,6 +61,29 @@ void fill_ram_beside_gpu(Plan& plan, uint64_t room) {
     const uint32_t rest = group.n_units - plan.places[i].n_vram;
     if (group.role == GroupRole::RoutedExperts) place(i, share == 1 ? rest : static_cast<uint32_t>(share * rest));
   }
+}
+
+bool is_whole(const Plan& plan) {
+  for (size_t i = 0; i < plan.work.groups.size(); ++i)
+    if (plan.work.groups[i].role != GroupRole::Embedding && plan.places[i].n_vram < plan.work.groups[i].n_units)
+      return false;
+  return true;
+}
+
+PromptRules prompt_rules(const Plan& plan, const PromptRules& passes) {
+  PromptRules rules = passes;
+  rules.most_rows = plan.options.n_batch;
+  rules.most_streamed_rows = plan.sharing.reads_host ? plan.options.most_streamed_rows : 0;
+  if (plan.gpus.empty() || is_whole(plan)) rules.most_shared_rows = 0;
+  for (uint32_t number = 0; number < plan.gpus.size(); ++number) {
+    const TierUse& use = plan.gpus[number].use;
+    StreamingRoom room{0, use.state_bytes + use.workspace_bytes, use.state_bytes / plan.options.n_context};
+    for (size_t i = 0; i < plan.work.groups.size(); ++i)
+      if (plan.work.groups[i].role == GroupRole::RoutedExperts && plan.places[i].gpu == number)
+        room.slot_bytes += plan.places[i].n_vram * plan.work.groups[i].unit_vram_bytes();
+    rules.gpus.push_back(room);
+  }
+  return rules;
 }
 
 }  // namespace
@@ -164,7 +154,7 @@ TierBytes bytes_by_tier(const WeightGroup& group, const GroupPlace& place) {
 }
 
 Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemory& session, uint64_t program_bytes,
-               const Machine& given_machine, const PlanOptions& options) {
+               const Machine& given_machine, const PlanOptions& options, const PromptRules& passes) {
   const Machine machine = machine_for(given_machine, options);
   ModelWeights weights = bind_weights(file, spec);
   Plan plan;
@@ -177,6 +167,8 @@ Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemor
   // A pass that runs on both sides has its workspace on both; the cache is where the attention is.
   SessionMemory in_ram = session;
   in_ram.state_bytes -= plan.vram.state_bytes;
+  if (has_gpu)
+    in_ram.pass_bytes = in_ram.small_pass_bytes = session.shared_pass_bytes;  // of no more rows than both share
   const MemoryBudget budget = memory_budget(
       options.ram_bytes, machine.ram_bytes - std::min(machine.ram_bytes, program_bytes), program_bytes, in_ram);
   plan.ram.capacity_bytes = budget.ram_bytes;
@@ -193,12 +185,15 @@ Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemor
   store_options.storage = options.storage;
   const bool reads_disk = wants_disk(store_options, budget, to_hold);
   plan.storage = reads_disk ? Storage::Disk : Storage::Mapped;
-  if (!reads_disk) {
+  if (!reads_disk && has_gpu) {
+    // What the CPU multiplies beside a GPU lies in the file's blocks, which tiers exchange.
+    for (size_t i = 0; i < plan.work.groups.size(); ++i)
+      plan.places[i].n_ram = plan.work.groups[i].n_units - plan.places[i].n_vram;
+  } else if (!reads_disk) {
     // Handles are turned only to count what the forms take: nothing is read through them.
-    ModelWeights in_ram_only = weights;
-    take_out_vram(in_ram_only, plan);
+    ModelWeights of_file = weights;
     std::map<const std::byte*, const kernels::ResidentForm*> forms;
-    for (const ChosenForm& chosen : choose_forms(in_ram_only, offers_of(machine), options.residency,
+    for (const ChosenForm& chosen : choose_forms(of_file, offers_of(machine), options.residency,
                                                  budget.weight_bytes - std::min(to_hold, budget.weight_bytes)))
       forms[chosen.as_stack().first.data] = chosen.offer.form;
     for_each_matrix(weights, [&](Linear& matrix) {
@@ -232,8 +227,23 @@ Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemor
   }
   if (!plan.fits) return plan;
   const ExpertShares shares = uniform_shares(plan.work, plan.places);
-  plan.decode = predict_decode(plan.work, plan.places, machine, options.n_context / 2.0, shares);
-  plan.prefill = predict_prefill(plan.work, plan.places, machine, std::min(options.n_batch, options.n_context), shares);
+  // The store beneath a GPU has experts in pinned memory; a mapped file is not pinned.
+  plan.sharing.reads_host = has_gpu && plan.storage == Storage::Disk;
+  const auto decode = [&](double n_positions) {
+    return predict_decode(plan.work, plan.places, machine, n_positions, shares, plan.sharing);
+  };
+  plan.decode = decode(options.n_context / 2.0);
+  plan.decode_full = decode(options.n_context);
+  const PromptRules rules = prompt_rules(plan, passes);
+  const auto predict = [&](uint32_t n_tokens) {
+    return predict_prompt(plan.work, plan.places, machine, n_tokens, shares, rules);
+  };
+  plan.prefill = predict(std::min(options.n_batch, options.n_context));
+  constexpr uint32_t kLengths[] = {1024, 8192, 32768};
+  for (const uint32_t n_tokens : kLengths)
+    if (n_tokens <= options.n_context) plan.prompts.push_back(predict(n_tokens));
+  if (options.n_context < kLengths[2] && (plan.prompts.empty() || plan.prompts.back().n_tokens < options.n_context))
+    plan.prompts.push_back(predict(options.n_context));
   return plan;
 }
 

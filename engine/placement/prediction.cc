@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
+#include "engine/forward/miss_split.h"
 #include "engine/placement/cost.h"
 
 namespace sluice::engine {
@@ -13,9 +15,9 @@ struct Total {
   Sums critical;  // what the next step waits for
   Sums cpu, gpu;  // all of it
   // Both sides run at a time: the longer one counts, with its reasons.
-  void add_beside(const Sides& sides) {
-    critical.add(sides.cpu.cpu() > sides.gpu.gpu() ? sides.cpu : sides.gpu);
-    count(sides);
+  void add_beside(const Sides& sides, double times = 1) {
+    critical.add(sides.cpu.cpu() > sides.gpu.gpu() ? sides.cpu : sides.gpu, times);
+    count(sides, times);
   }
   // One after the other.
   void add_in_turn(const Sides& sides) {
@@ -25,9 +27,9 @@ struct Total {
   }
 
  private:
-  void count(const Sides& sides) {
-    cpu.add(sides.cpu);
-    gpu.add(sides.gpu);
+  void count(const Sides& sides, double times = 1) {
+    cpu.add(sides.cpu, times);
+    gpu.add(sides.gpu, times);
   }
 };
 
@@ -106,8 +108,46 @@ void add_layers(Prediction& prediction, Total& total, const ModelWork& work, std
   }
 }
 
+double link_seconds_of_unit(const WeightGroup& group, const Gpu& gpu) {
+  return static_cast<double>(group.unit_file_bytes()) / gpu.pcie_bytes_per_second;
+}
+
 const Gpu* gpu_or_none(const Machine& machine, const GroupPlace& place) {
   return machine.gpus.empty() ? nullptr : &gpu_of(machine, place.gpu);
+}
+
+// A layer's experts where the GPU reads some that it misses over the link, while the CPU multiplies the others: how many of how many misses
+// is MissSplit's choice, in whole numbers, so each number of misses counts by how likely it is. The reads are in one launch with the hits. What
+// the link reads the CPU cannot have of the memory's bandwidth meanwhile.
+void add_with_reads(Prediction& prediction, Total& total, const WeightGroup& group, const Machine& machine,
+                    const Gpu& gpu, const ExpertShares& shares, const Sides& shared) {
+  const auto n_used = static_cast<int64_t>(std::lround(group.uses * group.n_units));
+  Machine beside = machine;
+  beside.ram_bytes_per_second =
+      std::max(machine.ram_bytes_per_second / 2, machine.ram_bytes_per_second - gpu.pcie_bytes_per_second);
+  const Sums alone = multiply_group(group, machine, &gpu, {1, 1}, {}).cpu;
+  const Sums slowed = multiply_group(group, beside, &gpu, {1, 1}, {}).cpu;
+  const Sums hit = multiply_group(group, machine, &gpu, {}, {1, 1}).gpu;
+  const double link = link_seconds_of_unit(group, gpu), miss_chance = std::clamp(1 - shares.vram, 0.0, 1.0);
+  const double in_ram = miss_chance > 0 ? std::min(1.0, shares.ram / miss_chance) : 1;
+  MissSplit split(n_used);
+  split.took(1, slowed.cpu());
+  const std::span<const uint32_t> counts = split.counts(link);
+  double ways = 1;  // to miss so many
+  for (int64_t n_missed = 0; n_missed <= n_used; ++n_missed) {
+    const auto missed = static_cast<double>(n_missed), hits = static_cast<double>(n_used - n_missed);
+    const double chance = ways * std::pow(miss_chance, missed) * std::pow(1 - miss_chance, hits);
+    const double n_read = in_ram * counts[static_cast<size_t>(n_missed)];
+    Sides sides = shared;
+    sides.cpu.add(n_read > 0 ? slowed : alone, missed - n_read);
+    if (n_read * link > hits * hit.gpu())
+      sides.gpu.add(Bound::Pcie, n_read * link);
+    else
+      sides.gpu.add(hit, hits);
+    total.add_beside(sides, chance);
+    prediction.pcie_seconds += chance * n_read * link;
+    ways *= hits / (missed + 1);
+  }
 }
 
 // Of the experts of a layer, how many a batch of tokens chooses at least once, when all are equally likely.
@@ -185,7 +225,7 @@ std::vector<ExpertShares> shares_by_gpu(const ModelWork& work, std::span<const G
 }
 
 Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
-                          double n_positions, const ExpertShares& all_shares) {
+                          double n_positions, const ExpertShares& all_shares, const MissSharing& sharing) {
   Prediction prediction;
   Total total;
   Sides shared;  // the layer's shared experts, which run beside its routed ones
@@ -210,6 +250,11 @@ Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> pla
       shared = sides;
       continue;
     }
+    if (is_routed && sharing.reads_host && gpu_runs) {
+      add_with_reads(prediction, total, group, machine, gpu_of(machine, places[i].gpu), shares,
+                     std::exchange(shared, {}));
+      continue;
+    }
     if (is_routed) {
       sides.cpu.add(shared.cpu);
       sides.gpu.add(shared.gpu);
@@ -222,49 +267,41 @@ Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> pla
   return prediction;
 }
 
-Prediction predict_prefill(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
-                           uint32_t n_tokens, const ExpertShares& all_shares) {
-  const double n = n_tokens;
+Prediction predict_pass(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
+                        const PassShape& pass, std::span<const ExpertShares> by_gpu) {
+  const double n = pass.n_rows;
   const bool gpu_runs = has_gpu(places);
-  const std::vector<ExpertShares> by_gpu = shares_by_gpu(work, places, all_shares);
-  // Two ways for what lies in RAM: the CPU multiplies it, or it goes over PCIe and the GPU does.
-  const auto predict = [&](bool streams) {
-    Prediction prediction;
-    prediction.n_tokens = n;
-    Total total;
-    double streamed_seconds = 0;
-    for (size_t i = 0; i < work.groups.size(); ++i) {
-      const WeightGroup& group = work.groups[i];
-      if (group.role == GroupRole::Embedding) continue;
-      if (!streams && is_read_over_pcie(group, places[i], gpu_runs)) {
-        read_over_pcie(prediction, total, group, places[i], machine);
-        continue;
-      }
-      const bool is_routed = group.role == GroupRole::RoutedExperts;
-      const ExpertShares& shares = by_gpu[places[i].gpu];
-      const Gpu* const gpu = gpu_or_none(machine, places[i]);
-      // Of all units together. The output is needed for the last token only.
-      const double n_inputs = group.role == GroupRole::Output ? 1 : n * group.uses * group.n_units;
-      const double n_reads = is_routed ? touched_share(group, n) * group.n_units : group.n_units;
-      const double in_vram = is_routed ? shares.vram : places[i].n_vram;
-      const double on_disk = is_routed ? 1 - shares.vram - shares.ram : places[i].n_disk;
-      // Tiers exchange the blocks of the file, whatever form they have in RAM.
-      const double bytes_read = n_reads * static_cast<double>(group.unit_file_bytes());
-      prediction.disk_bytes += std::max(on_disk, 0.0) * bytes_read;
-      if (streams) streamed_seconds += (1 - in_vram) * bytes_read / gpu->pcie_bytes_per_second;
-      const double on_gpu = streams ? 1 : in_vram;
-      total.add_beside(multiply_group(group, machine, gpu, {(1 - on_gpu) * n_inputs, (1 - on_gpu) * n_reads},
-                                      {on_gpu * n_inputs, on_gpu * n_reads}));
+  Prediction prediction;
+  prediction.n_tokens = n;
+  Total total;
+  double streamed_seconds = 0;
+  for (size_t i = 0; i < work.groups.size(); ++i) {
+    const WeightGroup& group = work.groups[i];
+    if (group.role == GroupRole::Embedding || (group.role == GroupRole::Output && !pass.wants_logits)) continue;
+    if (is_read_over_pcie(group, places[i], gpu_runs)) {
+      read_over_pcie(prediction, total, group, places[i], machine);
+      continue;
     }
-    add_layers(prediction, total, work, places, machine, attention_of_pass(work, n, n), n);
-    prediction.pcie_seconds += streamed_seconds;
-    finish(prediction, total, machine);
-    return prediction;
-  };
-  const Prediction shared = predict(false);
-  if (machine.gpus.empty()) return shared;
-  const Prediction streamed = predict(true);
-  return streamed.seconds < shared.seconds ? streamed : shared;
+    const bool is_routed = group.role == GroupRole::RoutedExperts;
+    const ExpertShares& shares = by_gpu[places[i].gpu];
+    const Gpu* const gpu = gpu_or_none(machine, places[i]);
+    // Of all units together. The output is needed for the last token only.
+    const double n_inputs = group.role == GroupRole::Output ? 1 : n * group.uses * group.n_units;
+    const double n_reads = is_routed ? touched_share(group, n) * group.n_units : group.n_units;
+    const double in_vram = is_routed ? shares.vram : places[i].n_vram;
+    const double on_disk = is_routed ? 1 - shares.vram - shares.ram : places[i].n_disk;
+    prediction.disk_bytes += std::max(on_disk, 0.0) * n_reads * static_cast<double>(group.unit_file_bytes());
+    const bool is_streamed = pass.is_streamed && is_routed;
+    // Copies do not wait for routers: every expert comes. Tiers exchange the blocks of the file.
+    if (is_streamed) streamed_seconds += (1 - in_vram) * group.n_units * link_seconds_of_unit(group, *gpu);
+    const double on_gpu = is_streamed ? 1 : in_vram;
+    total.add_beside(multiply_group(group, machine, gpu, {(1 - on_gpu) * n_inputs, (1 - on_gpu) * n_reads},
+                                    {on_gpu * n_inputs, on_gpu * n_reads}));
+  }
+  add_layers(prediction, total, work, places, machine, attention_of_pass(work, n, pass.n_positions), n);
+  prediction.pcie_seconds += streamed_seconds;
+  finish(prediction, total, machine);
+  return prediction;
 }
 
 }  // namespace sluice::engine

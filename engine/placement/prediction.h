@@ -50,13 +50,27 @@ ExpertShares uniform_shares(const ModelWork& work, std::span<const GroupPlace> p
 std::vector<ExpertShares> shares_by_gpu(const ModelWork& work, std::span<const GroupPlace> places,
                                         const ExpertShares& shares);
 
+// How GPU and CPU share the experts of a token that VRAM does not hold.
+struct MissSharing {
+  // The GPU multiplies some of them where they lie in RAM, which is pinned: as many as makes both sides end together.
+  bool reads_host = false;
+};
+
 // One token after n_positions others. The experts' shares are the same in every layer of a GPU.
 Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
-                          double n_positions, const ExpertShares& shares);
+                          double n_positions, const ExpertShares& shares, const MissSharing& sharing = {});
 
-// A batch of so many tokens at the beginning of a context. Each weight that it needs is read once.
-Prediction predict_prefill(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
-                           uint32_t n_tokens, const ExpertShares& shares);
+// A pass of many tokens. Each weight that it needs is read once.
+struct PassShape {
+  double n_rows = 1;
+  double n_positions = 1;    // of the context, with them
+  bool wants_logits = true;  // of the last row
+  // All experts that VRAM does not hold come to the GPUs, which multiply alone; else the CPU multiplies by them.
+  bool is_streamed = false;
+};
+// shares: of the layers of each GPU.
+Prediction predict_pass(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
+                        const PassShape& pass, std::span<const ExpertShares> shares);
 
 // The parts that these are sums of. One unit of the group by n_inputs tokens, its weights read once:
 double cpu_seconds_of_unit(const WeightGroup& group, const Machine& machine, double n_inputs = 1);
