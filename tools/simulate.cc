@@ -117,6 +117,7 @@ static nlohmann::ordered_json run_json(const SimulatedRun& run) {
       {"tokens", r.n_tokens},
       {"tok_s", r.tokens_per_second()},
       {"in_vram", r.in_vram},
+      {"in_vram_of_gpu", r.in_vram_of_gpu},
       {"in_ram", r.in_ram},
       {"guessed", r.guessed},
       {"missed", r.missed},

@@ -100,6 +100,14 @@ static std::string shared_lines(const Usage& usage, uint64_t n_tokens) {
   return lines;
 }
 
+// Of a prompt whose experts came to the GPU.
+static std::string streamed_line(const engine::VramStatistics& v) {
+  if (v.n_streamed_passes == 0) return {};
+  return format("\nstreamed     %llu %s of the prompt, for which %s of experts came over PCIe through a ring of %s",
+                static_cast<unsigned long long>(v.n_streamed_passes), v.n_streamed_passes == 1 ? "pass" : "passes",
+                format_bytes(v.streamed_bytes).c_str(), format_bytes(v.ring_bytes).c_str());
+}
+
 std::string usage_lines(const engine::Statistics& statistics, uint32_t n_threads) {
   const StoreStatistics& store = statistics.prefill.store;
   std::string lines;
@@ -121,6 +129,7 @@ std::string usage_lines(const engine::Statistics& statistics, uint32_t n_threads
     if (statistics.generated_tokens > 1)
       lines += store_lines("tokens", statistics.decode, statistics.generated_tokens - 1);
   }
+  lines += streamed_line(statistics.prefill.vram);
   const bool has_decoded = statistics.generated_tokens > 1;
   if (has_decoded)
     lines += shared_lines(statistics.decode, statistics.generated_tokens - 1);
@@ -186,7 +195,11 @@ nlohmann::ordered_json usage_json(const Usage& usage, uint32_t n_threads) {
                             {"promotions", v.n_promotions},
                             {"promoted_bytes", v.promoted_bytes},
                             {"failed_copies", v.n_failed_copies},
-                            {"slots_given_back", v.n_slots_given_back}};
+                            {"slots_given_back", v.n_slots_given_back},
+                            {"streamed_passes", v.n_streamed_passes},
+                            {"streamed", v.n_streamed},
+                            {"streamed_bytes", v.streamed_bytes},
+                            {"ring_bytes", v.ring_bytes}};
   if (!s.reads_disk) return json;
   json["store"] = {{"memory_bytes", s.memory_bytes},         {"dense_bytes", s.dense_bytes},
                    {"dense_kept_bytes", s.dense_kept_bytes}, {"read_ahead_bytes", s.read_ahead_bytes},

@@ -5,12 +5,10 @@
 
 #include "engine/forward/batch.h"
 #include "engine/forward/host_side.h"
+#include "engine/forward/streaming_rules.h"
 
 namespace sluice::engine {
 namespace {
-
-// Of the memory of experts on the device: what a ring takes at most, and what it and the pass may take together.
-constexpr uint64_t kHalfRingShare = 32, kPassShare = 4;
 
 uint64_t bytes_in_ring(const ExpertsWeights& experts) {
   return ExpertStream::bytes_in_ring({experts.gate.first, experts.up.first, experts.down.first});
@@ -44,7 +42,6 @@ double HostSide::missed_link_seconds() const {
   return seconds;
 }
 
-// More than a layer's missed experts hides nothing: while the device is about a layer, only those of the next can come.
 uint64_t HostSide::half_ring_bytes() const {
   std::vector<uint64_t> of_layer(weights_.layers.size(), 0);
   uint64_t largest = 0;  // of all: others may be missed tomorrow
@@ -53,12 +50,9 @@ uint64_t HostSide::half_ring_bytes() const {
       largest = std::max(largest, bytes_in_ring(*experts));
   for_each_missed(
       [&](uint32_t layer, int32_t, const ExpertsWeights& experts) { of_layer[layer] += bytes_in_ring(experts); });
-  const uint64_t useful = *std::ranges::max_element(of_layer);
-  if (useful == 0) return 0;
-  return std::max(largest, std::min(tier_->statistics().slot_bytes / kHalfRingShare, useful));
+  return engine::half_ring_bytes(tier_->statistics().slot_bytes, largest, *std::ranges::max_element(of_layer));
 }
 
-// Whole powers of two, because room is made for those.
 int64_t HostSide::most_streamed_rows(Stage& on, int64_t n_rows, int64_t n_positions) {
   const bool has_ring = expert_stream_ && expert_stream_->ring_bytes() > 0;
   const uint64_t ring = has_ring ? 0 : 2 * half_ring_bytes();
@@ -69,9 +63,7 @@ int64_t HostSide::most_streamed_rows(Stage& on, int64_t n_rows, int64_t n_positi
     const auto positions = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n_positions + rows)));
     return ring + pass_bytes_(rounded, std::max(rounded, positions)) <= bytes;
   };
-  while (n_rows > kMostSharedRows && !is_room(n_rows))
-    n_rows = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n_rows)) / 2);
-  return n_rows;
+  return rows_with_room(n_rows, kMostSharedRows, is_room);
 }
 
 bool HostSide::make_ring(Stage& on) {

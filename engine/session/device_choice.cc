@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "engine/device/cpu_device.h"
-#include "engine/session/gpu_split.h"
 
 namespace sluice::engine {
 
@@ -50,20 +49,20 @@ std::string names_of(std::span<const WantedGpu> gpus) {
 }
 
 // Why the CPU runs a model that nobody sent to either; empty: the GPUs do.
-static std::string why_not(std::span<const WantedGpu> gpus, const ModelOptions& options, uint64_t weight_bytes,
-                           const SessionMemory& session,
+static std::string why_not(std::span<const WantedGpu> gpus, const ModelOptions& options,
+                           const std::function<bool(std::span<const GpuRoom> gpus)>& hold_all,
                            const std::function<std::string(std::span<const WantedGpu> gpus)>& why_not_shared) {
   if (!gpus.front().gpu.is_usable) return gpus.front().gpu.why_not;
   if (options.activations == ActivationPrecision::Float32) return "float32 activations are the CPU's";
   std::vector<GpuRoom> rooms;
   for (const WantedGpu& one : gpus) rooms.push_back({one.room(), one.gpu.vram_bytes_per_second});
-  if (hold_all(rooms, weight_bytes, session)) return {};
+  if (hold_all(rooms)) return {};
   const std::string why = why_not_shared(gpus);
   return why.empty() ? why : why + "; --device cuda takes it all the same";
 }
 
-ChosenDevice choose_device(const ModelOptions& options, uint32_t n_threads, uint64_t weight_bytes,
-                           const SessionMemory& session,
+ChosenDevice choose_device(const ModelOptions& options, uint32_t n_threads,
+                           const std::function<bool(std::span<const GpuRoom> gpus)>& hold_all,
                            const std::function<std::string(std::span<const WantedGpu> gpus)>& why_not_shared) {
   ChosenDevice chosen;
   if (options.device == DeviceKind::Cuda && options.activations == ActivationPrecision::Float32)
@@ -71,7 +70,7 @@ ChosenDevice choose_device(const ModelOptions& options, uint32_t n_threads, uint
                 "The GPU multiplies 8-bit activations only; leave out --activations f32 or --device cuda.");
   if (options.device != DeviceKind::Cpu) chosen.gpus = wanted_gpus(options);
   if (options.device == DeviceKind::Automatic)
-    chosen.why_no_gpu = why_not(chosen.gpus, options, weight_bytes, session, why_not_shared);
+    chosen.why_no_gpu = why_not(chosen.gpus, options, hold_all, why_not_shared);
   if (options.device != DeviceKind::Cpu && chosen.why_no_gpu.empty()) {
     std::vector<CudaDeviceOptions> of_each;
     for (const WantedGpu& one : chosen.gpus) of_each.push_back({one.vram_bytes, true, one.gpu.ordinal});

@@ -11,7 +11,7 @@
 #include "engine/device/cuda_device.h"
 #include "engine/device/device.h"
 #include "engine/engine.h"
-#include "engine/placement/budget.h"
+#include "engine/placement/layer_split.h"
 
 namespace sluice::engine {
 
@@ -36,11 +36,11 @@ struct ChosenDevice {
   std::string why_no_gpu;  // a sentence; empty when it is the GPU, or when the CPU was asked for
 };
 
-// weight_bytes: what GPUs would have to hold alone, with a session. Where nobody asked for either device and that does not fit,
-// why_not_shared says why both together should not run the model; empty: they do. Throws Error(Device) when the GPU was asked for and there is
-// none, and Error(Usage) when it was asked for together with something that it cannot do.
-ChosenDevice choose_device(const ModelOptions& options, uint32_t n_threads, uint64_t weight_bytes,
-                           const SessionMemory& session,
+// Where nobody asked for either device, and hold_all says that the GPUs do not hold the model alone, why_not_shared says why both together
+// should not run it; empty: they do. Throws Error(Device) when the GPU was asked for and there is none, and Error(Usage) when it was asked for
+// together with something that it cannot do.
+ChosenDevice choose_device(const ModelOptions& options, uint32_t n_threads,
+                           const std::function<bool(std::span<const GpuRoom> gpus)>& hold_all,
                            const std::function<std::string(std::span<const WantedGpu> gpus)>& why_not_shared);
 
 // "NVIDIA GeForce RTX 4090 + NVIDIA GeForce RTX 3060".

@@ -1,6 +1,6 @@
 #include "engine/session/gpu_split.h"
 
-#include <algorithm>
+#include <utility>
 
 namespace sluice::engine {
 
@@ -31,26 +31,16 @@ static bool is_whole(std::span<const LayerCost> layers, uint64_t last_bytes, uin
   return true;
 }
 
-std::vector<uint32_t> split_over_gpus(const ModelWork& work, std::span<const uint64_t> state_bytes,
-                                      const SessionMemory& session, std::span<const GpuRoom> gpus) {
+GpuSplit split_over_gpus(const ModelWork& work, std::span<const uint64_t> state_bytes, const SessionMemory& session,
+                         std::span<const GpuRoom> gpus) {
   const std::vector<LayerCost> layers = layer_costs(work, state_bytes);
   uint64_t last_bytes = 0;
   for (const WeightGroup& group : work.groups)
     if (group.role == GroupRole::Output) last_bytes += group.unit_vram_bytes();
   // The embedding's rows are read in the file.
   std::vector<uint32_t> ends = split_layers(layers, 0, last_bytes, session.gpu_pass_bytes, gpus);
-  if (is_whole(layers, last_bytes, session.gpu_pass_bytes, ends, gpus)) return ends;
-  return split_layers(layers, 0, last_bytes, session.shared_pass_bytes, gpus);
-}
-
-bool hold_all(std::span<const GpuRoom> gpus, uint64_t weight_bytes, const SessionMemory& session) {
-  uint64_t room = 0, wanted = weight_bytes + session.state_bytes;
-  for (const GpuRoom& gpu : gpus) {
-    room += gpu.bytes;
-    wanted += session.gpu_pass_bytes;
-    if (wanted <= room) return true;
-  }
-  return false;
+  if (is_whole(layers, last_bytes, session.gpu_pass_bytes, ends, gpus)) return {std::move(ends), true};
+  return {split_layers(layers, 0, last_bytes, session.shared_pass_bytes, gpus), false};
 }
 
 }  // namespace sluice::engine

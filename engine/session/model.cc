@@ -12,6 +12,7 @@
 #include "engine/model/bound_model.h"
 #include "engine/placement/measure_machine.h"
 #include "engine/placement/memory.h"
+#include "engine/session/gpu_split.h"
 #include "engine/session/model_state.h"
 #include "engine/session/routing_record.h"
 #include "engine/session/session_memory.h"
@@ -153,7 +154,12 @@ std::shared_ptr<const Model> Model::open(const std::filesystem::path& path, cons
                                              options.machine});
   const uint64_t total = state->file.tensor_bytes();
   LoadProgress progress(state->options, total);
-  state->device = choose_device(options, n_threads, total, state->session, [&](std::span<const WantedGpu> gpus) {
+  const auto hold_all = [&](std::span<const GpuRoom> gpus) {
+    if (gpus.size() == 1) return total + state->session.gpu_bytes() <= gpus.front().bytes;
+    const ModelWork work = work_of(state->spec, state->weights, options.session.cache, nullptr);
+    return split_over_gpus(work, state_bytes_of_layers(state->spec, options.session), state->session, gpus).is_whole;
+  };
+  state->device = choose_device(options, n_threads, hold_all, [&](std::span<const WantedGpu> gpus) {
     state->work = work_of(state->spec, state->weights, options.session.cache, nullptr);
     Machine machine = state->measured(*make_cpu_device(n_threads, options.pin_threads, true));
     machine.n_cores = n_threads;

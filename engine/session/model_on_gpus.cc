@@ -27,7 +27,7 @@ void Model::State::split_over_gpus() {
     std::vector<GpuRoom> rooms;
     for (size_t i = 0; i < device.gpus.size(); ++i)
       rooms.push_back({device.devices[i]->room(0), device.gpus[i].gpu.vram_bytes_per_second});
-    ends = engine::split_over_gpus(work, state_bytes_of_layers(spec, options.session), session, rooms);
+    ends = engine::split_over_gpus(work, state_bytes_of_layers(spec, options.session), session, rooms).ends;
   }
   std::vector<StageDevice> stages;
   std::vector<WantedGpu> used;
@@ -87,12 +87,14 @@ std::unique_ptr<DiskStore> Model::State::open_experts(Device& cpu, std::span<con
                              budget.weight_bytes - std::min(budget.weight_bytes, mapped));
 }
 
-const Stage& Model::State::stage_of(uint32_t layer) const {
-  return *std::ranges::find_if(context->stages, [&](const Stage& stage) { return stage.layers.contains(layer); });
+size_t Model::State::stage_of(uint32_t layer) const {
+  size_t stage = 0;
+  while (!gpus[stage].layers.contains(layer)) ++stage;
+  return stage;
 }
 
 bool Model::State::is_in_vram(uint32_t layer, int32_t expert_id) const {
-  const Stage& stage = stage_of(layer);
+  const Stage& stage = context->stages[stage_of(layer)];
   return !stage.host || stage.host->tier() == nullptr || stage.host->tier()->holds(layer, expert_id);
 }
 
@@ -127,7 +129,9 @@ void Model::State::count_places() {
     } else if (group.role == GroupRole::Embedding) {
       n_vram = weights.token_embedding.place == Place::Buffer ? 1 : 0;
     }
-    places.push_back({n_vram, group.n_units - n_vram - n_disk, n_disk});
+    const auto last_layer = static_cast<uint32_t>(weights.layers.size() - 1);
+    const size_t gpu = stage_of(std::min(group.layer, last_layer));
+    places.push_back({n_vram, group.n_units - n_vram - n_disk, n_disk, static_cast<uint32_t>(gpu)});
   }
 }
 

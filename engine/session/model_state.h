@@ -58,7 +58,8 @@ struct Model::State {
   // it. tiers: of each GPU, null where that has all of its experts.
   std::unique_ptr<DiskStore> open_experts(Device& cpu, std::span<const std::unique_ptr<VramTier>> tiers,
                                           const std::filesystem::path& path, const MemoryBudget& budget);
-  const Stage& stage_of(uint32_t layer) const;
+  // The number of the stage that has a layer.
+  size_t stage_of(uint32_t layer) const;
   // Whether the GPU with the layer has the expert.
   bool is_in_vram(uint32_t layer, int32_t expert_id) const;
   void count_places();

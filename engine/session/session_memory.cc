@@ -87,7 +87,12 @@ SessionMemory session_memory(const ModelSpec& spec, const ModelWeights& weights,
   const int64_t shared_rows = std::min<int64_t>(most_rows, kMostSharedRows);
   const int64_t n_first = std::clamp(kFirstPositions, shared_rows, std::max(n_context, shared_rows));
   const auto count_on_gpu = [&](int64_t n_positions, int64_t n_rows) {
-    Counted counted = count(spec, weights, latent_attention, options.cache, n_positions, n_rows, 1, true, layers);
+    const auto count_rows_on_gpu = [&](int64_t n) {
+      return count(spec, weights, latent_attention, options.cache, n_positions, n, 1, true, layers);
+    };
+    Counted counted = count_rows_on_gpu(n_rows);
+    // A row that attends alone has what it finds in each page apart: behind a long context more than what many rows take.
+    counted.pass_bytes = std::max(counted.pass_bytes, count_rows_on_gpu(1).pass_bytes);
     counted.pass_bytes += kCellBytes;
     return counted;
   };

@@ -5,6 +5,7 @@
 
 #include "engine/placement/memory.h"
 #include "engine/placement/plan.h"
+#include "engine/placement/vram_plan.h"
 
 namespace sluice::engine {
 
@@ -23,25 +24,6 @@ Gpu described_gpu(const CudaGpu& gpu) {
 }
 
 namespace {
-
-uint64_t room_of_all(std::span<const WantedGpu> gpus) {
-  uint64_t bytes = 0;
-  for (const WantedGpu& one : gpus) bytes += one.room();
-  return bytes;
-}
-
-Gpu described_as_one(std::span<const WantedGpu> gpus) {
-  Gpu all = described_gpu(gpus.front().gpu);
-  if (gpus.size() == 1) return all;
-  double seconds = 0;
-  for (const WantedGpu& one : gpus) {
-    const Gpu gpu = described_gpu(one.gpu);
-    seconds += static_cast<double>(one.room()) / gpu.vram_bytes_per_second;
-    all.multiply_adds_per_second = std::min(all.multiply_adds_per_second, gpu.multiply_adds_per_second);
-  }
-  if (seconds > 0) all.vram_bytes_per_second = static_cast<double>(room_of_all(gpus)) / seconds;
-  return all;
-}
 
 bool holds_what_cannot_be_shared(const Plan& plan) {
   for (size_t i = 0; i < plan.work.groups.size(); ++i) {
@@ -63,9 +45,11 @@ std::string why_not_shared(std::span<const WantedGpu> gpus, const gguf::File& fi
                            const SessionMemory& session, uint32_t n_context, const ModelOptions& options,
                            Machine machine) {
   const std::string name = names_of(gpus);
-  const uint64_t room = room_of_all(gpus);
-  if (machine.gpus.empty()) machine.gpus = {described_as_one(gpus)};
-  machine.gpus.front().vram_bytes = vram_capacity_for(room);
+  for (size_t i = 0; i < gpus.size(); ++i) {
+    if (machine.gpus.size() == i) machine.gpus.push_back(described_gpu(gpus[i].gpu));
+    machine.gpus[i].vram_bytes = vram_capacity_for(gpus[i].room());
+  }
+  machine.gpus.resize(gpus.size());
   machine.ram_bytes = available_memory_bytes() + resident_bytes();
   PlanOptions wanted;
   wanted.n_context = n_context;

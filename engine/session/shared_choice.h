@@ -17,8 +17,7 @@ namespace sluice::engine {
 Gpu described_gpu(const CudaGpu& gpu);
 
 // Why the CPU alone should run the model, in part of a sentence; empty where both together are faster. They can share it when attention,
-// routers and the caches of one session fit in VRAM. Several GPUs are taken for one with the room of all, which reads it as fast as they do
-// one after the other. `machine` has the CPU's numbers, and may have a GPU's.
+// routers and the caches of one session fit in VRAM. `machine` has the CPU's numbers, and may have GPUs', in the same order.
 std::string why_not_shared(std::span<const WantedGpu> gpus, const gguf::File& file, const ModelSpec& spec,
                            const SessionMemory& session, uint32_t n_context, const ModelOptions& options,
                            Machine machine);
