@@ -16,11 +16,27 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ["qwen3-30b", "llama-70b-q4km", "qwen3-235b", "llama-405b", "r1-ud-iq1s", "kimi-k2"]
+# Of some models only: the tests plan them all.
+MORE_MACHINES = ["two-rtx3090-128g", "rtx4090-rtx3060-64g"]
+MODELS_ON_MORE = ["llama-70b-q4km", "qwen3-235b", "r1-ud-iq1s"]
+# And with options: experts in memory that the GPU reads as well; a long context.
+LONG = "-c 131072"
+R1_SETTINGS = [
+    "rtx4090-48g-124g --store disk",
+    f"rtx4090-24g-64g {LONG}",
+    f"rtx4090-24g-64g {LONG} --cache-type q8_0",
+    f"rtx4090-48g-124g --vram 24G --store disk {LONG}",
+    f"rtx4090-48g-124g --vram 24G --store disk {LONG} --cache-type q8_0",
+]
 MACHINES = ["laptop-32g", "rtx4060-8g-64g", "rtx4090-24g-64g", "rtx4090-48g-124g", "server-8ch-512g"]
 
 
-def plan(program, model, machine, context):
-    command = [program, "plan", model, "--json", "-m", ROOT / f"bench/machines/{machine}.json", "-c", str(context)]
+def plan(program, model, setting, context):
+    """setting: a machine, and options behind it."""
+    machine, *options = setting.split()
+    if "-c" not in options:
+        options += ["-c", str(context)]
+    command = [program, "plan", model, "--json", "-m", ROOT / f"bench/machines/{machine}.json", *options]
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode not in (0, 4):  # 4: it does not fit, which is an answer
         raise SystemExit(f"plan_table.py: {' '.join(map(str, command))}: {run.stderr}")
@@ -39,7 +55,7 @@ def golden(found):
     keys = ["fits", "vram_used_bytes", "ram_used_bytes", "disk_weight_bytes", "bound"]
     return {key: found[key] for key in keys} | {
         key: float(f"{found[key]:.4g}") for key in ["decode_tok_s", "prefill_tok_s", "disk_bytes_per_token"]
-    }
+    } | {"first_token_s": [float(f"{prompt['seconds']:.4g}") for prompt in found["prompts"]]}
 
 
 def main():
@@ -53,17 +69,23 @@ def main():
         for model in MODELS:
             path = Path(folder) / f"{model}.gguf"
             subprocess.run([arguments.program, "synth", path, "--preset", model, "--sparse", "-q"], check=True)
-            plans[model] = {machine: plan(arguments.program, path, machine, arguments.context) for machine in MACHINES}
+            settings = MACHINES + (MORE_MACHINES if model in MODELS_ON_MORE else [])
+            settings += R1_SETTINGS if model == "r1-ud-iq1s" else []
+            plans[model] = {setting: plan(arguments.program, path, setting, arguments.context) for setting in settings}
             path.unlink()
     if arguments.golden:
         table = {model: {machine: golden(found) for machine, found in row.items()} for model, row in plans.items()}
         Path(arguments.golden).write_text(json.dumps(table, indent=1) + "\n")
         return
-    print("| model | weights | " + " | ".join(MACHINES) + " |")
-    print("|---|---:|" + "---:|" * len(MACHINES))
-    for model, row in plans.items():
-        size = row[MACHINES[0]]["model"]["weight_bytes"] / (1 << 30)
-        print(f"| {model} | {size:.4g} GiB | " + " | ".join(cell(row[machine]) for machine in MACHINES) + " |")
+    for machines in [MACHINES, MORE_MACHINES, R1_SETTINGS]:
+        print("| model | weights | " + " | ".join(machines) + " |")
+        print("|---|---:|" + "---:|" * len(machines))
+        for model, row in plans.items():
+            if machines[0] not in row:
+                continue
+            size = row[machines[0]]["model"]["weight_bytes"] / (1 << 30)
+            print(f"| {model} | {size:.4g} GiB | " + " | ".join(cell(row[machine]) for machine in machines) + " |")
+        print()
 
 
 if __name__ == "__main__":

@@ -49,7 +49,12 @@ struct ModelOptions {
   LatentAttention latent_attention = LatentAttention::Automatic;
   Residency residency = Residency::Automatic;
   DeviceKind device = DeviceKind::Automatic;
-  uint64_t vram_bytes = 0;  // of the GPU, not to be exceeded; 0: what is free, less a margin
+  // Which GPUs may be used, by the driver's numbers, in the order in which layers come to them; empty: all, the fastest first. As few of
+  // them are taken as hold the whole model.
+  std::vector<int> gpus;
+  uint64_t vram_bytes = 0;  // of each GPU, not to be exceeded; 0: what is free, less a margin
+  // The same of each of `gpus`, or of all by number; empty: vram_bytes holds for each.
+  std::vector<uint64_t> vram_bytes_of_gpus;
   PromotionOptions promotion;
   SharingOptions sharing;
   StoreOptions store;
@@ -60,6 +65,16 @@ struct ModelOptions {
   std::optional<Machine> machine;
   // Called from the opening thread with bytes done of all; may be empty.
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> on_progress;
+};
+
+// A GPU, what it has of a model, and what it has done for it so far.
+struct GpuUse {
+  std::string name;
+  int ordinal = 0;
+  uint32_t first_layer = 0, end_layer = 0;  // layers [first, end)
+  DeviceMemory memory;
+  VramStatistics vram;  // all zero where it has all experts of its layers
+  DeviceTimes times;
 };
 
 // An opened model: weights, vocabulary, device. Immutable; sessions share it. One thread at a time may evaluate.
@@ -80,11 +95,12 @@ class Model {
   uint64_t resident_bytes() const;    // of weights kept in another form than the file's
   uint64_t ram_budget_bytes() const;  // what it was opened to stay within
   uint64_t session_bytes() const;     // kept free of weights for a session
-  // What multiplies, and why it is not the GPU when one was wished for or might have been: one sentence, or empty.
+  // What multiplies ("GPU + GPU" where several have layers), and why it is not the GPU when one was wished for or might have been: one sentence, or empty.
   std::string_view device_name() const;
   bool is_on_gpu() const;
   std::string_view why_no_gpu() const;
-  DeviceMemory device_memory() const;      // all zero on the CPU
+  std::vector<GpuUse> gpus() const;        // in the order of their layers; empty on the CPU
+  DeviceMemory device_memory() const;      // of all GPUs; all zero on the CPU
   VramStatistics vram_statistics() const;  // all zero where experts do not come and go
   DeviceTimes device_times() const;        // of passes so far; all zero on the CPU
   uint64_t host_dense_bytes() const;       // of weights of every token that the CPU multiplies beside the GPU

@@ -91,7 +91,7 @@ typedef struct sluice_model_options {
   /* What sessions will be created with: their memory is kept free of weights. 0: as in sluice_session_options. */
   uint32_t n_context;
   uint32_t n_batch;
-  uint64_t vram_bytes; /* of the GPU, not to be exceeded; 0: what is free, less a margin */
+  uint64_t vram_bytes; /* of each GPU, not to be exceeded; 0: what is free, less a margin */
   uint32_t device;     /* a sluice_device */
   uint32_t reserved;   /* 0 */
 } sluice_model_options;
@@ -104,7 +104,7 @@ typedef struct sluice_model_info {
   sluice_token bos_token;   /* -1: none */
   sluice_token eos_token;   /* -1: none */
   const char* architecture; /* as the file names it; valid until the model is closed */
-  const char* device;       /* "CPU", or the GPU's name; valid until the model is closed */
+  const char* device;       /* "CPU", or the GPUs' names ("A + B"); valid until the model is closed */
 } sluice_model_info;
 
 /* What sluice_tokenize() does besides splitting the text; add them up. */

@@ -1,6 +1,7 @@
 #include "tools/flags.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -67,6 +68,25 @@ uint64_t parse_bytes(std::string_view name, std::string_view text) {
       format("%s cannot be '%s'; expected a size of at least one byte, in bytes or with a unit of 1024s (K, M, "
              "G, T: G and GiB are 1073741824 bytes); give for example 2147483648, 512M or 1.5G",
              std::string(name).c_str(), printable(text, 60).c_str()));
+}
+
+template <class Value, class Parse>
+static std::vector<Value> parse_list(std::string_view text, const Parse& parse) {
+  std::vector<Value> values;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t comma = std::min(text.find(',', begin), text.size());
+    values.push_back(parse(text.substr(begin, comma - begin)));
+    begin = comma + 1;
+  }
+  return values;
+}
+
+std::vector<uint64_t> parse_sizes(std::string_view name, std::string_view text) {
+  return parse_list<uint64_t>(text, [&](std::string_view part) { return parse_bytes(name, part); });
+}
+
+std::vector<int64_t> parse_integers(std::string_view name, std::string_view text, int64_t least, int64_t most) {
+  return parse_list<int64_t>(text, [&](std::string_view part) { return parse_integer(name, part, least, most); });
 }
 
 const Flag& Flag::group(const std::string& name) const {

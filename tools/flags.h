@@ -23,6 +23,9 @@ double parse_number(std::string_view name, std::string_view text, double least, 
 // A size in bytes, 1 or more: "2147483648", or a number with a unit of 1024s: "512M", "1.5G", "2GiB", "2 gb". A part of a
 // byte is dropped. Throws UsageError.
 uint64_t parse_bytes(std::string_view name, std::string_view text);
+// Several of them, with commas between. Throw UsageError.
+std::vector<uint64_t> parse_sizes(std::string_view name, std::string_view text);
+std::vector<int64_t> parse_integers(std::string_view name, std::string_view text, int64_t least, int64_t most);
 
 // An option that was added, to say more of it.
 class Flag {

@@ -74,11 +74,32 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
                       "Memory that the program may have, all told; what does not fit is read from the disk as it is "
                       "needed (G is GiB, M is MiB). Without it: what is free, less a margin")
       .group("Memory");
-  auto vram = [&flags](const std::string& text) { flags.model.vram_bytes = parse_bytes("--vram", text); };
-  add_flag_with_value(app, "--vram", "BYTES", vram,
-                      "VRAM that the program may have; what does not fit the CPU multiplies beside the GPU. Without "
-                      "it: what is free, less a margin")
+  auto vram = [&flags](const std::string& text) {
+    const std::vector<uint64_t> sizes = parse_sizes("--vram", text);
+    flags.model.vram_bytes = sizes.size() == 1 ? sizes.front() : 0;
+    flags.model.vram_bytes_of_gpus = sizes.size() == 1 ? std::vector<uint64_t>() : sizes;
+  };
+  add_flag_with_value(app, "--vram", "BYTES[,...]", vram,
+                      "VRAM that the program may have, of each GPU, or of one after the other; what does not fit the "
+                      "CPU multiplies beside the GPU. Without it: what is free, less a margin")
       .group("Memory");
+  auto gpus = [&flags](const std::string& text) {
+    const std::vector<int64_t> numbers = parse_integers("--gpus", text, 0, 1000);
+    flags.model.gpus.assign(numbers.begin(), numbers.end());
+  };
+  add_flag_with_value(app, "--gpus", "N[,...]", gpus,
+                      "GPUs that may be used, by the driver's numbers from 0, in the order in which layers come to "
+                      "them; as few are taken as hold the model. Without it: all, the fastest first")
+      .group("Memory");
+  auto streamed = [&flags](const std::string& text) {
+    flags.model.sharing.most_streamed_rows =
+        static_cast<uint32_t>(parse_integer("--streamed-rows", text, 0, kMostBatch));
+  };
+  add_flag_with_value(app, "--streamed-rows", "N", streamed,
+                      "With experts shared between GPU and CPU: prompt tokens in one pass at most for which the "
+                      "experts in RAM come to the GPU over PCIe, where that is faster; 0: the CPU multiplies by them")
+      .group("Memory")
+      .default_text(std::to_string(flags.model.sharing.most_streamed_rows));
   add_switch(app, "--defer-experts", flags.model.sharing.defers,
              "With experts shared between GPU and CPU: add what the CPU computes one layer later, so that both wait "
              "less. Faster; changes the results, and `sluice logits --compare-deferral` says how much")
@@ -115,7 +136,8 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
       app, "--plan", "FILE", [&flags](const std::string& text) { obey_plan(text, flags); },
       "Run as `sluice plan MODEL --json > FILE` says: with its memory, context, batch, cache and forms");
   plan.group("Memory");
-  for (const char* planned : {"--ram", "--store", "--ctx-size", "--batch-size", "--cache-type", "--resident"})
+  for (const char* planned : {"--ram", "--vram", "--device", "--store", "--ctx-size", "--batch-size", "--cache-type",
+                              "--resident", "--streamed-rows"})
     plan.excludes(planned);
   auto pre_tokenizer = [&flags](const std::string& text) { flags.model.pre_tokenizer = text; };
   add_flag_with_value(app, "--pre-tokenizer", "NAME", pre_tokenizer,

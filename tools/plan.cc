@@ -64,6 +64,15 @@ Action prepare_plan(CLI::App& app) {
       },
       "Prompt tokens in one forward pass at most (512)");
   add_choice(app, "--cache-type", kCacheWords, flags->options.cache, "Precision of the KV cache (f16)");
+  add_flag_with_value(
+      app, "--streamed-rows", "N",
+      [flags](const std::string& text) {
+        flags->options.most_streamed_rows = static_cast<uint32_t>(parse_integer("--streamed-rows", text, 0, 1 << 20));
+      },
+      "Prompt tokens in one pass at most for which experts come to the GPU; 0: there is none (4096)");
+  add_choice(
+      app, "--store", kStorageWords, flags->options.storage,
+      "Where weights are: auto maps a file that fits; disk reads experts into memory that a GPU can read (auto)");
   add_choice(app, "--resident", kResidencyWords, flags->options.residency, "Form of the weights in memory (auto)");
   add_flag_with_value(
       app, "--ram", "BYTES",

@@ -1,6 +1,7 @@
 #include "tools/plan_file.h"
 
 #include <string>
+#include <vector>
 
 #include "engine/error.h"
 #include "tools/choices.h"
@@ -25,6 +26,19 @@ static Value choice(const JsonFile& file, const json& object, const std::string&
   file.refuse("'" + name + "' is '" + printable(text, 60) + "'", "one of " + listed);
 }
 
+static std::vector<uint64_t> sizes(const JsonFile& file, const json& object, const std::string& name) {
+  const json& array = file.member(object, name);
+  if (!array.is_array()) file.refuse("'" + name + "' is no array", "one of numbers of bytes, which may be empty");
+  std::vector<uint64_t> bytes;
+  for (const json& one : array) {
+    constexpr double kMost = 1e18;
+    if (!one.is_number() || !(one.get<double>() >= 0) || one.get<double>() > kMost)
+      file.refuse("an entry of '" + name + "' is no number of bytes", "numbers from 0 to 1e18");
+    bytes.push_back(static_cast<uint64_t>(one.get<double>()));
+  }
+  return bytes;
+}
+
 void obey_plan(const std::filesystem::path& path, ModelFlags& flags) {
   const JsonFile file(path, "plan", kHelp);
   const json& fits = file.member(file.content(), "fits");
@@ -36,17 +50,21 @@ void obey_plan(const std::filesystem::path& path, ModelFlags& flags) {
             " says that the model does not fit; plan with more memory (--ram) or a shorter context (-c).");
   const json& run = file.member(file.content(), "run");
   if (!run.is_object()) file.refuse("'run' is no object", "one");
-  if (file.number(run, "vram_bytes", 0, 1e18) > 0)
+  const std::vector<uint64_t> vram = sizes(file, run, "vram_bytes");
+  if (vram.size() > 1)
     throw engine::Error(engine::Error::Kind::Device,
-                        "The plan " + printable(path.string()) +
-                            " puts weights into the memory of a GPU, and this program runs on the CPU; plan without "
-                            "one: sluice plan MODEL --vram 0.");
+                        "The plan " + printable(path.string()) + " divides the layers over " +
+                            std::to_string(vram.size()) +
+                            " GPUs, and this program runs on one; plan for a machine with one GPU.");
   flags.session.n_context = static_cast<uint32_t>(file.number(run, "n_context", 1, 1 << 28));
   flags.session.n_batch = static_cast<uint32_t>(file.number(run, "n_batch", 1, 1 << 20));
+  flags.model.sharing.most_streamed_rows = static_cast<uint32_t>(file.number(run, "streamed_rows", 0, 1 << 20));
   flags.session.cache = choice(file, run, "cache", kCacheWords);
   flags.model.residency = choice(file, run, "resident", kResidencyWords);
   flags.model.store.storage = choice(file, run, "store", kStorageWords);
   flags.model.store.ram_bytes = static_cast<uint64_t>(file.number(run, "ram_bytes", 1, 1e18));
+  flags.model.device = vram.empty() ? engine::DeviceKind::Cpu : engine::DeviceKind::Cuda;
+  if (!vram.empty()) flags.model.vram_bytes = vram.front();
   flags.planned_bytes =
       static_cast<uint64_t>(file.number(file.member(file.content(), "model"), "tensor_bytes", 1, 1e18));
 }

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "engine/placement/vram_plan.h"
 #include "tools/choices.h"
 #include "tools/text_format.h"
 
@@ -94,6 +96,101 @@ std::string machine_text(const engine::Machine& machine) {
   return text + "\n";
 }
 
+ordered_json tier_json(const TierUse& tier) {
+  return {{"capacity_bytes", tier.capacity_bytes},   {"margin_bytes", tier.margin_bytes},
+          {"weight_bytes", tier.weight_bytes},       {"state_bytes", tier.state_bytes},
+          {"workspace_bytes", tier.workspace_bytes}, {"program_bytes", tier.program_bytes},
+          {"used_bytes", tier.used_bytes()}};
+}
+
+// Of the experts of a GPU's layers, how many it holds; nothing where they have none.
+std::optional<double> expert_share(const Plan& plan, uint32_t gpu) {
+  uint64_t n_vram = 0, n = 0;
+  for (size_t i = 0; i < plan.work.groups.size(); ++i) {
+    if (plan.work.groups[i].role != GroupRole::RoutedExperts || plan.places[i].gpu != gpu) continue;
+    n_vram += plan.places[i].n_vram;
+    n += plan.work.groups[i].n_units;
+  }
+  if (n == 0) return std::nullopt;
+  return static_cast<double>(n_vram) / static_cast<double>(n);
+}
+
+// A line for each, where there are several.
+std::string gpus_text(const PlanReport& report) {
+  const Plan& plan = report.plan;
+  if (plan.gpus.size() < 2) return {};
+  std::string text = "\n";
+  for (uint32_t i = 0; i < plan.gpus.size(); ++i) {
+    const engine::GpuPlan& gpu = plan.gpus[i];
+    text += format("GPU %-8u %s: ", i + 1, printable(report.machine.gpus[i].name).c_str());
+    if (!gpu.has_layers()) {
+      text += "not used\n";
+      continue;
+    }
+    text += format("layers %u to %u, %s of %s", gpu.first_layer + 1, gpu.end_layer,
+                   format_bytes(gpu.use.used_bytes()).c_str(), format_bytes(gpu.use.capacity_bytes).c_str());
+    if (const auto share = expert_share(plan, i)) text += format(", %.0f%% of their experts", 100 * *share);
+    text += "\n";
+  }
+  return text;
+}
+
+ordered_json gpus_json(const PlanReport& report) {
+  ordered_json gpus = ordered_json::array();
+  for (uint32_t i = 0; i < report.plan.gpus.size(); ++i) {
+    const engine::GpuPlan& gpu = report.plan.gpus[i];
+    ordered_json row = tier_json(gpu.use);
+    row["name"] = report.machine.gpus[i].name;
+    row["first_layer"] = gpu.first_layer;
+    row["n_layers"] = gpu.end_layer - gpu.first_layer;
+    const auto share = expert_share(report.plan, i);
+    row["expert_share"] = share ? ordered_json(*share) : ordered_json(nullptr);
+    gpus.push_back(row);
+  }
+  return gpus;
+}
+
+// What a run may have of each GPU, besides what the driver takes: as `run --vram` has it.
+ordered_json run_vram_json(const Plan& plan) {
+  ordered_json bytes = ordered_json::array();
+  for (const engine::GpuPlan& gpu : plan.gpus) bytes.push_back(engine::vram_room_of(gpu.use.capacity_bytes));
+  return bytes;
+}
+
+// When the first token comes.
+std::string prompts_text(const Plan& plan) {
+  std::string text;
+  for (const engine::PromptPrediction& prompt : plan.prompts) {
+    text += format("%-12s %.0f tokens: the first one after %.*f s; ", text.empty() ? "prompts" : "", prompt.n_tokens,
+                   prompt.seconds < 10 ? 2 : 1, prompt.seconds) +
+            prediction_text(prompt) + format(", %u %s", prompt.n_passes, prompt.n_passes == 1 ? "pass" : "passes");
+    if (prompt.n_streamed_passes > 0)
+      text += format(", %u of them with %s of experts over PCIe, ring %s", prompt.n_streamed_passes,
+                     format_bytes(static_cast<uint64_t>(prompt.streamed_bytes)).c_str(),
+                     format_bytes(prompt.ring_bytes).c_str());
+    text += "\n";
+  }
+  return text;
+}
+
+ordered_json prompt_json(const engine::PromptPrediction& prompt) {
+  ordered_json json = prediction_json(prompt);
+  json["n_tokens"] = static_cast<uint64_t>(prompt.n_tokens);
+  json["passes"] = prompt.n_passes;
+  json["rows_per_pass"] = prompt.most_rows;
+  json["streamed_passes"] = prompt.n_streamed_passes;
+  json["streamed_bytes"] = prompt.streamed_bytes;
+  json["ring_bytes"] = prompt.ring_bytes;
+  json["expert_share_then"] = prompt.shares_vram_then;
+  return json;
+}
+
+ordered_json prompts_json(const Plan& plan) {
+  ordered_json prompts = ordered_json::array();
+  for (const engine::PromptPrediction& prompt : plan.prompts) prompts.push_back(prompt_json(prompt));
+  return prompts;
+}
+
 std::string hit_rates_text(const PlanReport& report) {
   const bool by_vram = engine::hit_tier(report.plan) == engine::HitTier::Vram;
   std::string text =
@@ -120,13 +217,6 @@ std::string improvements_text(const PlanReport& report) {
   return text + listed + "\n";
 }
 
-ordered_json tier_json(const TierUse& tier) {
-  return {{"capacity_bytes", tier.capacity_bytes},   {"margin_bytes", tier.margin_bytes},
-          {"weight_bytes", tier.weight_bytes},       {"state_bytes", tier.state_bytes},
-          {"workspace_bytes", tier.workspace_bytes}, {"program_bytes", tier.program_bytes},
-          {"used_bytes", tier.used_bytes()}};
-}
-
 }  // namespace
 
 std::string prediction_text(const Prediction& prediction) {
@@ -147,19 +237,20 @@ std::string plan_text(const PlanReport& report) {
                      format_bytes(plan.work.file_bytes()) + " of weights\n" + machine_text(report.machine) +
                      format("context      %u tokens, cache in %s, batches of %u\n\n", plan.options.n_context,
                             word_of(kCacheWords, plan.options.cache), plan.options.n_batch) +
-                     groups_text(plan);
+                     groups_text(plan) + gpus_text(report);
   if (!plan.fits)
     return text + "\nThis machine has too little memory for it: not even a few experts at a time fit.\n" +
            improvements_text(report);
   text += std::string("\nweights      ") +
-          (plan.storage == engine::Storage::Disk
-               ? "what memory does not hold is read from the disk for every token that needs it"
-               : "all in memory; the disk is not read after loading") +
+          (plan.disk_weight_bytes > 0 ? "what memory does not hold is read from the disk for every token that needs it"
+           : plan.sharing.reads_host  ? "all in memory that the GPU reads as well; the disk is not read after loading"
+                                      : "all in memory; the disk is not read after loading") +
           "\ndecode       " + prediction_text(plan.decode) +
           format(" (predicted, at %u tokens%s)", plan.options.n_context / 2,
                  report.by_hit_rate.empty() ? "" : ", all experts equally likely") +
-          "\nprefill      " + prediction_text(plan.prefill) +
-          format(" (predicted, a batch of %.0f)\n", plan.prefill.n_tokens);
+          "; " + rate(plan.decode_full.tokens_per_second()) + " behind a full context" + "\nprefill      " +
+          prediction_text(plan.prefill) + format(" (predicted, a prompt of %.0f tokens)\n", plan.prefill.n_tokens) +
+          prompts_text(plan);
   if (!report.by_hit_rate.empty()) text += hit_rates_text(report);
   return text + improvements_text(report);
 }
@@ -198,10 +289,11 @@ ordered_json plan_json(const PlanReport& report) {
            {{"n_context", plan.options.n_context},
             {"n_batch", plan.options.n_batch},
             {"cache", word_of(kCacheWords, plan.options.cache)},
+            {"streamed_rows", plan.options.most_streamed_rows},
             {"resident", word_of(kResidencyWords, plan.options.residency)},
             {"store", word_of(kStorageWords, plan.storage)},
             {"ram_bytes", plan.ram.capacity_bytes},
-            {"vram_bytes", plan.vram.used_bytes()}}},
+            {"vram_bytes", run_vram_json(plan)}}},
           {"vram_used_bytes", plan.vram.used_bytes()},
           {"ram_used_bytes", plan.ram.used_bytes()},
           {"disk_bytes_per_token", plan.decode.disk_bytes},
@@ -209,11 +301,15 @@ ordered_json plan_json(const PlanReport& report) {
           {"prefill_tok_s", plan.prefill.tokens_per_second()},
           {"bound", bound_name(plan.decode.bound)},
           {"vram", tier_json(plan.vram)},
+          {"gpus", gpus_json(report)},
           {"ram", tier_json(plan.ram)},
           {"disk_weight_bytes", plan.disk_weight_bytes},
           {"groups", groups},
           {"decode", prediction_json(plan.decode)},
-          {"prefill", prediction_json(plan.prefill)},
+          {"decode_full", prediction_json(plan.decode_full)},
+          {"prefill", prompt_json(plan.prefill)},
+          {"prompts", prompts_json(plan)},
+          {"reads_experts_in_ram", plan.sharing.reads_host},
           {"hit_tier", engine::hit_tier(plan) == engine::HitTier::Vram ? "vram" : "memory"},
           {"by_hit_rate", rows},
           {"what_would_help", improvements}};

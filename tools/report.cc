@@ -91,7 +91,7 @@ std::string report_lines(const Generation& generation, const engine::Session& se
            format_bytes(model_file_bytes(session.model())) + ", sequence state " + format_bytes(session.state_bytes());
   if (const uint64_t budget = session.model().ram_budget_bytes(); budget > 0)
     lines += "; budget " + format_bytes(budget);
-  lines += "\ndevice       " + device_text(session.model());
+  lines += "\ndevice       " + device_text(session.model()) + gpu_lines(session.model().gpus());
   lines += usage_lines(s, session.model().n_threads());
   lines += comparison_lines(engine::compare_with_prediction(session.model(), s));
   bool drawn = options.sampling.temperature > 0;
@@ -150,6 +150,7 @@ nlohmann::ordered_json report_json(const Generation& generation, const engine::S
   report["vram_total_bytes"] = device_memory.total_bytes;
   report["cpu_dense_bytes"] = session.model().host_dense_bytes();
   report["vram_overflow_bytes"] = device_memory.host_bytes;
+  report["gpus"] = gpus_json(session.model().gpus());
   report["seed"] = options.sampling.seed;
   report["stop"] = engine::stop_reason_name(generation.stop);
   return report;

@@ -47,16 +47,6 @@ struct SimulatedRun {
   engine::SimulationResult result;
 };
 
-static std::vector<uint64_t> parse_sizes(const char* name, const std::string& text) {
-  std::vector<uint64_t> sizes;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    sizes.push_back(parse_bytes(name, text.substr(begin, end - begin)));
-    begin = end + 1;
-  }
-  return sizes;
-}
-
 static uint64_t experts_in_memory(const engine::Plan& plan, engine::HitTier tier) {
   uint64_t n = 0;
   for (size_t i = 0; i < plan.work.groups.size(); ++i) {
@@ -127,6 +117,7 @@ static nlohmann::ordered_json run_json(const SimulatedRun& run) {
       {"tokens", r.n_tokens},
       {"tok_s", r.tokens_per_second()},
       {"in_vram", r.in_vram},
+      {"in_vram_of_gpu", r.in_vram_of_gpu},
       {"in_ram", r.in_ram},
       {"guessed", r.guessed},
       {"missed", r.missed},

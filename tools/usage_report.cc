@@ -100,6 +100,14 @@ static std::string shared_lines(const Usage& usage, uint64_t n_tokens) {
   return lines;
 }
 
+// Of a prompt whose experts came to the GPU.
+static std::string streamed_line(const engine::VramStatistics& v) {
+  if (v.n_streamed_passes == 0) return {};
+  return format("\nstreamed     %llu %s of the prompt, for which %s of experts came over PCIe through a ring of %s",
+                static_cast<unsigned long long>(v.n_streamed_passes), v.n_streamed_passes == 1 ? "pass" : "passes",
+                format_bytes(v.streamed_bytes).c_str(), format_bytes(v.ring_bytes).c_str());
+}
+
 std::string usage_lines(const engine::Statistics& statistics, uint32_t n_threads) {
   const StoreStatistics& store = statistics.prefill.store;
   std::string lines;
@@ -121,6 +129,7 @@ std::string usage_lines(const engine::Statistics& statistics, uint32_t n_threads
     if (statistics.generated_tokens > 1)
       lines += store_lines("tokens", statistics.decode, statistics.generated_tokens - 1);
   }
+  lines += streamed_line(statistics.prefill.vram);
   const bool has_decoded = statistics.generated_tokens > 1;
   if (has_decoded)
     lines += shared_lines(statistics.decode, statistics.generated_tokens - 1);
@@ -129,6 +138,38 @@ std::string usage_lines(const engine::Statistics& statistics, uint32_t n_threads
   lines += std::string("\nlimit        ") + (has_decoded ? "" : "of the prompt: ") +
            limit_text(has_decoded ? statistics.decode : statistics.prefill, n_threads);
   return lines;
+}
+
+std::string gpu_lines(std::span<const engine::GpuUse> gpus) {
+  std::string lines;
+  if (gpus.size() < 2) return lines;
+  for (const engine::GpuUse& gpu : gpus) {
+    lines += format("\nGPU %-8d ", gpu.ordinal) + printable(gpu.name) +
+             format("; layers %u to %u, ", gpu.first_layer, gpu.end_layer - 1) + format_bytes(gpu.memory.device_bytes) +
+             " of " + format_bytes(gpu.memory.total_bytes);
+    if (gpu.vram.n_experts > 0)
+      lines += "; " + format_count(gpu.vram.n_slots) + " of " + format_count(gpu.vram.n_experts) + " experts";
+    if (gpu.vram.n_chosen() > 0) lines += "; " + percent(gpu.vram.hit_rate()) + " of the chosen ones were there so far";
+  }
+  return lines;
+}
+
+nlohmann::ordered_json gpus_json(std::span<const engine::GpuUse> gpus) {
+  auto json = nlohmann::ordered_json::array();
+  for (const engine::GpuUse& gpu : gpus)
+    json.push_back({{"gpu", gpu.ordinal},
+                    {"name", gpu.name},
+                    {"first_layer", gpu.first_layer},
+                    {"layers", gpu.end_layer - gpu.first_layer},
+                    {"vram_bytes", gpu.memory.device_bytes},
+                    {"vram_free_bytes", gpu.memory.free_bytes},
+                    {"vram_total_bytes", gpu.memory.total_bytes},
+                    {"vram_overflow_bytes", gpu.memory.host_bytes},
+                    {"experts", gpu.vram.n_experts},
+                    {"slots", gpu.vram.n_slots},
+                    {"hits", gpu.vram.n_hits},
+                    {"chosen", gpu.vram.n_chosen()}});
+  return json;
 }
 
 nlohmann::ordered_json usage_json(const Usage& usage, uint32_t n_threads) {
@@ -154,7 +195,11 @@ nlohmann::ordered_json usage_json(const Usage& usage, uint32_t n_threads) {
                             {"promotions", v.n_promotions},
                             {"promoted_bytes", v.promoted_bytes},
                             {"failed_copies", v.n_failed_copies},
-                            {"slots_given_back", v.n_slots_given_back}};
+                            {"slots_given_back", v.n_slots_given_back},
+                            {"streamed_passes", v.n_streamed_passes},
+                            {"streamed", v.n_streamed},
+                            {"streamed_bytes", v.streamed_bytes},
+                            {"ring_bytes", v.ring_bytes}};
   if (!s.reads_disk) return json;
   json["store"] = {{"memory_bytes", s.memory_bytes},         {"dense_bytes", s.dense_bytes},
                    {"dense_kept_bytes", s.dense_kept_bytes}, {"read_ahead_bytes", s.read_ahead_bytes},

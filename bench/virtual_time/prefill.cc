@@ -75,7 +75,7 @@ PrefillOutcome run_prefill(const std::filesystem::path& holes, const Machine& ma
   const double begin = gpu.now();
   PrefillOutcome outcome;
   for (int64_t at = 0; at < n_tokens;) {
-    const int64_t n = context.host->rows_of_next_pass(context, state, n_tokens - at, 512, INT64_MAX);
+    const int64_t n = context.prompts.rows_of_next_pass(context, state, n_tokens - at, 512, INT64_MAX);
     std::vector<BatchRow> rows(static_cast<size_t>(n));
     rows.back().wants_logits = at + n == n_tokens;
     forward(context, rows, sequences, logits.data());

@@ -12,6 +12,16 @@ std::unique_ptr<Buffer> Device::allocate_own(uint64_t, uint64_t) {
   return nullptr;
 }
 
+// By way of the host, who waits for the other device.
+void Device::receive(Stream& stream, Rows to, Device& other, Stream& others, Rows from) {
+  const auto n_cols = static_cast<size_t>(from.n_cols);
+  std::vector<float> rows(static_cast<size_t>(from.n_rows) * n_cols);
+  const auto row = [&](int64_t i) { return rows.data() + static_cast<size_t>(i) * n_cols; };
+  for (int64_t i = 0; i < from.n_rows; ++i) other.copy_to_host(others, row(i), from.row(i), n_cols * sizeof(float));
+  other.synchronize(others);
+  for (int64_t i = 0; i < to.n_rows; ++i) copy_to_device(stream, to.row(i), row(i), n_cols * sizeof(float));
+}
+
 std::unique_ptr<Input> Device::norm_and_prepare(Stream& stream, Rows x, const Rows* change, const Vector& weight,
                                                 float epsilon, Rows out) {
   if (change != nullptr) add(stream, x, *change);

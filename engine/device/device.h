@@ -247,6 +247,9 @@ class Device {
   // `host` has the bytes when the stream was waited for.
   virtual void copy_to_host(Stream& stream, void* host, const void* from, uint64_t bytes) = 0;
   virtual void copy(Stream& stream, void* to, const void* from, uint64_t bytes) = 0;
+  // to = from, rows of another device: when the other's stream has made what it was asked for, and in the order of this one. What the
+  // other's is asked for from now on may change `from`.
+  virtual void receive(Stream& stream, Rows to, Device& other, Stream& others, Rows from);
 
   // Pins memory of the host, as much of it as the system allows, so that copies to and from it need no staging and the device's kernels
   // can read it; says whether that was all of it. Until unpin() or the end of the device; other threads may copy meanwhile.

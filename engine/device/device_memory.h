@@ -13,6 +13,11 @@ struct DeviceMemory {
   uint64_t total_bytes = 0;
 };
 
+inline DeviceMemory operator+(const DeviceMemory& a, const DeviceMemory& b) {
+  return {a.device_bytes + b.device_bytes, a.host_bytes + b.host_bytes, a.free_bytes + b.free_bytes,
+          a.total_bytes + b.total_bytes};
+}
+
 // Of a GPU's memory, kept free: for the driver's own needs, graphs, and what a desktop takes meanwhile. The engine keeps it, and plans count
 // with it.
 constexpr uint64_t vram_margin(uint64_t total_bytes) {

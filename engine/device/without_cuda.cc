@@ -16,7 +16,15 @@ CudaGpu find_cuda_gpu() {
   return gpu;
 }
 
+std::vector<CudaGpu> find_cuda_gpus(std::span<const int>) {
+  return {find_cuda_gpu()};
+}
+
 std::unique_ptr<Device> make_cuda_device(const CudaDeviceOptions&) {
+  throw Error(Error::Kind::Device, "There is no GPU to use: " + find_cuda_gpu().why_not + ".");
+}
+
+std::vector<std::unique_ptr<Device>> make_cuda_devices(std::span<const CudaDeviceOptions>) {
   throw Error(Error::Kind::Device, "There is no GPU to use: " + find_cuda_gpu().why_not + ".");
 }
 

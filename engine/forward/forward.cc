@@ -7,20 +7,56 @@
 
 namespace sluice::engine {
 
-ForwardContext::ForwardContext(std::unique_ptr<Device> owned_device, const ModelSpec& model_spec,
+Stage::Stage(ForwardContext& of, Device& on, LayerRange which)
+    : context(of), device(on), stream(on.make_stream()), layers(which), workspace(on) {}
+Stage::~Stage() = default;
+
+static std::vector<StageDevice> only(std::unique_ptr<Device> device, LayerRange layers) {
+  std::vector<StageDevice> devices;
+  devices.push_back({std::move(device), layers.end});
+  return devices;
+}
+
+// One stage for each device that has layers.
+static std::deque<Stage> make_stages(ForwardContext& context, const std::vector<StageDevice>& devices,
+                                     LayerRange layers) {
+  std::deque<Stage> stages;
+  uint32_t begin = layers.begin;
+  for (const StageDevice& on : devices) {
+    const uint32_t end = std::min(on.end_layer, layers.end);
+    if (end > begin) stages.emplace_back(context, *on.device, LayerRange{begin, end});
+    begin = std::max(begin, end);
+  }
+  return stages;
+}
+
+ForwardContext::ForwardContext(std::vector<StageDevice> devices, const ModelSpec& model_spec,
                                const ModelWeights& model_weights, LatentAttention latent,
-                               std::unique_ptr<WeightStore> weight_store)
-    : owned_device_(std::move(owned_device)),
-      device(*owned_device_),
-      stream(device.make_stream()),
-      spec(model_spec),
+                               std::unique_ptr<WeightStore> weight_store, LayerRange layers)
+    : spec(model_spec),
       weights(model_weights),
       latent_attention(latent),
       store(weight_store ? std::move(weight_store) : make_mapped_store(model_weights)),
       rope(model_spec.rope),
-      workspace(device) {
+      stages(make_stages(*this, devices, layers.of(model_spec.layers.size()))),
+      device(stages.at(0).device),
+      stream(stages.at(0).stream),
+      workspace(stages.at(0).workspace),
+      host(stages.at(0).host) {
+  for (StageDevice& on : devices) owned_devices_.push_back(std::move(on.device));
+  for (Stage& stage : stages) layers_on_.push_back({&stage.device, stage.stream.get(), stage.layers});
   rope.frequency_factors = weights.rope_factors.data;
 }
+
+ForwardContext::ForwardContext(std::unique_ptr<Device> owned_device, const ModelSpec& model_spec,
+                               const ModelWeights& model_weights, LatentAttention latent,
+                               std::unique_ptr<WeightStore> weight_store, LayerRange layers)
+    : ForwardContext(only(std::move(owned_device), layers), model_spec, model_weights, latent, std::move(weight_store),
+                     layers) {}
+
+ForwardContext::ForwardContext(std::vector<StageDevice> devices, const ModelSpec& model_spec,
+                               const ModelWeights& model_weights, LatentAttention latent)
+    : ForwardContext(std::move(devices), model_spec, model_weights, latent, nullptr, {}) {}
 
 ForwardContext::~ForwardContext() = default;
 
@@ -56,11 +92,11 @@ std::vector<CacheRun> cache_runs(const Batch& batch, uint32_t layer, size_t cach
   return runs;
 }
 
-void attention(ForwardContext& context, const Batch& batch, uint32_t layer, const Input& x, Rows out) {
-  if (std::holds_alternative<GroupedQuerySpec>(context.spec.layers[layer].attention))
-    grouped_query_attention(context, batch, layer, x, out);
+void attention(Stage& on, const Batch& batch, uint32_t layer, const Input& x, Rows out) {
+  if (std::holds_alternative<GroupedQuerySpec>(on.context.spec.layers[layer].attention))
+    grouped_query_attention(on, batch, layer, x, out);
   else
-    latent_attention(context, batch, layer, x, out);
+    latent_attention(on, batch, layer, x, out);
 }
 
 void dense_ffn(const Processor& on, const DenseWeights& weights, const Input& x, Rows out, bool adds) {
@@ -80,72 +116,73 @@ bool is_in_file(const DenseWeights& weights) {
 }
 
 // out = the rows that the host makes of x.
-static void dense_ffn_of_host(ForwardContext& context, uint32_t layer, const DenseWeights& weights, const Input& x,
-                              Rows out) {
-  context.device.begin_host_work(*context.stream, layer, x, [&context, &weights](const HostShare& share, Rows results) {
-    context.host->multiply(weights, share.inputs, results);
+static void dense_ffn_of_host(Stage& on, uint32_t layer, const DenseWeights& weights, const Input& x, Rows out) {
+  on.device.begin_host_work(*on.stream, layer, x, [&on, &weights](const HostShare& share, Rows results) {
+    on.host->multiply(weights, share.inputs, results);
     return true;
   });
-  context.device.finish_host_work(*context.stream, layer, out, true);
+  on.device.finish_host_work(*on.stream, layer, out, true);
 }
 
 // x: normed; residual: what the layer adds to, for guessing what comes after it.
-static void feed_forward(ForwardContext& context, uint32_t layer, Rows residual, const Input& x, Rows out,
+static void feed_forward(Stage& on, uint32_t layer, Rows residual, const Input& x, Rows out,
                          const RoutingObserver& on_routing) {
-  const LayerWeights& weights = context.weights.layers[layer];
-  const PartLease lease(*context.store, feed_forward_part(layer));
+  const LayerWeights& weights = on.context.weights.layers[layer];
+  const PartLease lease(*on.context.store, feed_forward_part(layer));
   if (const auto* dense = std::get_if<DenseWeights>(&weights.ffn)) {
-    if (context.host && is_in_file(*dense))
-      dense_ffn_of_host(context, layer, *dense, x, out);
+    if (on.host && is_in_file(*dense))
+      dense_ffn_of_host(on, layer, *dense, x, out);
     else
-      dense_ffn(context.processor(), *dense, x, out);
+      dense_ffn(on.processor(), *dense, x, out);
   } else {
-    experts_ffn(context, layer, residual, x, out, on_routing);
+    experts_ffn(on, layer, residual, x, out, on_routing);
   }
 }
 
 // Returns false when cancelled. x and `change` together are what the output's norm is of.
-static bool run_layers(ForwardContext& context, const Batch& batch, Rows x, Rows change,
-                       const std::function<bool()>& cancelled, const RoutingObserver& on_routing) {
-  Device& device = context.device;
-  Stream& stream = *context.stream;
-  const float epsilon = context.spec.norm_epsilon;
-  const Rows normed = context.workspace.rows(x.n_rows, x.n_cols);
+static bool run_layers(Stage& on, const Batch& batch, Rows x, Rows change, const std::function<bool()>& cancelled,
+                       const RoutingObserver& on_routing) {
+  Device& device = on.device;
+  Stream& stream = *on.stream;
+  const float epsilon = on.context.spec.norm_epsilon;
+  const Rows normed = on.workspace.rows(x.n_rows, x.n_cols);
   const Rows* last_change = nullptr;
-  for (uint32_t layer = 0; layer < context.spec.layers.size(); ++layer) {
+  for (uint32_t layer = on.layers.begin; layer < on.layers.end; ++layer) {
     if (cancelled && cancelled()) return false;
-    const LayerWeights& weights = context.weights.layers[layer];
+    const LayerWeights& weights = on.context.weights.layers[layer];
     {
       const auto input = device.norm_and_prepare(stream, x, last_change, weights.attention_norm, epsilon, normed);
-      const PartLease lease(*context.store, attention_part(layer));
-      attention(context, batch, layer, *input, change);
+      const PartLease lease(*on.context.store, attention_part(layer));
+      attention(on, batch, layer, *input, change);
     }
     const auto input = device.norm_and_prepare(stream, x, &change, weights.ffn_norm, epsilon, normed);
-    feed_forward(context, layer, x, *input, change, on_routing);
+    feed_forward(on, layer, x, *input, change, on_routing);
     last_change = &change;
   }
   return true;
 }
 
-static void compute_logits(ForwardContext& context, const Batch& batch, Rows x, Rows change, float* logits) {
+// Of the last stage.
+static void compute_logits(Stage& on, const Batch& batch, Rows x, Rows change, float* logits) {
   if (batch.logits_rows.empty()) return;
-  Device& device = context.device;
-  Stream& stream = *context.stream;
-  WorkspaceScope scope(context.workspace);
+  ForwardContext& context = on.context;
+  Device& device = on.device;
+  Stream& stream = *on.stream;
+  WorkspaceScope scope(on.workspace);
   const auto n_rows = static_cast<int64_t>(batch.logits_rows.size());
   const auto input =
       device.norm_and_prepare(stream, x, &change, context.weights.output_norm, context.spec.norm_epsilon, x);
-  if (context.host && context.weights.output.front().place == Place::MappedFile) {
+  if (on.host && context.weights.output.front().place == Place::MappedFile) {
     std::vector<float> normed(static_cast<size_t>(n_rows * x.n_cols));
     for (int64_t i = 0; i < n_rows; ++i)
       device.copy_to_host(stream, normed.data() + i * x.n_cols, x.row(batch.logits_rows[static_cast<size_t>(i)]),
                           static_cast<uint64_t>(x.n_cols) * sizeof(float));
     device.synchronize(stream);
-    context.host->multiply_output({normed.data(), n_rows, x.n_cols, x.n_cols},
-                                  {logits, n_rows, context.spec.n_vocabulary, context.spec.n_vocabulary});
+    on.host->multiply_output({normed.data(), n_rows, x.n_cols, x.n_cols},
+                             {logits, n_rows, context.spec.n_vocabulary, context.spec.n_vocabulary});
     return;
   }
-  const Rows out = context.workspace.rows(n_rows, context.spec.n_vocabulary);
+  const Rows out = on.workspace.rows(n_rows, context.spec.n_vocabulary);
   int64_t done = 0;
   for (size_t piece = 0; piece < context.weights.output.size(); ++piece) {
     const Linear& matrix = context.weights.output[piece];
@@ -158,39 +195,85 @@ static void compute_logits(ForwardContext& context, const Batch& batch, Rows x, 
     device.copy_to_host(stream, logits + i * out.n_cols, out.row(i), static_cast<uint64_t>(out.n_cols) * sizeof(float));
 }
 
+// Rows that leave a stage for the next one.
+struct Leaving {
+  Stage* from = nullptr;
+  Rows x;
+};
+
+// Returns false when cancelled. `leaving`: of the stage before, and then of this one.
+static bool run_stage(Stage& on, Batch& batch, Leaving& leaving, float* logits, const std::function<bool()>& cancelled,
+                      const RoutingObserver& on_routing) {
+  ForwardContext& context = on.context;
+  batch.cosines = on.workspace.rows(batch.n_rows(), context.rope.n_dims / 2);
+  batch.sines = on.workspace.rows(batch.n_rows(), context.rope.n_dims / 2);
+  on.device.rope_angles(*on.stream, context.rope, batch.positions, batch.cosines, batch.sines);
+  const Rows x = on.workspace.rows(batch.n_rows(), context.spec.n_embedding);
+  if (on.layers.is_first()) {
+    const EmbeddingRows embedding = context.store->embedding(batch.tokens);
+    on.device.embed(*on.stream, embedding.table, embedding.rows, x);
+  } else if (leaving.from != nullptr) {
+    on.device.receive(*on.stream, x, leaving.from->device, *leaving.from->stream, leaving.x);
+  }
+  const Rows change = on.workspace.rows(batch.n_rows(), context.spec.n_embedding);
+  if (!run_layers(on, batch, x, change, cancelled, on_routing)) return false;
+  if (on.layers.is_last(context.spec.layers.size()))
+    compute_logits(on, batch, x, change, logits);
+  else
+    on.device.add(*on.stream, x, change);
+  leaving = {&on, x};
+  return true;
+}
+
+static void synchronize(ForwardContext& context) {
+  for (Stage& stage : context.stages) stage.device.synchronize(*stage.stream);
+}
+
 static bool evaluate(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
                      float* logits, const std::function<bool()>& cancelled, const RoutingObserver& on_routing) {
   Batch batch = arrange(rows, sequences);
-  if (context.host) {
+  for (Stage& stage : context.stages) {
+    if (!stage.host) continue;
     uint64_t growth_bytes = 0;
     for (const BatchSequence& sequence : batch.sequences)
-      growth_bytes += sequence.state->reserve_bytes(sequence.n_rows);
-    context.host->make_room(context, batch.n_rows(), *std::ranges::max_element(batch.n_visible), growth_bytes);
+      growth_bytes += sequence.state->reserve_bytes(sequence.n_rows, stage.layers);
+    stage.host->make_room(stage, batch.n_rows(), *std::ranges::max_element(batch.n_visible), growth_bytes);
   }
-  for (const BatchSequence& sequence : batch.sequences) sequence.state->reserve(*context.stream, sequence.n_rows);
-  if (context.store->needs_memory_of_passes(batch.n_rows()))
-    context.workspace.clear();
-  else
-    context.workspace.reset();
+  const bool needs_memory = context.store->needs_memory_of_passes(batch.n_rows());
+  for (Stage& stage : context.stages) {
+    for (const BatchSequence& sequence : batch.sequences)
+      sequence.state->reserve(*stage.stream, sequence.n_rows, stage.layers);
+    if (needs_memory)
+      stage.workspace.clear();
+    else
+      stage.workspace.reset();
+  }
   context.store->begin_pass(batch.n_rows());
-  if (context.host) context.host->begin_pass(context, batch.n_rows());
-  batch.cosines = context.workspace.rows(batch.n_rows(), context.rope.n_dims / 2);
-  batch.sines = context.workspace.rows(batch.n_rows(), context.rope.n_dims / 2);
-  context.device.rope_angles(*context.stream, context.rope, batch.positions, batch.cosines, batch.sines);
-  const Rows x = context.workspace.rows(batch.n_rows(), context.spec.n_embedding);
-  const EmbeddingRows embedding = context.store->embedding(batch.tokens);
-  context.device.embed(*context.stream, embedding.table, embedding.rows, x);
-  const Rows change = context.workspace.rows(batch.n_rows(), context.spec.n_embedding);
-  if (!run_layers(context, batch, x, change, cancelled, on_routing)) {
-    context.device.synchronize(*context.stream);
-    for (const BatchSequence& sequence : batch.sequences) sequence.state->truncate(sequence.first_position);
-    return false;
-  }
-  compute_logits(context, batch, x, change, logits);
-  if (context.host) context.host->end_pass(context.device, *context.stream);
-  context.device.synchronize(*context.stream);
+  context.prompts.begin_pass(context, batch.n_rows());
+  Leaving leaving;
+  for (Stage& stage : context.stages)
+    if (!run_stage(stage, batch, leaving, logits, cancelled, on_routing)) {
+      synchronize(context);
+      for (const BatchSequence& sequence : batch.sequences) sequence.state->truncate(sequence.first_position);
+      return false;
+    }
+  context.prompts.end_pass(context);
+  synchronize(context);
   for (const BatchSequence& sequence : batch.sequences) sequence.state->advance(sequence.n_rows);
   return true;
+}
+
+// What is under way on other devices uses memory that the next pass uses, too.
+static void abandon(ForwardContext& context) noexcept {
+  for (Stage& stage : context.stages) stage.stream->abandon();
+  if (context.stages.size() == 1) return;
+  for (Stage& stage : context.stages) {
+    try {
+      stage.device.synchronize(*stage.stream);
+    } catch (...) {  // the first failure is told
+      stage.stream->abandon();
+    }
+  }
 }
 
 bool forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
@@ -199,7 +282,7 @@ bool forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<
   try {
     return evaluate(context, rows, sequences, logits, cancelled, on_routing);
   } catch (...) {
-    context.stream->abandon();
+    abandon(context);
     throw;
   }
 }

@@ -2,14 +2,17 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "engine/device/device.h"
+#include "engine/forward/prompt_passes.h"
 #include "engine/forward/sequence_state.h"
 #include "engine/forward/workspace.h"
+#include "engine/model/layer_range.h"
 #include "engine/model/spec.h"
 #include "engine/model/weights.h"
 #include "engine/options.h"
@@ -17,6 +20,7 @@
 
 namespace sluice::engine {
 
+class ForwardContext;
 class HostSide;  // engine/forward/host_side.h
 
 // Where a part of a pass is computed.
@@ -26,27 +30,64 @@ struct Processor {
   Workspace& workspace;
 };
 
-// What a pass needs besides its rows. One thread at a time may evaluate with it.
-class ForwardContext {
-  std::unique_ptr<Device> owned_device_;  // outlives all that follow
-
- public:
-  // store: where the weights are; null when all are in memory or in a mapped file.
-  ForwardContext(std::unique_ptr<Device> device, const ModelSpec& spec, const ModelWeights& weights,
-                 LatentAttention latent_attention, std::unique_ptr<WeightStore> store = nullptr);
-  ~ForwardContext();
+// The layers that one device computes, and what it needs for them.
+struct Stage {
+  // `on` must outlive it.
+  Stage(ForwardContext& of, Device& on, LayerRange which);
+  ~Stage();
+  Stage(const Stage&) = delete;
+  Stage& operator=(const Stage&) = delete;
   Processor processor() { return {device, *stream, workspace}; }
 
+  ForwardContext& context;
   Device& device;
   std::unique_ptr<Stream> stream;
+  const LayerRange layers;
+  Workspace workspace;
+  // The CPU, where a device with memory of its own leaves something to it: what lies in the file's mapping or in the store.
+  std::unique_ptr<HostSide> host;
+};
+
+// A device, and where its layers end.
+struct StageDevice {
+  std::unique_ptr<Device> device;
+  uint32_t end_layer = UINT32_MAX;
+};
+
+// What a pass needs besides its rows. One thread at a time may evaluate with it.
+class ForwardContext {
+  std::vector<std::unique_ptr<Device>> owned_devices_;  // outlive all that follow
+
+ public:
+  // store: where the weights are; null when all are in memory or in a mapped file. layers: of which passes are made, where it is not all.
+  ForwardContext(std::unique_ptr<Device> device, const ModelSpec& spec, const ModelWeights& weights,
+                 LatentAttention latent_attention, std::unique_ptr<WeightStore> store = nullptr,
+                 LayerRange layers = {});
+  // A pass goes through the devices, each of which has some layers, one after the other.
+  ForwardContext(std::vector<StageDevice> devices, const ModelSpec& spec, const ModelWeights& weights,
+                 LatentAttention latent_attention);
+  ~ForwardContext();
+
   const ModelSpec& spec;
   const ModelWeights& weights;
   const LatentAttention latent_attention;
   std::unique_ptr<WeightStore> store;
   kernels::reference::Rope rope;  // with the frequency factors of the weights
-  Workspace workspace;
-  // The CPU, where a device with memory of its own leaves something to it: what lies in the file's mapping or in the store.
-  std::unique_ptr<HostSide> host;
+  std::deque<Stage> stages;       // at least one
+  PromptPasses prompts;
+  // Of the stages, for sequences.
+  std::span<const LayersOn> layers_on() const { return layers_on_; }
+
+  // Of the first stage: the only one, where one device has all layers.
+  Device& device;
+  std::unique_ptr<Stream>& stream;
+  Workspace& workspace;
+  std::unique_ptr<HostSide>& host;
+
+ private:
+  ForwardContext(std::vector<StageDevice> devices, const ModelSpec& spec, const ModelWeights& weights,
+                 LatentAttention latent_attention, std::unique_ptr<WeightStore> store, LayerRange layers);
+  std::vector<LayersOn> layers_on_;
 };
 
 struct BatchRow {

@@ -23,16 +23,16 @@ static std::vector<CacheView> make_views(const Batch& batch, uint32_t layer) {
   return views;
 }
 
-void grouped_query_attention(ForwardContext& context, const Batch& batch, uint32_t layer, const Input& x, Rows out) {
-  Device& device = context.device;
-  Stream& stream = *context.stream;
-  const auto& spec = std::get<GroupedQuerySpec>(context.spec.layers[layer].attention);
-  const auto& weights = std::get<GroupedQueryWeights>(context.weights.layers[layer].attention);
-  WorkspaceScope scope(context.workspace);
+void grouped_query_attention(Stage& on, const Batch& batch, uint32_t layer, const Input& x, Rows out) {
+  Device& device = on.device;
+  Stream& stream = *on.stream;
+  const auto& spec = std::get<GroupedQuerySpec>(on.context.spec.layers[layer].attention);
+  const auto& weights = std::get<GroupedQueryWeights>(on.context.weights.layers[layer].attention);
+  WorkspaceScope scope(on.workspace);
 
-  const Rows query = context.workspace.rows(out.n_rows, spec.n_heads * spec.key_size);
-  const Rows key = context.workspace.rows(out.n_rows, spec.n_kv_heads * spec.key_size);
-  const Rows value = context.workspace.rows(out.n_rows, spec.n_kv_heads * spec.value_size);
+  const Rows query = on.workspace.rows(out.n_rows, spec.n_heads * spec.key_size);
+  const Rows key = on.workspace.rows(out.n_rows, spec.n_kv_heads * spec.key_size);
+  const Rows value = on.workspace.rows(out.n_rows, spec.n_kv_heads * spec.value_size);
   const Product projections[] = {
       {&weights.query, &x, nullptr, query}, {&weights.key, &x, nullptr, key}, {&weights.value, &x, nullptr, value}};
   device.multiply(stream, projections);
@@ -46,13 +46,13 @@ void grouped_query_attention(ForwardContext& context, const Batch& batch, uint32
       {key, spec.n_kv_heads, norms[1], 0, key_runs, caches[0].type(), caches[0].row_bytes(), caches[0].head_bytes()},
       {value, spec.n_kv_heads, nullptr, -1, value_runs, caches[1].type(), caches[1].row_bytes(),
        caches[1].head_bytes()}};
-  device.finish_heads(stream, parts, {context.spec.norm_epsilon, context.rope.pairs, batch.cosines, batch.sines});
+  device.finish_heads(stream, parts, {on.context.spec.norm_epsilon, on.context.rope.pairs, batch.cosines, batch.sines});
 
   const std::vector<CacheView> views = make_views(batch, layer);
   std::vector<const CacheView*> row_views;
   for (size_t s = 0; s < views.size(); ++s)
     row_views.insert(row_views.end(), static_cast<size_t>(batch.sequences[s].n_rows), &views[s]);
-  const Rows heads = context.workspace.rows(out.n_rows, spec.n_heads * spec.value_size);
+  const Rows heads = on.workspace.rows(out.n_rows, spec.n_heads * spec.value_size);
   const auto attended =
       device.attention_and_prepare(stream, {spec.n_heads, spec.n_kv_heads, spec.key_size, spec.value_size, spec.scale},
                                    query, row_views, batch.n_visible, heads, heads);

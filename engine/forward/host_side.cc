@@ -8,8 +8,9 @@
 
 namespace sluice::engine {
 
-HostSide::HostSide(std::unique_ptr<Device> cpu, const ModelSpec& spec, const ModelWeights& weights, WeightStore& store,
-                   std::unique_ptr<VramTier> tier, Device& device, PassBytes pass_bytes, const SharingOptions& sharing)
+HostSide::HostSide(std::shared_ptr<Device> cpu, const ModelSpec& spec, const ModelWeights& weights, WeightStore& store,
+                   std::unique_ptr<VramTier> tier, Device& device, PassBytes pass_bytes, const SharingOptions& sharing,
+                   LayerRange layers)
     : cpu_(std::move(cpu)),
       stream_(cpu_->make_stream()),
       workspace_(*cpu_),
@@ -18,14 +19,14 @@ HostSide::HostSide(std::unique_ptr<Device> cpu, const ModelSpec& spec, const Mod
       store_(store),
       tier_(std::move(tier)),
       pass_bytes_(std::move(pass_bytes)),
-      sharing_(sharing) {
+      sharing_(sharing),
+      layers_(layers.of(weights.layers.size())) {
   if (!tier_) return;
   tier_->set_store(store);
-  host_places_ = std::make_unique<HostPlaces>(device, store, static_cast<uint32_t>(spec.layers.size()),
-                                              tier_->n_experts_a_layer());
+  host_places_ = std::make_unique<HostPlaces>(device, store, layers_, tier_->n_experts_a_layer());
 }
 
-void HostSide::make_room(ForwardContext& context, int64_t n_rows, int64_t n_positions, uint64_t growth_bytes) {
+void HostSide::make_room(Stage& on, int64_t n_rows, int64_t n_positions, uint64_t growth_bytes) {
   const auto rounded = [](int64_t n) { return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n))); };
   const int64_t rows = rounded(n_rows), positions = std::max(kPagePositions, rounded(n_positions));
   const bool is_another = n_rows > 0 && (rows != pass_rows_ || positions != pass_positions_);
@@ -33,23 +34,23 @@ void HostSide::make_room(ForwardContext& context, int64_t n_rows, int64_t n_posi
   uint64_t bytes = growth_bytes;
   if (is_another) {
     // What passes of another shape have left behind is of no use to this one.
-    context.device.synchronize(*context.stream);
-    context.workspace.clear();
-    context.device.trim(*context.stream);
+    on.device.synchronize(*on.stream);
+    on.workspace.clear();
+    on.device.trim(*on.stream);
     if (pass_rows_ == 0) bytes += kCellBytes;
     pass_room_ = pass_bytes_(rows, std::max(rows, positions));
     pass_rows_ = rows;
     pass_positions_ = positions;
-    before_passes_ = bytes_of_others(context.device);
+    before_passes_ = bytes_of_others(on.device);
     grown_bytes_ = 0;
   }
   if (!tier_) return;
   // What passes of this shape have taken so far, at shorter lengths, may be less than what was kept for them.
-  const uint64_t taken = bytes_of_others(context.device), expected = before_passes_ + grown_bytes_;
+  const uint64_t taken = bytes_of_others(on.device), expected = before_passes_ + grown_bytes_;
   bytes += pass_room_ - std::min(pass_room_, taken - std::min(taken, expected));
   grown_bytes_ += growth_bytes;
-  const uint64_t room = context.device.room(0);
-  if (room < bytes) tier_->give_back(*context.stream, bytes - room);
+  const uint64_t room = on.device.room(0);
+  if (room < bytes) tier_->give_back(*on.stream, bytes - room);
 }
 
 // But for experts' slots.
@@ -58,36 +59,32 @@ uint64_t HostSide::bytes_of_others(const Device& device) const {
   return bytes - std::min(bytes, tier_ ? tier_->statistics().slot_bytes : 0);
 }
 
-void HostSide::begin_pass(ForwardContext& context, int64_t n_rows) {
+void HostSide::begin_pass(Stage& on, int64_t n_rows, bool wants_stream) {
   workspace_.reset();
   deferred_layer_.reset();
   last_begin_ = last_end_ = 0;
   if (expert_stream_) expert_stream_->end();  // a pass that was given up
   if (tier_) tier_->begin_pass(n_rows);
-  rows_now_ = n_rows;
-  is_streamed_ = n_rows == std::exchange(rows_to_stream_, 0) && begin_stream(context);
+  is_streamed_ = wants_stream && begin_stream(on);
   // Its launches are cut where experts come, which no other pass does alike.
-  context.stream->expect_repeats(!is_streamed_);
-  if (is_timed()) pass_begin_ = tier_->now();
+  on.stream->expect_repeats(!is_streamed_);
 }
 
-void HostSide::end_pass(Device& device, Stream& stream) {
+void HostSide::start_pass(Stage& on) {
   if (!tier_) return;
-  device.start(stream);
-  if (is_streamed_) {
-    ++n_streamed_passes_;
-    device.synchronize(stream);
-    expert_stream_->end();
-  }
-  if (is_timed()) {
-    const double seconds = tier_->now() - pass_begin_;
-    if (is_streamed_)
-      prefill_cost_.took_streamed(rows_now_, seconds, pass_link_seconds_);
-    else
-      prefill_cost_.took_shared(rows_now_, seconds);
-  }
-  tier_->end_pass(stream);
-  if (sharing_.reads_host) host_places_->update(stream);  // after what the tier has moved
+  on.device.start(*on.stream);
+  if (!is_streamed_) return;
+  ++n_streamed_passes_;
+  on.device.synchronize(*on.stream);
+  expert_stream_->end();
+}
+
+void HostSide::end_pass(Stage& on) {
+  if (tier_) tier_->end_pass(*on.stream);
+}
+
+void HostSide::follow_store(Stage& on, std::span<const LayerExpert> moved) {
+  if (tier_) host_places_->update(*on.stream, moved);
 }
 
 void HostSide::share(RoutedExperts& experts, uint32_t layer, int64_t n_rows) {
@@ -106,7 +103,7 @@ void HostSide::stream(RoutedExperts& experts, uint32_t layer) {
 
 bool HostSide::defer(uint32_t layer) {
   const auto& weights = std::get<ExpertsWeights>(weights_.layers[layer].ffn);
-  if (!sharing_.defers || layer + 1 == weights_.layers.size() || is_in_file(weights.shared)) return false;
+  if (!sharing_.defers || layer + 1 == layers_.end || is_in_file(weights.shared)) return false;
   if (!std::holds_alternative<ExpertsWeights>(weights_.layers[layer + 1].ffn)) return false;
   deferred_layer_ = layer;
   return true;
@@ -189,7 +186,7 @@ void HostSide::touch_weights(bool with_experts, const std::function<void(uint64_
   const auto touch_dense = [&](const DenseWeights& dense) {
     for (const Linear* matrix : {&dense.gate, &dense.up, &dense.down}) touch(*matrix);
   };
-  for (uint32_t layer = 0; layer < weights_.layers.size(); ++layer) {
+  for (uint32_t layer = layers_.begin; layer < layers_.end; ++layer) {
     if (const auto* dense = std::get_if<DenseWeights>(&weights_.layers[layer].ffn)) {
       touch_dense(*dense);
       continue;
@@ -200,7 +197,8 @@ void HostSide::touch_weights(bool with_experts, const std::function<void(uint64_
       if (!tier_->holds(layer, id))
         for (const LinearStack* stack : {&experts.gate, &experts.up, &experts.down}) touch(stack->at(id));
   }
-  for (const Linear& piece : weights_.output) touch(piece);
+  if (layers_.is_last(weights_.layers.size()))
+    for (const Linear& piece : weights_.output) touch(piece);
 }
 
 }  // namespace sluice::engine

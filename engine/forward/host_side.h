@@ -1,17 +1,18 @@
-// The CPU beside a device with memory of its own: what it computes of a pass, because its weights are not there. Which experts those are,
-// the VRAM tier says (engine/store/vram_tier.h).
+// The CPU beside a device with memory of its own: what it computes of the device's layers, because their weights are not there. Which experts
+// those are, the VRAM tier says (engine/store/vram_tier.h). Where several devices have a model's layers, each has a host side, and these
+// share the CPU.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "engine/forward/forward.h"
 #include "engine/forward/miss_split.h"
-#include "engine/forward/prefill_cost.h"
 #include "engine/store/expert_stream.h"
 #include "engine/store/host_places.h"
 #include "engine/store/vram_tier.h"
@@ -29,23 +30,35 @@ using PassBytes = std::function<uint64_t(int64_t n_rows, int64_t n_positions)>;
 
 class HostSide {
  public:
-  // tier: null where all experts are on the device, or there are none. What is referred to must outlive this.
-  HostSide(std::unique_ptr<Device> cpu, const ModelSpec& spec, const ModelWeights& weights, WeightStore& store,
-           std::unique_ptr<VramTier> tier, Device& device, PassBytes pass_bytes, const SharingOptions& sharing = {});
+  // tier: null where all experts are on the device, or there are none. layers: those of the device. What is referred to must outlive this.
+  HostSide(std::shared_ptr<Device> cpu, const ModelSpec& spec, const ModelWeights& weights, WeightStore& store,
+           std::unique_ptr<VramTier> tier, Device& device, PassBytes pass_bytes, const SharingOptions& sharing = {},
+           LayerRange layers = {});
 
   // Before a pass, or before sequences grow without one (n_rows 0): lets them have what they will ask of the device's own memory, out of
   // that of experts. Where nothing is left to give up, they get other memory. Nothing may be in flight.
-  void make_room(ForwardContext& context, int64_t n_rows, int64_t n_positions, uint64_t growth_bytes);
+  void make_room(Stage& on, int64_t n_rows, int64_t n_positions, uint64_t growth_bytes);
 
-  // How many of a prompt's n_left rows, which come after what is in the sequence, the next pass should have: kMostSharedRows and n_batch at most where
-  // the host has a part in it; and most_rows at most, where it is worth it and can be done that all experts come to the device. Makes room
-  // for the latter.
-  int64_t rows_of_next_pass(ForwardContext& context, const SequenceState& sequence, int64_t n_left, int64_t n_batch,
-                            int64_t most_rows);
+  // For passes to which all experts come (prompt_passes.h). Could one be made at all?
+  bool can_stream() const;
+  // Of n_rows, how many such a pass might have, after so many positions.
+  int64_t most_streamed_rows(Stage& on, int64_t n_rows, int64_t n_positions);
+  // The link's time for what is missed, by its measured rate.
+  double missed_link_seconds() const;
+  // Is all that is missed where copies can read it? Waits for what comes and goes.
+  bool finds_missed_experts(Stage& on);
+  // Takes memory for their way, and for a pass of so many rows that ends at n_positions and lets sequences grow so much. False where there is
+  // none.
+  bool make_room_to_stream(Stage& on, int64_t n_rows, int64_t n_positions, uint64_t growth_bytes);
 
-  void begin_pass(ForwardContext& context, int64_t n_rows);
-  // All of the pass was asked for: begins it, and then what should be elsewhere in the next ones.
-  void end_pass(Device& device, Stream& stream);
+  // wants_stream: room was made for it.
+  void begin_pass(Stage& on, int64_t n_rows, bool wants_stream);
+  // All of the pass was asked for: begins it, and waits for it where experts came to it.
+  void start_pass(Stage& on);
+  // Then what should be elsewhere in the next passes.
+  void end_pass(Stage& on);
+  // What has moved in the store since the last time.
+  void follow_store(Stage& on, std::span<const LayerExpert> moved);
 
   // Do all experts come to the device in this pass? Then the host has no part in it.
   bool is_streamed() const { return is_streamed_; }
@@ -65,30 +78,30 @@ class HostSide {
   // The output: logits of normed rows.
   void multiply_output(Rows x, Rows logits);
 
-  // Brings into memory what the file's mapping has of it, the experts only where they are multiplied from there.
+  // Brings into memory what the file's mapping has of the layers, the experts only where they are multiplied from there.
   void touch_weights(bool with_experts, const std::function<void(uint64_t done)>& on_bytes);
 
   VramTier* tier() const { return tier_.get(); }
+  const SharingOptions& sharing() const { return sharing_; }
   VramStatistics statistics() const;
   // Whether the host's sums are added one layer later: from the next pass on.
   bool defers() const { return sharing_.defers; }
   void set_defers(bool defers) { sharing_.defers = defers; }
 
  private:
-  bool is_timed() const { return tier_ != nullptr && rows_now_ >= PrefillCost::kFewestRows; }
   uint64_t bytes_of_others(const Device& device) const;
   bool has_dense_work() const;
-  double missed_link_seconds() const;
+  template <class Do>
+  void for_each_missed(Do what) const;
   uint64_t half_ring_bytes() const;
-  int64_t most_streamed_rows(ForwardContext& context, int64_t n_rows, int64_t n_positions);
-  bool make_ring(ForwardContext& context);
-  bool begin_stream(ForwardContext& context);
-  std::optional<std::vector<ExpertStream::Expert>> missed_experts(ForwardContext& context) const;
-  std::optional<std::vector<ExpertStream::Expert>> experts_to_stream(ForwardContext& context) const;
+  bool make_ring(Stage& on);
+  bool begin_stream(Stage& on);
+  std::optional<std::vector<ExpertStream::Expert>> missed_experts(Stage& on) const;
+  std::optional<std::vector<ExpertStream::Expert>> experts_to_stream(Stage& on) const;
   void time_device(uint32_t layer, const HostShare& share, double begin);
   Processor processor() { return {*cpu_, *stream_, workspace_}; }
 
-  std::unique_ptr<Device> cpu_;
+  std::shared_ptr<Device> cpu_;
   std::unique_ptr<Stream> stream_;
   Workspace workspace_;
   const ModelSpec& spec_;
@@ -101,16 +114,13 @@ class HostSide {
   uint64_t before_passes_ = 0;                  // what was taken of the device's memory by all but experts, before it
   uint64_t grown_bytes_ = 0;                    // by which sequences have grown since
   SharingOptions sharing_;
+  LayerRange layers_;
   std::unique_ptr<HostPlaces> host_places_;  // with a tier
   std::optional<MissSplit> split_;           // when a pass of one row shares experts
   std::optional<uint32_t> deferred_layer_;
   std::unique_ptr<ExpertStream> expert_stream_;  // from the first streamed pass on: prompts come again
-  PrefillCost prefill_cost_;
-  int64_t rows_to_stream_ = 0;  // of the next pass: all its experts are to come to the device
   bool is_streamed_ = false;
   uint64_t n_streamed_passes_ = 0;
-  int64_t rows_now_ = 0;  // of the pass
-  double pass_begin_ = 0, pass_link_seconds_ = 0;
   // Of a layer on the device, but for what it reads of the host: known when the host waited for it, and needed when sums are deferred.
   double device_seconds_ = 0;
   double last_begin_ = 0, last_end_ = 0;  // of the host's work, in this pass

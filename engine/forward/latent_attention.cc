@@ -18,7 +18,7 @@ namespace sluice::engine {
 namespace {
 
 struct LatentCall {
-  ForwardContext& context;
+  Stage& on;
   const Batch& batch;
   uint32_t layer;
   const LatentSpec& spec;
@@ -26,10 +26,10 @@ struct LatentCall {
 
   int64_t query_size() const { return spec.nope_size + spec.rope_size; }  // of a head
   int64_t cached_size() const { return spec.latent_rank + spec.rope_size; }
-  HeadTurn turn() const { return {context.spec.norm_epsilon, context.rope.pairs, batch.cosines, batch.sines}; }
-  Workspace& workspace() const { return context.workspace; }
-  Device& device() const { return context.device; }
-  Stream& stream() const { return *context.stream; }
+  HeadTurn turn() const { return {on.context.spec.norm_epsilon, on.context.rope.pairs, batch.cosines, batch.sines}; }
+  Workspace& workspace() const { return on.workspace; }
+  Device& device() const { return on.device; }
+  Stream& stream() const { return *on.stream; }
 };
 
 // Rows without a gap between them, so that they can also be seen one head a row.
@@ -302,7 +302,7 @@ void attend_expanded(const LatentCall& call, const BatchSequence& sequence, Rows
 }
 
 bool wants_expanded(const LatentCall& call) {
-  switch (call.context.latent_attention) {
+  switch (call.on.context.latent_attention) {
     case LatentAttention::Expanded:
       return true;
     case LatentAttention::Absorbed:
@@ -319,25 +319,25 @@ bool wants_expanded(const LatentCall& call) {
 
 }  // namespace
 
-void latent_attention(ForwardContext& context, const Batch& batch, uint32_t layer, const Input& x, Rows out) {
-  const LatentCall call{context, batch, layer, std::get<LatentSpec>(context.spec.layers[layer].attention),
-                        std::get<LatentWeights>(context.weights.layers[layer].attention)};
-  WorkspaceScope scope(context.workspace);
-  const Rows query = gapless_rows(context.workspace, out.n_rows, call.spec.n_heads * call.query_size());
+void latent_attention(Stage& on, const Batch& batch, uint32_t layer, const Input& x, Rows out) {
+  const LatentCall call{on, batch, layer, std::get<LatentSpec>(on.context.spec.layers[layer].attention),
+                        std::get<LatentWeights>(on.context.weights.layers[layer].attention)};
+  WorkspaceScope scope(on.workspace);
+  const Rows query = gapless_rows(on.workspace, out.n_rows, call.spec.n_heads * call.query_size());
   project(call, x, query);
 
-  const Rows heads = context.workspace.rows(out.n_rows, call.spec.n_heads * call.spec.value_size);
+  const Rows heads = on.workspace.rows(out.n_rows, call.spec.n_heads * call.spec.value_size);
   std::unique_ptr<Input> attended;
   if (wants_expanded(call)) {
-    context.device.rope(*context.stream, query.columns(call.spec.nope_size, query.n_cols - call.spec.nope_size),
-                        call.spec.n_heads, call.query_size(), context.rope.pairs, batch.cosines, batch.sines);
+    on.device.rope(*on.stream, query.columns(call.spec.nope_size, query.n_cols - call.spec.nope_size),
+                   call.spec.n_heads, call.query_size(), on.context.rope.pairs, batch.cosines, batch.sines);
     for (const BatchSequence& sequence : batch.sequences) attend_expanded(call, sequence, query, heads);
   } else {
     attended = attend_absorbed(call, query, heads);
   }
-  if (!attended) attended = context.device.prepare(*context.stream, heads);
+  if (!attended) attended = on.device.prepare(*on.stream, heads);
   const Product projection[] = {{&call.weights.output, attended.get(), nullptr, out}};
-  context.device.multiply(*context.stream, projection);
+  on.device.multiply(*on.stream, projection);
 }
 
 }  // namespace sluice::engine

@@ -58,8 +58,22 @@ static LayerState make_layer_state(Device& device, const LayerSpec& layer, kerne
   return state;
 }
 
-SequenceState::SequenceState(Device& device, const ModelSpec& spec, kernels::CacheType type) : device_(&device) {
+SequenceState::SequenceState(Device& device, const ModelSpec& spec, kernels::CacheType type) {
   for (const LayerSpec& layer : spec.layers) layers_.push_back(make_layer_state(device, layer, type));
+}
+
+SequenceState::SequenceState(std::span<const LayersOn> parts, const ModelSpec& spec, kernels::CacheType type)
+    : layers_(spec.layers.size()) {
+  for (const LayersOn& part : parts) {
+    const LayerRange layers = part.layers.of(layers_.size());
+    for (uint32_t layer = layers.begin; layer < layers.end; ++layer)
+      layers_[layer] = make_layer_state(*part.device, spec.layers[layer], type);
+  }
+}
+
+std::span<const LayerState> SequenceState::those(LayerRange layers) const {
+  const LayerRange range = layers.of(layers_.size());
+  return std::span(layers_).subspan(range.begin, range.end - range.begin);
 }
 
 uint64_t SequenceState::bytes() const {
@@ -69,14 +83,15 @@ uint64_t SequenceState::bytes() const {
   return total;
 }
 
-void SequenceState::reserve(Stream& stream, int64_t n_positions) {
-  for (LayerState& layer : layers_)
-    for (RowCache& cache : layer.caches) cache.reserve(stream, length_, length_ + n_positions);
+void SequenceState::reserve(Stream& stream, int64_t n_positions, LayerRange layers) {
+  const LayerRange range = layers.of(layers_.size());
+  for (uint32_t layer = range.begin; layer < range.end; ++layer)
+    for (RowCache& cache : layers_[layer].caches) cache.reserve(stream, length_, length_ + n_positions);
 }
 
-uint64_t SequenceState::reserve_bytes(int64_t n_positions) const {
+uint64_t SequenceState::reserve_bytes(int64_t n_positions, LayerRange layers) const {
   uint64_t bytes = 0;
-  for (const LayerState& layer : layers_)
+  for (const LayerState& layer : those(layers))
     for (const RowCache& cache : layer.caches) bytes += cache.reserve_bytes(length_, length_ + n_positions);
   return bytes;
 }
@@ -87,16 +102,16 @@ void SequenceState::truncate(int64_t n_positions) {
     for (RowCache& cache : layer.caches) cache.truncate(length_);
 }
 
-uint64_t SequenceState::snapshot_bytes(int64_t n_positions) const {
+uint64_t SequenceState::snapshot_bytes(int64_t n_positions, LayerRange layers) const {
   uint64_t total = 0;
-  for (const LayerState& layer : layers_)
+  for (const LayerState& layer : those(layers))
     for (const RowCache& cache : layer.caches) total += static_cast<uint64_t>(cache.position_bytes() * n_positions);
   return total;
 }
 
 // Calls visit(device pointer, bytes) for the filled part of every head's rows in every page, in a fixed order.
 template <typename Visit>
-static void for_each_filled_part(const std::vector<LayerState>& layers, int64_t n_positions, const Visit& visit) {
+static void for_each_filled_part(std::span<const LayerState> layers, int64_t n_positions, const Visit& visit) {
   for (const LayerState& layer : layers)
     for (const RowCache& cache : layer.caches)
       for (int64_t at = 0; at < n_positions; at += kPagePositions)
@@ -105,30 +120,32 @@ static void for_each_filled_part(const std::vector<LayerState>& layers, int64_t 
                 static_cast<uint64_t>(cache.row_bytes() * std::min(kPagePositions, n_positions - at)));
 }
 
-std::vector<std::byte> SequenceState::snapshot(Stream& stream) const {
+std::vector<std::byte> SequenceState::snapshot(std::span<const LayersOn> parts) const {
   std::vector<std::byte> bytes(snapshot_bytes(length_));
   size_t at = 0;
-  for_each_filled_part(layers_, length_, [&](const void* part, uint64_t part_bytes) {
-    device_->copy_to_host(stream, bytes.data() + at, part, part_bytes);
-    at += part_bytes;
-  });
-  device_->synchronize(stream);
+  for (const LayersOn& part : parts)
+    for_each_filled_part(those(part.layers), length_, [&](const void* rows, uint64_t n) {
+      part.device->copy_to_host(*part.stream, bytes.data() + at, rows, n);
+      at += n;
+    });
+  for (const LayersOn& part : parts) part.device->synchronize(*part.stream);
   return bytes;
 }
 
-void SequenceState::restore(Stream& stream, std::span<const std::byte> bytes, int64_t n_positions) {
+void SequenceState::restore(std::span<const LayersOn> parts, std::span<const std::byte> bytes, int64_t n_positions) {
   if (bytes.size() != snapshot_bytes(n_positions))
     throw Error(Error::Kind::BadFile, "The saved sequence has " + std::to_string(bytes.size()) +
                                           " bytes of state where " + std::to_string(snapshot_bytes(n_positions)) +
                                           " are needed; it is damaged or belongs to another model.");
   truncate(0);
-  reserve(stream, n_positions);
+  for (const LayersOn& part : parts) reserve(*part.stream, n_positions, part.layers);
   size_t at = 0;
-  for_each_filled_part(layers_, n_positions, [&](void* part, uint64_t part_bytes) {
-    device_->copy_to_device(stream, part, bytes.data() + at, part_bytes);
-    at += part_bytes;
-  });
-  device_->synchronize(stream);
+  for (const LayersOn& part : parts)
+    for_each_filled_part(those(part.layers), n_positions, [&](void* rows, uint64_t n) {
+      part.device->copy_to_device(*part.stream, rows, bytes.data() + at, n);
+      at += n;
+    });
+  for (const LayersOn& part : parts) part.device->synchronize(*part.stream);
   length_ = n_positions;
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/device/device.h"
+#include "engine/model/layer_range.h"
 #include "engine/model/spec.h"
 #include "kernels/cache_type.h"
 
@@ -60,32 +61,42 @@ struct LayerState {
   std::vector<RowCache> caches;  // {keys, values} or {latent}
 };
 
+// A device that has some layers, and the stream of their passes.
+struct LayersOn {
+  Device* device = nullptr;
+  Stream* stream = nullptr;
+  LayerRange layers;
+};
+
 // The state of one sequence. Copying it is a fork. Not thread-safe.
 class SequenceState {
  public:
   SequenceState(Device& device, const ModelSpec& spec, kernels::CacheType type);
+  // The state of a layer lies on its device. Layers that none of them has keep nothing.
+  SequenceState(std::span<const LayersOn> parts, const ModelSpec& spec, kernels::CacheType type);
 
   int64_t length() const { return length_; }  // positions written
   LayerState& layer(size_t index) { return layers_[index]; }
   uint64_t bytes() const;
 
-  // Room for n more positions in every layer; the forward pass writes them, advance() then makes them part of the
-  // sequence.
-  void reserve(Stream& stream, int64_t n_positions);
+  // Room for n more positions in these layers; the forward pass writes them, advance() then makes them part of the
+  // sequence. The stream is of the layers' device.
+  void reserve(Stream& stream, int64_t n_positions, LayerRange layers = {});
   // What that would allocate.
-  uint64_t reserve_bytes(int64_t n_positions) const;
+  uint64_t reserve_bytes(int64_t n_positions, LayerRange layers = {}) const;
   void advance(int64_t n_positions) { length_ += n_positions; }
   void truncate(int64_t n_positions);
 
   // The rows of all layers as bytes; read() throws Error(BadFile) when the bytes have another length than this shape
   // gives.
-  std::vector<std::byte> snapshot(Stream& stream) const;
-  void restore(Stream& stream, std::span<const std::byte> bytes, int64_t n_positions);
-  // Bytes of a snapshot of n positions.
-  uint64_t snapshot_bytes(int64_t n_positions) const;
+  std::vector<std::byte> snapshot(std::span<const LayersOn> parts) const;
+  void restore(std::span<const LayersOn> parts, std::span<const std::byte> bytes, int64_t n_positions);
+  // Bytes of a snapshot of n positions, or of what it has of some layers.
+  uint64_t snapshot_bytes(int64_t n_positions, LayerRange layers = {}) const;
 
  private:
-  Device* device_;
+  std::span<const LayerState> those(LayerRange layers) const;
+
   std::vector<LayerState> layers_;
   int64_t length_ = 0;
 };

@@ -60,17 +60,19 @@ bool Comparison::is_near() const {
 }
 
 Comparison compare_decode(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
-                          const RunFacts& facts) {
-  return compare([&](const Machine& m,
-                     const ExpertShares& shares) { return predict_decode(work, places, m, facts.n_positions, shares); },
-                 machine, shares_of(work, places, facts), facts);
+                          const RunFacts& facts, const MissSharing& sharing) {
+  return compare(
+      [&](const Machine& m, const ExpertShares& shares) {
+        return predict_decode(work, places, m, facts.n_positions, shares, sharing);
+      },
+      machine, shares_of(work, places, facts), facts);
 }
 
 Comparison compare_prefill(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
-                           uint32_t n_tokens, const RunFacts& facts) {
-  return compare(
-      [&](const Machine& m, const ExpertShares& shares) { return predict_prefill(work, places, m, n_tokens, shares); },
-      machine, shares_of(work, places, facts), facts);
+                           uint32_t n_tokens, const RunFacts& facts, const PromptRules& rules) {
+  return compare([&](const Machine& m,
+                     const ExpertShares& shares) { return predict_prompt(work, places, m, n_tokens, shares, rules); },
+                 machine, shares_of(work, places, facts), facts);
 }
 
 }  // namespace sluice::engine

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "engine/placement/prediction.h"
+#include "engine/placement/prompt.h"
 
 namespace sluice::engine {
 
@@ -42,9 +43,8 @@ struct Comparison {
 inline constexpr double kNear = 0.25;
 
 Comparison compare_decode(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
-                          const RunFacts& facts);
-// n_tokens: of a batch.
+                          const RunFacts& facts, const MissSharing& sharing = {});
 Comparison compare_prefill(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
-                           uint32_t n_tokens, const RunFacts& facts);
+                           uint32_t n_tokens, const RunFacts& facts, const PromptRules& rules);
 
 }  // namespace sluice::engine

@@ -1,5 +1,6 @@
 #include "engine/placement/machine.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "engine/error.h"
@@ -9,6 +10,10 @@ namespace sluice::engine {
 static double bits_a_weight(gguf::TensorType type) {
   const gguf::TypeLayout& layout = gguf::type_layout(type);
   return 8.0 * static_cast<double>(layout.block_bytes) / static_cast<double>(layout.block_values);
+}
+
+const Gpu& gpu_of(const Machine& machine, uint32_t number) {
+  return machine.gpus[std::min<size_t>(number, machine.gpus.size() - 1)];
 }
 
 KernelRates rates_for(const Machine& machine, gguf::TensorType type) {

@@ -40,6 +40,9 @@ struct Machine {
   std::vector<Gpu> gpus;
 };
 
+// The GPU of that number; the last one where it has fewer. It must have one.
+const Gpu& gpu_of(const Machine& machine, uint32_t number);
+
 // The rates for a type; of the nearest type in bits a weight where the machine has none for it. Throws Error(Usage) for a machine
 // without any.
 KernelRates rates_for(const Machine& machine, gguf::TensorType type);

@@ -116,16 +116,22 @@ void add_attention(Groups& groups, size_t layer, const LayerWeights& weights) {
   groups.end();
 }
 
-// Latent attention in its absorbed form: each head meets the latent and the rotated key for the score, the latent for the value.
+// Latent attention absorbed: each head meets the latent and the rotated key for the score, the latent for the value. Expanded it meets its own
+// key and value, made of the latent.
 void count_attention(ModelWork& work, const LayerSpec& layer, kernels::CacheType cache) {
   if (const auto* grouped = std::get_if<GroupedQuerySpec>(&layer.attention)) {
-    work.attention_multiply_adds += static_cast<double>(grouped->n_heads * (grouped->key_size + grouped->value_size));
+    const auto multiply_adds = static_cast<double>(grouped->n_heads * (grouped->key_size + grouped->value_size));
+    work.attention_multiply_adds += multiply_adds;
+    work.expanded_multiply_adds += multiply_adds;
     work.cache_bytes_a_position +=
         static_cast<uint64_t>(grouped->n_kv_heads * (kernels::cache_row_bytes(cache, grouped->key_size) +
                                                      kernels::cache_row_bytes(cache, grouped->value_size)));
   } else {
     const auto& latent = std::get<LatentSpec>(layer.attention);
+    const int64_t up = latent.nope_size + latent.value_size;
     work.attention_multiply_adds += static_cast<double>(latent.n_heads * (2 * latent.latent_rank + latent.rope_size));
+    work.expanded_multiply_adds += static_cast<double>(latent.n_heads * (up + latent.rope_size));
+    work.expanding_multiply_adds += static_cast<double>(latent.n_heads * latent.latent_rank * up);
     work.cache_bytes_a_position +=
         static_cast<uint64_t>(kernels::cache_row_bytes(cache, latent.latent_rank + latent.rope_size));
   }
@@ -204,6 +210,7 @@ ModelWork work_of(const ModelSpec& spec, const ModelWeights& weights, kernels::C
   ModelWork work;
   work.architecture = spec.architecture;
   work.n_layers = static_cast<uint32_t>(spec.layers.size());
+  work.n_embedding = static_cast<uint32_t>(spec.n_embedding);
   work.vector_bytes = bytes_of_vector(weights.rope_factors);  // which the host reads
   for_each_vector(weights, [&](const Vector& vector) {
     work.vector_bytes += bytes_of_vector(vector);

@@ -46,13 +46,17 @@ struct WeightGroup {
 struct ModelWork {
   std::string architecture;
   uint32_t n_layers = 0;
+  uint32_t n_embedding = 0;  // floats of a row, between layers
   // In the order in which a pass needs them: of each layer attention, then router and shared experts or a feed-forward, then
   // routed experts; the output; the embedding, of which a token reads a row.
   std::vector<WeightGroup> groups;
   uint64_t vector_bytes = 0;       // norms and biases
   uint64_t vram_vector_bytes = 0;  // what a GPU gives for them, each on its own
   // Multiply-adds of attention for one token and one position of its context, and the bytes of cache that they read; all layers.
+  // Latent attention in its absorbed form,
   double attention_multiply_adds = 0;
+  // and in its expanded one, where keys and values are made of each position once a pass. Other attention has the same in both.
+  double expanded_multiply_adds = 0, expanding_multiply_adds = 0;
   uint64_t cache_bytes_a_position = 0;
 
   uint64_t file_bytes() const;  // of all weights

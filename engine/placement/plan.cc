@@ -3,109 +3,16 @@
 #include <algorithm>
 #include <map>
 
-#include "engine/device/device_memory.h"
 #include "engine/error.h"
 #include "engine/placement/forms.h"
+#include "engine/placement/vram_plan.h"
 #include "engine/store/store.h"
 
 namespace sluice::engine {
 namespace {
 
-// A CUDA context with modules and graphs.
-constexpr uint64_t kCudaBytes = uint64_t{400} << 20;
 // Direct reads are in blocks of this; what a slot is larger than its expert.
 constexpr uint64_t kBlockBytes = 4096;
-
-bool is_always_gpus(GroupRole role) {
-  return role == GroupRole::Attention || role == GroupRole::Router;
-}
-
-// VRAM as a run fills it (engine/session/device_weights.h, engine/store/vram_tier.h): attention and routers, then the output, feed-forwards and
-// shared experts in the order of the layers, each that fits as a whole; then the same share of the experts of all layers, because a layer
-// takes as long as the slower of both sides. With the context full: while it is shorter a run has more experts there.
-void fill_vram(Plan& plan, const SessionMemory& session, const Machine& machine) {
-  const Gpu& gpu = machine.gpus.front();
-  std::vector<WeightGroup>& groups = plan.work.groups;
-  TierUse& vram = plan.vram;
-  vram.capacity_bytes = gpu.vram_bytes;
-  vram.margin_bytes = vram_margin(gpu.vram_bytes);
-  vram.program_bytes = kCudaBytes;
-  vram.state_bytes = session.state_bytes;
-  const auto room_beside = [&](uint64_t pass_bytes) {
-    vram.workspace_bytes = pass_bytes;
-    return vram.capacity_bytes - std::min(vram.capacity_bytes, vram.margin_bytes + vram.used_bytes());
-  };
-  uint64_t all = plan.work.vram_vector_bytes;
-  for (const WeightGroup& group : groups)
-    if (group.role != GroupRole::Embedding) all += group.unit_vram_bytes() * group.n_units;
-  uint64_t room = room_beside(session.gpu_pass_bytes);
-  const bool is_whole = all <= room;
-  if (!is_whole) room = room_beside(session.shared_pass_bytes);
-  if (room == 0) {  // not even a pass: as if there were no GPU
-    vram = {};
-    return;
-  }
-  room -= std::min(room, plan.work.vram_vector_bytes);
-  vram.weight_bytes = plan.work.vector_bytes;
-  const auto take = [&](size_t i, uint64_t n, uint64_t unit) {
-    n = std::min<uint64_t>({n, room / unit, groups[i].n_units - plan.places[i].n_vram});
-    room -= n * unit;
-    vram.weight_bytes += n * groups[i].unit_file_bytes();
-    plan.places[i].n_vram += static_cast<uint32_t>(n);
-  };
-  const auto take_all = [&](const auto& is_meant) {
-    for (size_t i = 0; i < groups.size(); ++i)
-      if (is_meant(groups[i].role)) take(i, 1, groups[i].unit_vram_bytes());
-  };
-  take_all(is_always_gpus);
-  take_all([](GroupRole role) { return role == GroupRole::Output; });
-  take_all([](GroupRole role) { return role == GroupRole::DenseFfn || role == GroupRole::SharedExperts; });
-
-  const auto for_each_experts = [&](const auto& visit) {
-    for (size_t i = 0; i < groups.size(); ++i)
-      if (groups[i].role == GroupRole::RoutedExperts) visit(i);
-  };
-  uint64_t all_experts = 0;
-  for_each_experts([&](size_t i) { all_experts += groups[i].unit_vram_bytes() * groups[i].n_units; });
-  if (all_experts == 0) return;
-  const double share = std::min(1.0, static_cast<double>(room) / static_cast<double>(all_experts));
-  for_each_experts(
-      [&](size_t i) { take(i, static_cast<uint64_t>(share * groups[i].n_units), groups[i].unit_vram_bytes()); });
-  for_each_experts([&](size_t i) { take(i, 1, groups[i].unit_vram_bytes()); });  // what rounding has left
-}
-
-// Takes out of the handles what lives in VRAM, so that a choice of forms is of what is left. Only for counting: the handles are not
-// read through.
-void take_out_vram(ModelWeights& weights, const Plan& plan) {
-  const auto take_out = [](DenseWeights& ffn) {
-    for (Linear* matrix : {&ffn.gate, &ffn.up, &ffn.down}) matrix->data = nullptr;
-  };
-  for (size_t i = 0; i < plan.work.groups.size(); ++i) {
-    const WeightGroup& group = plan.work.groups[i];
-    const uint32_t n_vram = plan.places[i].n_vram;
-    // What the GPU reads over PCIe lies in the file's blocks, too.
-    if (n_vram == 0 && !(plan.vram.capacity_bytes > 0 && is_always_gpus(group.role))) continue;
-    if (group.role == GroupRole::Output) {
-      weights.output.clear();
-      continue;
-    }
-    if (group.role == GroupRole::Router) continue;
-    LayerWeights& layer = weights.layers[group.layer];
-    if (group.role == GroupRole::Attention) {
-      if (auto* grouped = std::get_if<GroupedQueryWeights>(&layer.attention))
-        *grouped = {};
-      else
-        std::get<LatentWeights>(layer.attention) = {};
-    } else if (group.role == GroupRole::DenseFfn) {
-      take_out(std::get<DenseWeights>(layer.ffn));
-    } else {
-      auto& experts = std::get<ExpertsWeights>(layer.ffn);
-      if (group.role == GroupRole::SharedExperts) take_out(experts.shared);
-      if (group.role == GroupRole::RoutedExperts)
-        for (LinearStack* stack : {&experts.gate, &experts.up, &experts.down}) stack->count -= n_vram;
-    }
-  }
-}
 
 template <typename Visit>
 void for_each_matrix(ModelWeights& weights, const Visit& visit) {
@@ -154,6 +61,29 @@ void fill_ram_beside_gpu(Plan& plan, uint64_t room) {
     const uint32_t rest = group.n_units - plan.places[i].n_vram;
     if (group.role == GroupRole::RoutedExperts) place(i, share == 1 ? rest : static_cast<uint32_t>(share * rest));
   }
+}
+
+bool is_whole(const Plan& plan) {
+  for (size_t i = 0; i < plan.work.groups.size(); ++i)
+    if (plan.work.groups[i].role != GroupRole::Embedding && plan.places[i].n_vram < plan.work.groups[i].n_units)
+      return false;
+  return true;
+}
+
+PromptRules prompt_rules(const Plan& plan, const PromptRules& passes) {
+  PromptRules rules = passes;
+  rules.most_rows = plan.options.n_batch;
+  rules.most_streamed_rows = plan.sharing.reads_host ? plan.options.most_streamed_rows : 0;
+  if (plan.gpus.empty() || is_whole(plan)) rules.most_shared_rows = 0;
+  for (uint32_t number = 0; number < plan.gpus.size(); ++number) {
+    const TierUse& use = plan.gpus[number].use;
+    StreamingRoom room{0, use.state_bytes + use.workspace_bytes, use.state_bytes / plan.options.n_context};
+    for (size_t i = 0; i < plan.work.groups.size(); ++i)
+      if (plan.work.groups[i].role == GroupRole::RoutedExperts && plan.places[i].gpu == number)
+        room.slot_bytes += plan.places[i].n_vram * plan.work.groups[i].unit_vram_bytes();
+    rules.gpus.push_back(room);
+  }
+  return rules;
 }
 
 }  // namespace
@@ -214,7 +144,7 @@ Machine machine_for(const Machine& machine, const PlanOptions& options) {
     throw Error(Error::Kind::Usage, "VRAM was given for a machine without a GPU ('" + machine.name +
                                         "'); name a machine with one, or leave the size out.");
   else
-    changed.gpus.front().vram_bytes = *options.vram_bytes;
+    for (Gpu& gpu : changed.gpus) gpu.vram_bytes = *options.vram_bytes;
   return changed;
 }
 
@@ -223,27 +153,22 @@ TierBytes bytes_by_tier(const WeightGroup& group, const GroupPlace& place) {
   return {place.n_vram * in_file, place.n_ram * group.unit_bytes(), place.n_disk * in_file};
 }
 
-uint64_t vram_capacity_for(uint64_t room_bytes) {
-  uint64_t capacity = room_bytes + kCudaBytes;
-  while (capacity - vram_margin(capacity) < room_bytes + kCudaBytes)
-    capacity = room_bytes + kCudaBytes + vram_margin(capacity);
-  return capacity;
-}
-
 Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemory& session, uint64_t program_bytes,
-               const Machine& given_machine, const PlanOptions& options) {
+               const Machine& given_machine, const PlanOptions& options, const PromptRules& passes) {
   const Machine machine = machine_for(given_machine, options);
   ModelWeights weights = bind_weights(file, spec);
   Plan plan;
   plan.options = options;
   plan.work = work_of(spec, weights, options.cache, nullptr);
   plan.places.resize(plan.work.groups.size());
-  if (!machine.gpus.empty()) fill_vram(plan, session, machine);
+  fill_vram(plan, session, machine);
   const bool has_gpu = plan.vram.capacity_bytes > 0;
 
   // A pass that runs on both sides has its workspace on both; the cache is where the attention is.
   SessionMemory in_ram = session;
   in_ram.state_bytes -= plan.vram.state_bytes;
+  if (has_gpu)
+    in_ram.pass_bytes = in_ram.small_pass_bytes = session.shared_pass_bytes;  // of no more rows than both share
   const MemoryBudget budget = memory_budget(
       options.ram_bytes, machine.ram_bytes - std::min(machine.ram_bytes, program_bytes), program_bytes, in_ram);
   plan.ram.capacity_bytes = budget.ram_bytes;
@@ -260,12 +185,15 @@ Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemor
   store_options.storage = options.storage;
   const bool reads_disk = wants_disk(store_options, budget, to_hold);
   plan.storage = reads_disk ? Storage::Disk : Storage::Mapped;
-  if (!reads_disk) {
+  if (!reads_disk && has_gpu) {
+    // What the CPU multiplies beside a GPU lies in the file's blocks, which tiers exchange.
+    for (size_t i = 0; i < plan.work.groups.size(); ++i)
+      plan.places[i].n_ram = plan.work.groups[i].n_units - plan.places[i].n_vram;
+  } else if (!reads_disk) {
     // Handles are turned only to count what the forms take: nothing is read through them.
-    ModelWeights in_ram_only = weights;
-    take_out_vram(in_ram_only, plan);
+    ModelWeights of_file = weights;
     std::map<const std::byte*, const kernels::ResidentForm*> forms;
-    for (const ChosenForm& chosen : choose_forms(in_ram_only, offers_of(machine), options.residency,
+    for (const ChosenForm& chosen : choose_forms(of_file, offers_of(machine), options.residency,
                                                  budget.weight_bytes - std::min(to_hold, budget.weight_bytes)))
       forms[chosen.as_stack().first.data] = chosen.offer.form;
     for_each_matrix(weights, [&](Linear& matrix) {
@@ -299,8 +227,23 @@ Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemor
   }
   if (!plan.fits) return plan;
   const ExpertShares shares = uniform_shares(plan.work, plan.places);
-  plan.decode = predict_decode(plan.work, plan.places, machine, options.n_context / 2.0, shares);
-  plan.prefill = predict_prefill(plan.work, plan.places, machine, std::min(options.n_batch, options.n_context), shares);
+  // The store beneath a GPU has experts in pinned memory; a mapped file is not pinned.
+  plan.sharing.reads_host = has_gpu && plan.storage == Storage::Disk;
+  const auto decode = [&](double n_positions) {
+    return predict_decode(plan.work, plan.places, machine, n_positions, shares, plan.sharing);
+  };
+  plan.decode = decode(options.n_context / 2.0);
+  plan.decode_full = decode(options.n_context);
+  const PromptRules rules = prompt_rules(plan, passes);
+  const auto predict = [&](uint32_t n_tokens) {
+    return predict_prompt(plan.work, plan.places, machine, n_tokens, shares, rules);
+  };
+  plan.prefill = predict(std::min(options.n_batch, options.n_context));
+  constexpr uint32_t kLengths[] = {1024, 8192, 32768};
+  for (const uint32_t n_tokens : kLengths)
+    if (n_tokens <= options.n_context) plan.prompts.push_back(predict(n_tokens));
+  if (options.n_context < kLengths[2] && (plan.prompts.empty() || plan.prompts.back().n_tokens < options.n_context))
+    plan.prompts.push_back(predict(options.n_context));
   return plan;
 }
 

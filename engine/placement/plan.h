@@ -11,6 +11,7 @@
 #include "engine/placement/budget.h"
 #include "engine/placement/machine.h"
 #include "engine/placement/prediction.h"
+#include "engine/placement/prompt.h"
 #include "engine/store/store_plan.h"
 #include "gguf/file.h"
 
@@ -24,7 +25,8 @@ struct PlanOptions {
   Residency residency = Residency::Automatic;
   Storage storage = Storage::Automatic;
   uint64_t ram_bytes = 0;              // that the process may have; 0: what the machine has, less a margin
-  std::optional<uint64_t> vram_bytes;  // in place of the machine's; 0: no GPU
+  uint32_t most_streamed_rows = 4096;  // of a pass of a prompt for which experts come to the GPU; 0: there are none
+  std::optional<uint64_t> vram_bytes;  // of each GPU, in place of the machine's; 0: no GPU
 };
 
 // What one memory holds.
@@ -39,19 +41,33 @@ struct TierUse {
   uint64_t used_bytes() const { return weight_bytes + state_bytes + workspace_bytes + program_bytes; }
 };
 
+// One of the machine's GPUs, and the layers that it computes: as engine/placement/layer_split.h divides them. Nothing of it is used where
+// it has none.
+struct GpuPlan {
+  TierUse use;
+  uint32_t first_layer = 0, end_layer = 0;
+
+  bool has_layers() const { return first_layer < end_layer; }
+};
+
 struct Plan {
   PlanOptions options;
   ModelWork work;                  // groups with the forms that they take in RAM
   std::vector<GroupPlace> places;  // of each group
-  TierUse vram, ram;
+  TierUse vram;                    // of all GPUs that are used, together
+  std::vector<GpuPlan> gpus;       // each of the machine's; empty where none is used
+  TierUse ram;
   // Weights that RAM does not hold: in steady state they are read as they are used.
   uint64_t disk_weight_bytes = 0;
   Storage storage = Storage::Mapped;  // Mapped or Disk
   std::optional<StorePlan> store;     // how the memory is divided then; absent where a GPU holds a part
   bool fits = true;                   // false: too little memory for any store; nothing is predicted
 
-  Prediction decode;   // with half of the context full, every expert equally likely
-  Prediction prefill;  // of a batch
+  MissSharing sharing;                    // what GPU and CPU can do with what VRAM does not hold
+  Prediction decode;                      // with half of the context full, every expert equally likely
+  Prediction decode_full;                 // the same behind a full context
+  PromptPrediction prefill;               // of as many tokens as are evaluated at once
+  std::vector<PromptPrediction> prompts;  // of 1024, 8192 and 32768 tokens, and of a full context if it is shorter
 };
 
 // The places that a store gives: which dense parts stay, and the slots of a class spread over its layers.
@@ -62,13 +78,10 @@ std::vector<GroupPlace> places_in_ram(const ModelWork& work);
 // The machine as the options have it: without a GPU, or with another size of one.
 Machine machine_for(const Machine& machine, const PlanOptions& options);
 
-// The GPU's size for a plan that is to have so many bytes for weights, caches and passes, beside what plans keep for others.
-uint64_t vram_capacity_for(uint64_t room_bytes);
-
 // `spec` describes `file`, which is mapped; `session` is what a session of these options takes; program_bytes: what the process
-// takes before a model.
+// takes before a model; passes: how a shared model's passes are cut, without most_rows and GPUs, which the plan knows.
 Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemory& session, uint64_t program_bytes,
-               const Machine& machine, const PlanOptions& options);
+               const Machine& machine, const PlanOptions& options, const PromptRules& passes = {});
 
 // The bytes of a group in each tier, as they lie there: weights in VRAM and on the disk are in the file's blocks.
 struct TierBytes {

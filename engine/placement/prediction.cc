@@ -1,78 +1,23 @@
 #include "engine/placement/prediction.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+#include <utility>
+
+#include "engine/forward/miss_split.h"
+#include "engine/placement/cost.h"
 
 namespace sluice::engine {
 namespace {
-
-// Of the bandwidth of VRAM and the rate of tensor cores, what kernels are meant to reach (no GPU was measured).
-constexpr double kVramShare = 0.85;
-constexpr double kTensorShare = 0.6;
-// A layer's launches and, where CPU and GPU share it, their meeting: the target of the design.
-constexpr double kGpuLayerSeconds = 25e-6;
-// Of a layer on the CPU: norms, rope, router, quantised inputs, barriers; without weights. Grows with the model's width, but a
-// fixed cost is near enough beside the weights.
-constexpr double kCpuLayerSeconds = 60e-6;
-
-// What the time of one resource goes to, for the name of the bound.
-struct Sums {
-  std::array<double, 7> seconds{};
-  void add(Bound bound, double more) { seconds[static_cast<size_t>(bound)] += more; }
-  double of(Bound bound) const { return seconds[static_cast<size_t>(bound)]; }
-  double cpu() const { return of(Bound::CpuMemory) + of(Bound::CpuArithmetic); }
-  double gpu() const { return of(Bound::GpuMemory) + of(Bound::GpuArithmetic); }
-  void add(const Sums& other) {
-    for (size_t i = 0; i < seconds.size(); ++i) seconds[i] += other.seconds[i];
-  }
-};
-
-// A product of the matrix with n_inputs inputs, its weights read once.
-void multiply_on_cpu(Sums& sums, const MatrixWork& matrix, const Machine& machine, double n_inputs, double n_reads) {
-  const KernelRates rates = rates_for(machine, matrix.type);
-  const double one_rate =
-      matrix.is_in_form && rates.form_weights_per_second > 0 ? rates.form_weights_per_second : rates.weights_per_second;
-  // A few inputs go through the rows one by one, from four on through tiles.
-  const double per_core = n_inputs < 4 * n_reads ? matrix.weights * n_inputs / one_rate
-                                                 : matrix.weights * n_inputs / rates.multiply_adds_per_second;
-  const double arithmetic = per_core / machine.n_cores;
-  const double memory = n_reads * static_cast<double>(matrix.bytes) / machine.ram_bytes_per_second;
-  sums.add(arithmetic > memory ? Bound::CpuArithmetic : Bound::CpuMemory, std::max(arithmetic, memory));
-}
-
-void multiply_on_gpu(Sums& sums, const MatrixWork& matrix, const Gpu& gpu, double n_inputs, double n_reads) {
-  const double memory = n_reads * static_cast<double>(matrix.file_bytes) / (kVramShare * gpu.vram_bytes_per_second);
-  const double arithmetic = matrix.weights * n_inputs / (kTensorShare * gpu.multiply_adds_per_second);
-  sums.add(arithmetic > memory ? Bound::GpuArithmetic : Bound::GpuMemory, std::max(arithmetic, memory));
-}
-
-// The work of CPU and GPU on one thing.
-struct Sides {
-  Sums cpu, gpu;
-};
-
-// How many products a group's units have on a side, and how often one of them is read.
-struct Share {
-  double n_inputs = 0, n_reads = 0;
-};
-Sides multiply_group(const WeightGroup& group, const Machine& machine, const Share& on_cpu, const Share& on_gpu) {
-  Sides sides;
-  for (const MatrixWork& matrix : group.matrices) {
-    if (on_cpu.n_inputs > 0) multiply_on_cpu(sides.cpu, matrix, machine, on_cpu.n_inputs, on_cpu.n_reads);
-    if (on_gpu.n_inputs > 0) multiply_on_gpu(sides.gpu, matrix, machine.gpus.front(), on_gpu.n_inputs, on_gpu.n_reads);
-  }
-  return sides;
-}
 
 // What a pass adds up to.
 struct Total {
   Sums critical;  // what the next step waits for
   Sums cpu, gpu;  // all of it
   // Both sides run at a time: the longer one counts, with its reasons.
-  void add_beside(const Sides& sides) {
-    critical.add(sides.cpu.cpu() > sides.gpu.gpu() ? sides.cpu : sides.gpu);
-    count(sides);
+  void add_beside(const Sides& sides, double times = 1) {
+    critical.add(sides.cpu.cpu() > sides.gpu.gpu() ? sides.cpu : sides.gpu, times);
+    count(sides, times);
   }
   // One after the other.
   void add_in_turn(const Sides& sides) {
@@ -82,9 +27,9 @@ struct Total {
   }
 
  private:
-  void count(const Sides& sides) {
-    cpu.add(sides.cpu);
-    gpu.add(sides.gpu);
+  void count(const Sides& sides, double times = 1) {
+    cpu.add(sides.cpu, times);
+    gpu.add(sides.gpu, times);
   }
 };
 
@@ -120,42 +65,89 @@ bool is_read_over_pcie(const WeightGroup& group, const GroupPlace& place, bool g
 
 void read_over_pcie(Prediction& prediction, Total& total, const WeightGroup& group, const GroupPlace& place,
                     const Machine& machine) {
-  const double seconds = static_cast<double>(group.unit_file_bytes()) / machine.gpus.front().pcie_bytes_per_second;
+  const double seconds =
+      static_cast<double>(group.unit_file_bytes()) / gpu_of(machine, place.gpu).pcie_bytes_per_second;
   prediction.pcie_seconds += seconds;
   prediction.disk_bytes += place.n_disk * static_cast<double>(group.unit_file_bytes());
   total.critical.add(Bound::Pcie, seconds);
 }
 
-// Of scores and values: n_pairs of a token and a position that it sees, and bytes of cache read.
-Sums attend_on_cpu(const ModelWork& work, const Machine& machine, double n_pairs, double cache_bytes) {
-  Sums sums;
-  const double arithmetic =
-      n_pairs * work.attention_multiply_adds / (machine.attention_multiply_adds_per_second * machine.n_cores);
-  const double memory = cache_bytes / machine.ram_bytes_per_second;
-  sums.add(arithmetic > memory ? Bound::CpuArithmetic : Bound::CpuMemory, std::max(arithmetic, memory));
-  return sums;
+// The GPU of each layer that has attention, in their order.
+std::vector<uint32_t> gpus_of_layers(const ModelWork& work, std::span<const GroupPlace> places) {
+  std::vector<uint32_t> gpus;
+  for (size_t i = 0; i < work.groups.size(); ++i)
+    if (work.groups[i].role == GroupRole::Attention) gpus.push_back(places[i].gpu);
+  if (gpus.empty()) gpus.push_back(0);
+  return gpus;
 }
 
-Sums attend_on_gpu(const ModelWork& work, const Gpu& gpu, double n_pairs, double cache_bytes) {
-  Sums sums;
-  const double arithmetic = n_pairs * work.attention_multiply_adds / (kTensorShare * gpu.multiply_adds_per_second);
-  const double memory = cache_bytes / (kVramShare * gpu.vram_bytes_per_second);
-  sums.add(arithmetic > memory ? Bound::GpuArithmetic : Bound::GpuMemory, std::max(arithmetic, memory));
-  return sums;
-}
-
-Sides attend(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine, double n_pairs,
-             double cache_bytes) {
+// All layers' attention, each with an equal part of it, and what comes beside all products: launches, and rows that go from GPU to GPU.
+void add_layers(Prediction& prediction, Total& total, const ModelWork& work, std::span<const GroupPlace> places,
+                const Machine& machine, const AttentionCount& attention, double n_rows) {
+  const bool gpu_runs = has_gpu(places);
+  total.critical.add(Bound::Overhead, work.n_layers * layer_overhead_seconds(gpu_runs));
   Sides sides;
-  if (has_gpu(places))
-    sides.gpu = attend_on_gpu(work, machine.gpus.front(), n_pairs, cache_bytes);
-  else
-    sides.cpu = attend_on_cpu(work, machine, n_pairs, cache_bytes);
-  return sides;
+  if (!gpu_runs) {
+    sides.cpu = attend_on_cpu(machine, attention);
+    return total.add_in_turn(sides);
+  }
+  const std::vector<uint32_t> gpus = gpus_of_layers(work, places);
+  for (uint32_t gpu = 0; gpu < machine.gpus.size(); ++gpu) {
+    const auto n_layers = std::ranges::count(gpus, gpu);
+    if (n_layers == 0) continue;
+    const double share = static_cast<double>(n_layers) / static_cast<double>(gpus.size());
+    sides.gpu.add(attend_on_gpu(machine.gpus[gpu], attention), share);
+  }
+  total.add_in_turn(sides);
+  for (size_t layer = 1; layer < gpus.size(); ++layer) {
+    if (gpus[layer] == gpus[layer - 1]) continue;
+    const Handover handover = handover_of(work, machine, gpus[layer - 1], gpus[layer], n_rows);
+    total.critical.add(Bound::Overhead, handover.fixed_seconds);
+    total.critical.add(Bound::Pcie, handover.link_seconds);
+    prediction.pcie_seconds += handover.link_seconds;
+  }
 }
 
-double overhead(const ModelWork& work, std::span<const GroupPlace> places) {
-  return work.n_layers * layer_overhead_seconds(has_gpu(places));
+double link_seconds_of_unit(const WeightGroup& group, const Gpu& gpu) {
+  return static_cast<double>(group.unit_file_bytes()) / gpu.pcie_bytes_per_second;
+}
+
+const Gpu* gpu_or_none(const Machine& machine, const GroupPlace& place) {
+  return machine.gpus.empty() ? nullptr : &gpu_of(machine, place.gpu);
+}
+
+// A layer's experts where the GPU reads some that it misses over the link, while the CPU multiplies the others: how many of how many misses
+// is MissSplit's choice, in whole numbers, so each number of misses counts by how likely it is. The reads are in one launch with the hits. What
+// the link reads the CPU cannot have of the memory's bandwidth meanwhile.
+void add_with_reads(Prediction& prediction, Total& total, const WeightGroup& group, const Machine& machine,
+                    const Gpu& gpu, const ExpertShares& shares, const Sides& shared) {
+  const auto n_used = static_cast<int64_t>(std::lround(group.uses * group.n_units));
+  Machine beside = machine;
+  beside.ram_bytes_per_second =
+      std::max(machine.ram_bytes_per_second / 2, machine.ram_bytes_per_second - gpu.pcie_bytes_per_second);
+  const Sums alone = multiply_group(group, machine, &gpu, {1, 1}, {}).cpu;
+  const Sums slowed = multiply_group(group, beside, &gpu, {1, 1}, {}).cpu;
+  const Sums hit = multiply_group(group, machine, &gpu, {}, {1, 1}).gpu;
+  const double link = link_seconds_of_unit(group, gpu), miss_chance = std::clamp(1 - shares.vram, 0.0, 1.0);
+  const double in_ram = miss_chance > 0 ? std::min(1.0, shares.ram / miss_chance) : 1;
+  MissSplit split(n_used);
+  split.took(1, slowed.cpu());
+  const std::span<const uint32_t> counts = split.counts(link);
+  double ways = 1;  // to miss so many
+  for (int64_t n_missed = 0; n_missed <= n_used; ++n_missed) {
+    const auto missed = static_cast<double>(n_missed), hits = static_cast<double>(n_used - n_missed);
+    const double chance = ways * std::pow(miss_chance, missed) * std::pow(1 - miss_chance, hits);
+    const double n_read = in_ram * counts[static_cast<size_t>(n_missed)];
+    Sides sides = shared;
+    sides.cpu.add(n_read > 0 ? slowed : alone, missed - n_read);
+    if (n_read * link > hits * hit.gpu())
+      sides.gpu.add(Bound::Pcie, n_read * link);
+    else
+      sides.gpu.add(hit, hits);
+    total.add_beside(sides, chance);
+    prediction.pcie_seconds += chance * n_read * link;
+    ways *= hits / (missed + 1);
+  }
 }
 
 // Of the experts of a layer, how many a batch of tokens chooses at least once, when all are equally likely.
@@ -199,12 +191,46 @@ ExpertShares uniform_shares(const ModelWork& work, std::span<const GroupPlace> p
   return {shares.vram / chosen, shares.ram / chosen};
 }
 
+std::vector<ExpertShares> shares_by_gpu(const ModelWork& work, std::span<const GroupPlace> places,
+                                        const ExpertShares& shares) {
+  struct Held {
+    double n_chosen = 0, n_vram = 0;
+  };
+  std::vector<Held> of_gpu;
+  Held all;
+  for (size_t i = 0; i < work.groups.size(); ++i) {
+    const WeightGroup& group = work.groups[i];
+    if (places[i].gpu >= of_gpu.size()) of_gpu.resize(places[i].gpu + 1);
+    if (group.role != GroupRole::RoutedExperts) continue;
+    for (Held* held : {&of_gpu[places[i].gpu], &all}) {
+      held->n_chosen += group.uses * group.n_units;
+      held->n_vram += group.uses * places[i].n_vram;
+    }
+  }
+  const auto n_used = std::ranges::count_if(of_gpu, [](const Held& held) { return held.n_chosen > 0; });
+  if (n_used < 2) return std::vector<ExpertShares>(of_gpu.size(), shares);
+  const double uniform = all.n_vram / all.n_chosen;
+  std::vector<ExpertShares> by_gpu;
+  for (const Held& held : of_gpu) {
+    const double own = held.n_chosen > 0 ? held.n_vram / held.n_chosen : 0;
+    ExpertShares now;
+    if (shares.vram <= uniform)
+      now.vram = uniform > 0 ? own * shares.vram / uniform : 0;
+    else
+      now.vram = own + (1 - own) * (shares.vram - uniform) / (1 - uniform);
+    now.ram = shares.vram < 1 ? (1 - now.vram) * shares.ram / (1 - shares.vram) : 1 - now.vram;
+    by_gpu.push_back(now);
+  }
+  return by_gpu;
+}
+
 Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
-                          double n_positions, const ExpertShares& shares) {
+                          double n_positions, const ExpertShares& all_shares, const MissSharing& sharing) {
   Prediction prediction;
   Total total;
   Sides shared;  // the layer's shared experts, which run beside its routed ones
   const bool gpu_runs = has_gpu(places);
+  const std::vector<ExpertShares> by_gpu = shares_by_gpu(work, places, all_shares);
   for (size_t i = 0; i < work.groups.size(); ++i) {
     const WeightGroup& group = work.groups[i];
     if (group.role == GroupRole::Embedding) continue;
@@ -213,14 +239,20 @@ Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> pla
       continue;
     }
     const bool is_routed = group.role == GroupRole::RoutedExperts;
+    const ExpertShares& shares = by_gpu[places[i].gpu];
     const double n_used = group.uses * group.n_units;
     const double on_gpu = n_used * (is_routed ? shares.vram : places[i].n_vram);
     const double on_cpu = n_used - on_gpu;
     const double from_disk = n_used * (is_routed ? 1 - shares.vram - shares.ram : places[i].n_disk);
     prediction.disk_bytes += std::max(from_disk, 0.0) * static_cast<double>(group.unit_file_bytes());
-    Sides sides = multiply_group(group, machine, {on_cpu, on_cpu}, {on_gpu, on_gpu});
+    Sides sides = multiply_group(group, machine, gpu_or_none(machine, places[i]), {on_cpu, on_cpu}, {on_gpu, on_gpu});
     if (group.role == GroupRole::SharedExperts) {
       shared = sides;
+      continue;
+    }
+    if (is_routed && sharing.reads_host && gpu_runs) {
+      add_with_reads(prediction, total, group, machine, gpu_of(machine, places[i].gpu), shares,
+                     std::exchange(shared, {}));
       continue;
     }
     if (is_routed) {
@@ -230,78 +262,46 @@ Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> pla
     }
     total.add_beside(sides);
   }
-  total.add_in_turn(
-      attend(work, places, machine, n_positions, n_positions * static_cast<double>(work.cache_bytes_a_position)));
-  total.critical.add(Bound::Overhead, overhead(work, places));
+  add_layers(prediction, total, work, places, machine, attention_of_token(work, n_positions), 1);
   finish(prediction, total, machine);
   return prediction;
 }
 
-Prediction predict_prefill(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
-                           uint32_t n_tokens, const ExpertShares& shares) {
-  const double n = n_tokens;
+Prediction predict_pass(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
+                        const PassShape& pass, std::span<const ExpertShares> by_gpu) {
+  const double n = pass.n_rows;
   const bool gpu_runs = has_gpu(places);
-  // Two ways for what lies in RAM: the CPU multiplies it, or it goes over PCIe and the GPU does.
-  const auto predict = [&](bool streams) {
-    Prediction prediction;
-    prediction.n_tokens = n;
-    Total total;
-    double pcie_bytes = 0;
-    for (size_t i = 0; i < work.groups.size(); ++i) {
-      const WeightGroup& group = work.groups[i];
-      if (group.role == GroupRole::Embedding) continue;
-      if (!streams && is_read_over_pcie(group, places[i], gpu_runs)) {
-        read_over_pcie(prediction, total, group, places[i], machine);
-        continue;
-      }
-      const bool is_routed = group.role == GroupRole::RoutedExperts;
-      // Of all units together. The output is needed for the last token only.
-      const double n_inputs = group.role == GroupRole::Output ? 1 : n * group.uses * group.n_units;
-      const double n_reads = is_routed ? touched_share(group, n) * group.n_units : group.n_units;
-      const double in_vram = is_routed ? shares.vram : places[i].n_vram;
-      const double on_disk = is_routed ? 1 - shares.vram - shares.ram : places[i].n_disk;
-      // Tiers exchange the blocks of the file, whatever form they have in RAM.
-      const double bytes_read = n_reads * static_cast<double>(group.unit_file_bytes());
-      prediction.disk_bytes += std::max(on_disk, 0.0) * bytes_read;
-      if (streams) pcie_bytes += (1 - in_vram) * bytes_read;
-      const double on_gpu = streams ? 1 : in_vram;
-      total.add_beside(multiply_group(group, machine, {(1 - on_gpu) * n_inputs, (1 - on_gpu) * n_reads},
-                                      {on_gpu * n_inputs, on_gpu * n_reads}));
+  Prediction prediction;
+  prediction.n_tokens = n;
+  Total total;
+  double streamed_seconds = 0;
+  for (size_t i = 0; i < work.groups.size(); ++i) {
+    const WeightGroup& group = work.groups[i];
+    if (group.role == GroupRole::Embedding || (group.role == GroupRole::Output && !pass.wants_logits)) continue;
+    if (is_read_over_pcie(group, places[i], gpu_runs)) {
+      read_over_pcie(prediction, total, group, places[i], machine);
+      continue;
     }
-    total.add_in_turn(
-        attend(work, places, machine, n * (n + 1) / 2, n * static_cast<double>(work.cache_bytes_a_position)));
-    total.critical.add(Bound::Overhead, overhead(work, places));
-    if (pcie_bytes > 0) prediction.pcie_seconds = pcie_bytes / machine.gpus.front().pcie_bytes_per_second;
-    finish(prediction, total, machine);
-    return prediction;
-  };
-  const Prediction by_cpu = predict(false);
-  if (machine.gpus.empty()) return by_cpu;
-  const Prediction by_gpu = predict(true);
-  return by_gpu.seconds < by_cpu.seconds ? by_gpu : by_cpu;
-}
-
-double cpu_seconds_of_unit(const WeightGroup& group, const Machine& machine, double n_inputs) {
-  return multiply_group(group, machine, {n_inputs, 1}, {}).cpu.cpu();
-}
-
-double gpu_seconds_of_unit(const WeightGroup& group, const Gpu& gpu, double n_inputs) {
-  Sums sums;
-  for (const MatrixWork& matrix : group.matrices) multiply_on_gpu(sums, matrix, gpu, n_inputs, 1);
-  return sums.gpu();
-}
-
-double cpu_attention_seconds(const ModelWork& work, const Machine& machine, double n_positions) {
-  return attend_on_cpu(work, machine, n_positions, n_positions * static_cast<double>(work.cache_bytes_a_position))
-      .cpu();
-}
-
-double gpu_attention_seconds(const ModelWork& work, const Gpu& gpu, double n_positions) {
-  return attend_on_gpu(work, gpu, n_positions, n_positions * static_cast<double>(work.cache_bytes_a_position)).gpu();
-}
-
-double layer_overhead_seconds(bool on_gpu) {
-  return on_gpu ? kGpuLayerSeconds : kCpuLayerSeconds;
+    const bool is_routed = group.role == GroupRole::RoutedExperts;
+    const ExpertShares& shares = by_gpu[places[i].gpu];
+    const Gpu* const gpu = gpu_or_none(machine, places[i]);
+    // Of all units together. The output is needed for the last token only.
+    const double n_inputs = group.role == GroupRole::Output ? 1 : n * group.uses * group.n_units;
+    const double n_reads = is_routed ? touched_share(group, n) * group.n_units : group.n_units;
+    const double in_vram = is_routed ? shares.vram : places[i].n_vram;
+    const double on_disk = is_routed ? 1 - shares.vram - shares.ram : places[i].n_disk;
+    prediction.disk_bytes += std::max(on_disk, 0.0) * n_reads * static_cast<double>(group.unit_file_bytes());
+    const bool is_streamed = pass.is_streamed && is_routed;
+    // Copies do not wait for routers: every expert comes. Tiers exchange the blocks of the file.
+    if (is_streamed) streamed_seconds += (1 - in_vram) * group.n_units * link_seconds_of_unit(group, *gpu);
+    const double on_gpu = is_streamed ? 1 : in_vram;
+    total.add_beside(multiply_group(group, machine, gpu, {(1 - on_gpu) * n_inputs, (1 - on_gpu) * n_reads},
+                                    {on_gpu * n_inputs, on_gpu * n_reads}));
+  }
+  add_layers(prediction, total, work, places, machine, attention_of_pass(work, n, pass.n_positions), n);
+  prediction.pcie_seconds += streamed_seconds;
+  finish(prediction, total, machine);
+  return prediction;
 }
 
 }  // namespace sluice::engine

@@ -17,6 +17,8 @@ namespace sluice::engine {
 // are used.
 struct GroupPlace {
   uint32_t n_vram = 0, n_ram = 0, n_disk = 0;
+  // Which of the machine's GPUs computes the group's layer and holds what lies in VRAM of it: the same for all groups of a layer.
+  uint32_t gpu = 0;
 };
 
 enum class Bound { CpuMemory, CpuArithmetic, Disk, GpuMemory, GpuArithmetic, Pcie, Overhead };
@@ -44,13 +46,31 @@ struct ExpertShares {
 // When every expert is chosen equally often: as the places have them.
 ExpertShares uniform_shares(const ModelWork& work, std::span<const GroupPlace> places);
 
-// One token after n_positions others. The experts' shares are the same in every layer.
-Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
-                          double n_positions, const ExpertShares& shares);
+// The same for the layers of each GPU: what one GPU holds more of than another it holds more of at any share. By the places' gpu.
+std::vector<ExpertShares> shares_by_gpu(const ModelWork& work, std::span<const GroupPlace> places,
+                                        const ExpertShares& shares);
 
-// A batch of so many tokens at the beginning of a context. Each weight that it needs is read once.
-Prediction predict_prefill(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
-                           uint32_t n_tokens, const ExpertShares& shares);
+// How GPU and CPU share the experts of a token that VRAM does not hold.
+struct MissSharing {
+  // The GPU multiplies some of them where they lie in RAM, which is pinned: as many as makes both sides end together.
+  bool reads_host = false;
+};
+
+// One token after n_positions others. The experts' shares are the same in every layer of a GPU.
+Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
+                          double n_positions, const ExpertShares& shares, const MissSharing& sharing = {});
+
+// A pass of many tokens. Each weight that it needs is read once.
+struct PassShape {
+  double n_rows = 1;
+  double n_positions = 1;    // of the context, with them
+  bool wants_logits = true;  // of the last row
+  // All experts that VRAM does not hold come to the GPUs, which multiply alone; else the CPU multiplies by them.
+  bool is_streamed = false;
+};
+// shares: of the layers of each GPU.
+Prediction predict_pass(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
+                        const PassShape& pass, std::span<const ExpertShares> shares);
 
 // The parts that these are sums of. One unit of the group by n_inputs tokens, its weights read once:
 double cpu_seconds_of_unit(const WeightGroup& group, const Machine& machine, double n_inputs = 1);
@@ -60,5 +80,11 @@ double cpu_attention_seconds(const ModelWork& work, const Machine& machine, doub
 double gpu_attention_seconds(const ModelWork& work, const Gpu& gpu, double n_positions);
 // Launches, barriers and small operations of a layer:
 double layer_overhead_seconds(bool on_gpu);
+// n_rows rows that go from one GPU to another, over the host:
+struct Handover {
+  double fixed_seconds = 0, link_seconds = 0;
+  double seconds() const { return fixed_seconds + link_seconds; }
+};
+Handover handover_of(const ModelWork& work, const Machine& machine, uint32_t from, uint32_t to, double n_rows);
 
 }  // namespace sluice::engine

@@ -12,14 +12,17 @@ namespace {
 // Sets how the host's sums are added, and back at the end of a scope.
 class Deferring {
  public:
-  explicit Deferring(HostSide& host) : host_(host), was_(host.defers()) {}
-  ~Deferring() { host_.set_defers(was_); }
+  explicit Deferring(ForwardContext& context) : context_(context), was_(context.host->defers()) {}
+  ~Deferring() { set(was_); }
   Deferring(const Deferring&) = delete;
   Deferring& operator=(const Deferring&) = delete;
-  void set(bool defers) { host_.set_defers(defers); }
+  void set(bool defers) {
+    for (Stage& stage : context_.stages)
+      if (stage.host) stage.host->set_defers(defers);
+  }
 
  private:
-  HostSide& host_;
+  ForwardContext& context_;
   bool was_;
 };
 
@@ -35,7 +38,7 @@ LogitsComparison compare_deferral(const std::shared_ptr<const Model>& model, std
         "Nothing is deferred here: GPU and CPU do not share the experts of this model (device: " +
             std::string(model->device_name()) +
             "); deferral needs a mixture of experts larger than the VRAM that it may have (--device cuda, --vram).");
-  Deferring deferring(*host);
+  Deferring deferring(model->forward_context());
   Session plain(model, options), deferred(model, options);
   const size_t n_vocabulary = model->vocabulary_size();
   const size_t n_batch = std::clamp(options.n_batch, 1u, model->most_rows());

@@ -13,7 +13,7 @@ namespace {
 // To keep free where nothing may be taken.
 constexpr uint64_t kAll = uint64_t{1} << 60;
 
-// Every handle of a model.
+// Every handle of some layers of a model.
 struct Handles {
   std::vector<std::vector<Linear*>>
       own;  // the device multiplies by them wherever they are; each in its memory as a whole, or not at all
@@ -46,12 +46,15 @@ void add(Handles& handles, ExpertsWeights& experts) {
   for (LinearStack* stack : {&experts.gate, &experts.up, &experts.down}) handles.experts.push_back(stack);
 }
 
-Handles handles_of(ModelWeights& weights) {
+Handles handles_of(ModelWeights& weights, LayerRange range) {
   Handles handles;
-  handles.vectors.push_back(&weights.output_norm);
-  handles.groups.emplace_back();
-  for (Linear& piece : weights.output) handles.groups.back().push_back(&piece);
-  for (LayerWeights& layer : weights.layers) {
+  const LayerRange layers = range.of(weights.layers.size());
+  if (layers.is_last(weights.layers.size())) {
+    handles.vectors.push_back(&weights.output_norm);
+    handles.groups.emplace_back();
+    for (Linear& piece : weights.output) handles.groups.back().push_back(&piece);
+  }
+  for (LayerWeights& layer : std::span(weights.layers).subspan(layers.begin, layers.end - layers.begin)) {
     handles.vectors.push_back(&layer.attention_norm);
     handles.vectors.push_back(&layer.ffn_norm);
     std::visit([&](auto& attention) { add(handles, attention); }, layer.attention);
@@ -141,14 +144,15 @@ bool DeviceWeights::is_elsewhere(const std::byte* address) const {
 
 DeviceWeights move_to_device(Device& device, Stream& stream, const gguf::File& file, ModelWeights& weights,
                              const KeptFree& kept_free,
-                             const std::function<void(uint64_t done, uint64_t total)>& on_bytes) {
-  Handles handles = handles_of(weights);
+                             const std::function<void(uint64_t done, uint64_t total)>& on_bytes, LayerRange layers) {
+  Handles handles = handles_of(weights, layers);
   Mover mover(device, stream, file, on_bytes);
   for (auto& group : handles.own) std::erase_if(group, [](const Linear* matrix) { return !*matrix; });
   std::erase_if(handles.vectors, [](const Vector* vector) { return !*vector; });
   const std::byte* const embedding = weights.token_embedding.data;
+  // The embedding is the first device's to read.
   const auto is_tied = [&](const Linear* matrix) {
-    return mover.tensor_at(matrix->data) == mover.tensor_at(embedding);
+    return layers.is_first() && mover.tensor_at(matrix->data) == mover.tensor_at(embedding);
   };
   const auto bytes_of = [](const Vector* vector) { return reinterpret_cast<const std::byte*>(vector->data); };
   for (const Vector* vector : handles.vectors) mover.expect(bytes_of(vector));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/device/device.h"
+#include "engine/model/layer_range.h"
 #include "engine/model/weights.h"
 #include "gguf/file.h"
 
@@ -36,9 +37,11 @@ struct KeptFree {
 // layer's attention as a whole, when its own memory is full; then, while there is room for the whole of each, the output, feed-forwards and shared experts of layers; and all
 // experts, if there is room for the whole model. What has none stays in the file (Place::MappedFile). The
 // embedding table stays there too, where the host takes single rows from it, unless it is the output matrix as well; and so do the rope
-// factors. Throws Error when there is no memory at all.
+// factors. Of a model that several devices have, each gets its layers, and the last one the output; the embedding then stays in the file in
+// any case. Throws Error when there is no memory at all.
 DeviceWeights move_to_device(Device& device, Stream& stream, const gguf::File& file, ModelWeights& weights,
                              const KeptFree& kept_free,
-                             const std::function<void(uint64_t done, uint64_t total)>& on_bytes);
+                             const std::function<void(uint64_t done, uint64_t total)>& on_bytes,
+                             LayerRange layers = {});
 
 }  // namespace sluice::engine

@@ -1,7 +1,10 @@
 #include "engine/session/planning.h"
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 
+#include "engine/forward/host_side.h"
 #include "engine/model/bound_model.h"
 #include "engine/session/session_memory.h"
 
@@ -17,6 +20,9 @@ struct PlannedModel::State {
   gguf::File file;
   ModelSpec spec;
   ModelWeights weights;
+  // What was counted: of streamed passes by cache, rows and positions, of sessions by cache, context and batch.
+  std::map<std::tuple<CacheType, int64_t, int64_t>, uint64_t> pass_bytes = {};
+  std::map<std::tuple<CacheType, uint32_t, uint32_t>, SessionMemory> sessions = {};
 };
 
 PlannedModel::PlannedModel(const std::filesystem::path& path) {
@@ -38,8 +44,21 @@ Plan PlannedModel::plan(const Machine& machine, PlanOptions options) const {
   SessionOptions session{options.n_context, options.cache, options.n_batch};
   options.n_context = session_context(state_->spec, session);
   session.n_context = options.n_context;
-  const SessionMemory memory = session_memory(state_->spec, state_->weights, LatentAttention::Automatic, session);
-  return make_plan(state_->file, state_->spec, memory, program_bytes(state_->spec.n_vocabulary), machine, options);
+  const auto [known, is_new] =
+      state_->sessions.try_emplace({session.cache, session.n_context, session.n_batch}, SessionMemory());
+  if (is_new) known->second = session_memory(state_->spec, state_->weights, LatentAttention::Automatic, session);
+  const SessionMemory& memory = known->second;
+  PromptRules passes;
+  passes.most_shared_rows = kMostSharedRows;
+  passes.pass_bytes = [state = state_.get(), cache = options.cache](int64_t n_rows, int64_t n_positions) {
+    const auto [found, is_first] = state->pass_bytes.try_emplace({cache, n_rows, n_positions}, 0);
+    if (is_first)
+      found->second =
+          shared_pass_bytes(state->spec, state->weights, LatentAttention::Automatic, cache, n_rows, n_positions);
+    return found->second;
+  };
+  return make_plan(state_->file, state_->spec, memory, program_bytes(state_->spec.n_vocabulary), machine, options,
+                   passes);
 }
 
 std::vector<Improvement> improvements(const PlannedModel& model, const Machine& machine, const Plan& plan) {
@@ -67,8 +86,17 @@ std::vector<Improvement> improvements(const PlannedModel& model, const Machine& 
   with("a disk of twice the speed", [](Machine& m, PlanOptions&) { m.disk_bytes_per_second *= 2; });
   with("half the context", [](Machine&, PlanOptions& o) { o.n_context = std::max(1U, o.n_context / 2); });
   if (!base.gpus.empty()) {
-    with("twice the VRAM", [](Machine& m, PlanOptions&) { m.gpus.front().vram_bytes *= 2; });
-    with("twice the VRAM's bandwidth", [](Machine& m, PlanOptions&) { m.gpus.front().vram_bytes_per_second *= 2; });
+    with("twice the VRAM", [](Machine& m, PlanOptions&) {
+      for (Gpu& gpu : m.gpus) gpu.vram_bytes *= 2;
+    });
+    with("twice the VRAM's bandwidth", [](Machine& m, PlanOptions&) {
+      for (Gpu& gpu : m.gpus) gpu.vram_bytes_per_second *= 2;
+    });
+    if (plan.storage == Storage::Mapped)
+      with("experts in pinned memory (--store disk)", [](Machine&, PlanOptions& o) { o.storage = Storage::Disk; });
+    // Beside the one that it is like: the fastest come first.
+    with(base.gpus.size() == 1 ? "a second such GPU" : "another " + base.gpus.front().name,
+         [](Machine& m, PlanOptions&) { m.gpus.insert(m.gpus.begin(), Gpu(m.gpus.front())); });
   }
   std::ranges::stable_sort(found, std::greater(), &Improvement::decode_gain);
   return found;
@@ -92,7 +120,8 @@ std::vector<HitRate> decode_by_hit_rate(const Machine& given_machine, const Plan
     const ExpertShares shares =
         in_vram ? ExpertShares{share, 1 - share} : ExpertShares{uniform.vram, share - uniform.vram};
     rows.push_back(
-        {share, is_uniform, predict_decode(plan.work, plan.places, machine, plan.options.n_context / 2.0, shares)});
+        {share, is_uniform,
+         predict_decode(plan.work, plan.places, machine, plan.options.n_context / 2.0, shares, plan.sharing)});
   };
   add(now, true);
   for (const double share : {0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0})

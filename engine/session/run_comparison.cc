@@ -4,6 +4,9 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/forward/forward.h"
+#include "engine/forward/host_side.h"
+#include "engine/session/session_memory.h"
 
 namespace sluice::engine {
 
@@ -37,6 +40,47 @@ static std::vector<GroupPlace> all_on_disk(std::span<const GroupPlace> places) {
   return cold;
 }
 
+// Does a GPU leave a part to the CPU?
+static bool is_shared(const Model& model) {
+  return model.most_rows() <= kMostSharedRows;
+}
+
+// The host's memory is pinned where a store beneath a GPU has it.
+static bool is_pinned(const Model& model) {
+  return is_shared(model) && model.store_statistics().reads_disk;
+}
+
+static MissSharing sharing_of(const Model& model) {
+  return {is_pinned(model) && model.options().sharing.reads_host};
+}
+
+static PromptRules rules_of(const Model& model) {
+  const ModelOptions& options = model.options();
+  PromptRules rules;
+  rules.most_rows = options.session.n_batch;
+  if (!is_shared(model)) return rules;
+  rules.most_shared_rows = kMostSharedRows;
+  if (!is_pinned(model)) return rules;
+  rules.most_streamed_rows = options.sharing.most_streamed_rows;
+  const ForwardContext& context = model.forward_context();
+  rules.pass_bytes = [&context, cache = options.session.cache](int64_t n_rows, int64_t n_positions) {
+    return shared_pass_bytes(context.spec, context.weights, context.latent_attention, cache, n_rows, n_positions);
+  };
+  // As they were when the model was opened.
+  const SessionMemory session =
+      session_memory(context.spec, context.weights, context.latent_attention, options.session);
+  const uint32_t n_context = session_context(context.spec, options.session);
+  for (size_t i = 0; i < model.places().size(); ++i) {
+    const WeightGroup& group = model.work().groups[i];
+    const GroupPlace& place = model.places()[i];
+    if (place.gpu >= rules.gpus.size())
+      rules.gpus.resize(place.gpu + 1, {0, session.first_bytes(), session.state_bytes / n_context});
+    if (group.role == GroupRole::RoutedExperts)
+      rules.gpus[place.gpu].slot_bytes += place.n_vram * group.unit_vram_bytes();
+  }
+  return rules;
+}
+
 RunComparison compare_with_prediction(const Model& model, const Statistics& statistics) {
   // What is measured here is the CPU alone: of a GPU a machine file must tell.
   if (model.is_on_gpu() && (!model.options().machine || model.options().machine->gpus.empty())) return {};
@@ -45,8 +89,6 @@ RunComparison compare_with_prediction(const Model& model, const Statistics& stat
   const uint64_t n_evaluated = statistics.prompt_tokens - statistics.cached_tokens;
   Machine machine = model.machine();
   machine.n_cores = model.n_threads();
-  const uint32_t n_batch = static_cast<uint32_t>(
-      std::max<uint64_t>(1, std::min<uint64_t>({model.options().session.n_batch, model.most_rows(), n_evaluated})));
   // A prompt that found memory empty brought what stays.
   const StoreStatistics& store = statistics.prefill.store;
   const bool is_cold = store.reads_disk && 2 * store.dense_read_bytes > store.dense_kept_bytes;
@@ -55,9 +97,10 @@ RunComparison compare_with_prediction(const Model& model, const Statistics& stat
       facts_of(statistics.prefill, model.n_threads(), statistics.prefill_tokens_per_second(), 0, n_evaluated);
   const RunFacts decode = facts_of(statistics.decode, model.n_threads(), statistics.decode_tokens_per_second(),
                                    n_prompt + n_generated / 2, std::max<uint64_t>(1, statistics.generated_tokens) - 1);
-  return {compare_prefill(model.work(), is_cold ? std::span<const GroupPlace>(cold) : model.places(), machine, n_batch,
-                          prefill),
-          compare_decode(model.work(), model.places(), machine, decode)};
+  return {compare_prefill(model.work(), is_cold ? std::span<const GroupPlace>(cold) : model.places(), machine,
+                          static_cast<uint32_t>(std::clamp<uint64_t>(n_evaluated, 1, UINT32_MAX)), prefill,
+                          rules_of(model)),
+          compare_decode(model.work(), model.places(), machine, decode, sharing_of(model))};
 }
 
 }  // namespace sluice::engine

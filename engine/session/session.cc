@@ -69,7 +69,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
   SessionOptions checked = chosen;
   checked.n_batch = std::min(chosen.n_batch, model->most_rows());
   check_memory(*model, checked);
-  SequenceState sequence(model->forward_context().device, model->spec(), options.cache);
+  SequenceState sequence(model->forward_context().layers_on(), model->spec(), options.cache);
   state_ = std::make_unique<State>(State{std::move(model), chosen, std::move(sequence), {}, {}, {}});
 }
 
@@ -93,10 +93,9 @@ std::span<const float> Session::logits() const {
 static size_t rows_of_next_pass(const Model& model, const SequenceState& sequence, size_t n_left, size_t n_batch,
                                 bool of_all) {
   ForwardContext& context = model.forward_context();
-  if (!context.host) return std::min(n_batch, n_left);
-  return static_cast<size_t>(context.host->rows_of_next_pass(context, sequence, static_cast<int64_t>(n_left),
-                                                             static_cast<int64_t>(n_batch),
-                                                             of_all ? static_cast<int64_t>(n_batch) : INT64_MAX));
+  return static_cast<size_t>(context.prompts.rows_of_next_pass(context, sequence, static_cast<int64_t>(n_left),
+                                                               static_cast<int64_t>(n_batch),
+                                                               of_all ? static_cast<int64_t>(n_batch) : INT64_MAX));
 }
 
 bool Session::append(std::span<const TokenId> tokens, const Progress& progress) {
@@ -182,7 +181,7 @@ static constexpr char kSnapshotMagic[8] = {'S', 'L', 'S', 'E', 'S', 'S', '0', '2
 
 std::vector<std::byte> Session::snapshot() const {
   const State& s = *state_;
-  const std::vector<std::byte> rows = s.sequence.snapshot(*model().forward_context().stream);
+  const std::vector<std::byte> rows = s.sequence.snapshot(model().forward_context().layers_on());
   SnapshotHeader header{{},
                         static_cast<uint32_t>(s.tokens.size()),
                         static_cast<uint32_t>(s.logits.size()),
@@ -233,11 +232,10 @@ void Session::restore(std::span<const std::byte> snapshot) {
   std::copy_n(at + token_bytes, logit_bytes, reinterpret_cast<std::byte*>(logits.data()));
   check_tokens(model(), tokens);
   ForwardContext& context = model().forward_context();
-  if (context.host) {
-    const int64_t whole_pages = (int64_t{header.n_tokens} + kPagePositions - 1) / kPagePositions * kPagePositions;
-    context.host->make_room(context, 0, 0, state_->sequence.snapshot_bytes(whole_pages));
-  }
-  state_->sequence.restore(*context.stream, snapshot.subspan(sizeof header + token_bytes + logit_bytes),
+  const int64_t whole_pages = (int64_t{header.n_tokens} + kPagePositions - 1) / kPagePositions * kPagePositions;
+  for (Stage& stage : context.stages)
+    if (stage.host) stage.host->make_room(stage, 0, 0, state_->sequence.snapshot_bytes(whole_pages, stage.layers));
+  state_->sequence.restore(context.layers_on(), snapshot.subspan(sizeof header + token_bytes + logit_bytes),
                            header.n_tokens);
   state_->tokens = std::move(tokens);
   state_->logits = std::move(logits);

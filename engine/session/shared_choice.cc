@@ -5,13 +5,9 @@
 
 #include "engine/placement/memory.h"
 #include "engine/placement/plan.h"
+#include "engine/placement/vram_plan.h"
 
 namespace sluice::engine {
-
-uint64_t vram_room(const CudaGpu& gpu, const ModelOptions& options) {
-  const uint64_t room = gpu.free_vram_bytes - std::min(gpu.free_vram_bytes, vram_margin(gpu.total_vram_bytes));
-  return options.vram_bytes > 0 ? std::min(options.vram_bytes, room) : room;
-}
 
 Gpu described_gpu(const CudaGpu& gpu) {
   constexpr double kAssumedVram = 200e9;  // of a small card, where the driver does not tell
@@ -45,11 +41,15 @@ std::string rate_text(const Plan& plan) {
 
 }  // namespace
 
-std::string why_not_shared(const CudaGpu& gpu, const gguf::File& file, const ModelSpec& spec,
+std::string why_not_shared(std::span<const WantedGpu> gpus, const gguf::File& file, const ModelSpec& spec,
                            const SessionMemory& session, uint32_t n_context, const ModelOptions& options,
                            Machine machine) {
-  if (machine.gpus.empty()) machine.gpus = {described_gpu(gpu)};
-  machine.gpus.front().vram_bytes = vram_capacity_for(vram_room(gpu, options));
+  const std::string name = names_of(gpus);
+  for (size_t i = 0; i < gpus.size(); ++i) {
+    if (machine.gpus.size() == i) machine.gpus.push_back(described_gpu(gpus[i].gpu));
+    machine.gpus[i].vram_bytes = vram_capacity_for(gpus[i].room());
+  }
+  machine.gpus.resize(gpus.size());
   machine.ram_bytes = available_memory_bytes() + resident_bytes();
   PlanOptions wanted;
   wanted.n_context = n_context;
@@ -61,13 +61,13 @@ std::string why_not_shared(const CudaGpu& gpu, const gguf::File& file, const Mod
   const uint64_t program_bytes = resident_bytes();
   const Plan shared = make_plan(file, spec, session, program_bytes, machine, wanted);
   if (!holds_what_cannot_be_shared(shared))
-    return gpu.name + " has no room for attention, routers and the caches of a session";
+    return name + " has no room for attention, routers and the caches of a session";
   wanted.vram_bytes = 0;
   const Plan alone = make_plan(file, spec, session, program_bytes, machine, wanted);
   if (!alone.fits) return {};
-  if (!shared.fits) return "with the caches of " + gpu.name + " there is too little RAM for what VRAM does not hold";
+  if (!shared.fits) return "with the caches of " + name + " there is too little RAM for what VRAM does not hold";
   if (shared.decode.seconds < alone.decode.seconds) return {};
-  return gpu.name + " does not hold the model, and with its help it is not faster, by the plan (" + rate_text(shared) +
+  return name + " does not hold the model, and with its help it is not faster, by the plan (" + rate_text(shared) +
          " tokens/s, and " + rate_text(alone) + " by the CPU alone)";
 }
 

@@ -31,7 +31,8 @@ struct SimulationResult {
   double seconds = 0;     // that they took
   // Of the experts that they chose, how many were where. Those that a guess brought or was bringing count apart.
   double in_vram = 0, in_ram = 0, guessed = 0, missed = 0;
-  double promoted = 0;  // experts a token
+  std::vector<double> in_vram_of_gpu;  // the same of the experts that layers of each GPU chose
+  double promoted = 0;                 // experts a token
   // A token.
   double disk_bytes = 0, pcie_bytes = 0;
   // The critical path of a token: who kept the next step waiting.

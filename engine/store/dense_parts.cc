@@ -191,7 +191,7 @@ StoreInventory take_expert_inventory(const ModelWeights& weights, const gguf::Fi
   inventory.experts.resize(weights.layers.size());
   for (size_t l = 0; l < weights.layers.size(); ++l)
     if (const auto* experts = std::get_if<ExpertsWeights>(&weights.layers[l].ffn))
-      inventory.experts[l] = expert_tensors(*experts, finder);
+      if (experts->gate.first.place == Place::MappedFile) inventory.experts[l] = expert_tensors(*experts, finder);
   return inventory;
 }
 

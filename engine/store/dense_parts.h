@@ -73,7 +73,7 @@ struct StoreInventory {
 // of `file`; the inventory points into `weights`.
 StoreInventory take_inventory(ModelWeights& weights, const gguf::File& file, uint64_t piece_bytes);
 
-// The experts alone; all else is elsewhere, and its parts are empty. The stacks of experts must lie in the mapping of `file`.
+// The experts alone, of layers whose stacks lie in the mapping of `file`; all else is elsewhere, and its parts are empty.
 StoreInventory take_expert_inventory(const ModelWeights& weights, const gguf::File& file);
 
 }  // namespace sluice::engine

@@ -2,21 +2,23 @@
 
 namespace sluice::engine {
 
-HostPlaces::HostPlaces(Device& device, WeightStore& store, uint32_t n_layers, int64_t n_experts_a_layer)
+HostPlaces::HostPlaces(Device& device, WeightStore& store, LayerRange layers, int64_t n_experts_a_layer)
     : device_(device),
       store_(store),
+      layers_(layers),
       n_experts_a_layer_(n_experts_a_layer),
-      places_(n_layers * static_cast<size_t>(n_experts_a_layer)) {}
+      places_((layers.end - layers.begin) * static_cast<size_t>(n_experts_a_layer)) {}
 
-void HostPlaces::update(Stream& stream) {
-  for (const LayerExpert& moved : store_.take_moved()) {
+void HostPlaces::update(Stream& stream, std::span<const LayerExpert> all_moved) {
+  for (const LayerExpert& moved : all_moved) {
+    if (!layers_.contains(moved.layer)) continue;
     ExpertPlace place;
     if (const auto hold = store_.hold(moved.layer, moved.expert_id)) {
       const auto [gate, up, down] = hold->handles;
       place = {device_.device_address(gate.data), device_.device_address(up.data), device_.device_address(down.data)};
       if (place.gate == nullptr || place.up == nullptr || place.down == nullptr) place = {};
     }
-    const size_t number = moved.layer * static_cast<size_t>(n_experts_a_layer_) + static_cast<size_t>(moved.expert_id);
+    const size_t number = first_of(moved.layer) + static_cast<size_t>(moved.expert_id);
     if (table_ == nullptr) {
       if (place.gate == nullptr) continue;
       table_ = device_.allocate(places_.size() * sizeof(ExpertPlace));
@@ -30,7 +32,7 @@ void HostPlaces::update(Stream& stream) {
 
 const ExpertPlace* HostPlaces::layer(uint32_t layer) const {
   if (table_ == nullptr || !store_.is_complete()) return nullptr;
-  return static_cast<const ExpertPlace*>(table_->data()) + layer * static_cast<size_t>(n_experts_a_layer_);
+  return static_cast<const ExpertPlace*>(table_->data()) + first_of(layer);
 }
 
 }  // namespace sluice::engine

@@ -13,7 +13,8 @@ static constexpr double kTokensOfHeat = 64;
 static constexpr double kMostWeight = 1e30;
 static constexpr double kMostLocality = 0.9;
 
-Popularity::Popularity(std::vector<int64_t> n_experts, std::span<const float> heat) {
+Popularity::Popularity(std::vector<int64_t> n_experts, std::span<const float> heat, size_t n_experts_a_layer)
+    : n_experts_a_layer_(n_experts_a_layer) {
   for (const int64_t n : n_experts) {
     layers_.push_back({static_cast<double>(n), 0});
     n_experts_a_layer_ = std::max(n_experts_a_layer_, static_cast<size_t>(n));

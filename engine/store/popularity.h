@@ -16,8 +16,8 @@ inline constexpr double kPopularTokens = 185;
 class Popularity {
  public:
   // n_experts: of each layer; 0: it has none. An expert's number is layer * the most of them + expert. heat: uses a token of earlier
-  // runs, by that number; may be empty.
-  Popularity(std::vector<int64_t> n_experts, std::span<const float> heat);
+  // runs, by that number; may be empty. n_experts_a_layer: instead of the most of them, where others have more.
+  Popularity(std::vector<int64_t> n_experts, std::span<const float> heat, size_t n_experts_a_layer = 0);
 
   // So many tokens follow.
   void begin_pass(int64_t n_rows);

@@ -1,6 +1,7 @@
 // What the VRAM tier has done since it was made.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace sluice::engine {
@@ -25,6 +26,28 @@ struct VramStatistics {
   uint64_t n_chosen() const { return n_hits + n_misses + n_read_from_host; }
   double hit_rate() const { return n_chosen() > 0 ? static_cast<double>(n_hits) / static_cast<double>(n_chosen()) : 0; }
 };
+
+// Of two devices that have different layers and take turns in the same passes.
+inline VramStatistics together(VramStatistics a, const VramStatistics& b) {
+  a.n_experts += b.n_experts;
+  a.n_slots += b.n_slots;
+  a.slot_bytes += b.slot_bytes;
+  a.n_hits += b.n_hits;
+  a.n_misses += b.n_misses;
+  a.n_read_from_host += b.n_read_from_host;
+  a.n_promotions += b.n_promotions;
+  a.promoted_bytes += b.promoted_bytes;
+  a.n_failed_copies += b.n_failed_copies;
+  a.n_copied_back += b.n_copied_back;
+  a.copied_back_bytes += b.copied_back_bytes;
+  a.n_slots_given_back += b.n_slots_given_back;
+  a.copy_seconds += b.copy_seconds;
+  a.n_streamed_passes = std::max(a.n_streamed_passes, b.n_streamed_passes);
+  a.n_streamed += b.n_streamed;
+  a.streamed_bytes += b.streamed_bytes;
+  a.ring_bytes += b.ring_bytes;
+  return a;
+}
 
 // Counts of what came after `begin`; sizes as they are now.
 inline VramStatistics since(const VramStatistics& begin, VramStatistics now) {

@@ -11,13 +11,26 @@
 
 namespace sluice::engine {
 
-static std::vector<int64_t> experts_of_layers(const ModelWeights& weights) {
+static std::vector<int64_t> experts_of_layers(const ModelWeights& weights, LayerRange layers) {
   std::vector<int64_t> n_experts;
-  for (const LayerWeights& layer : weights.layers) {
-    const auto* experts = std::get_if<ExpertsWeights>(&layer.ffn);
-    n_experts.push_back(experts != nullptr ? experts->gate.count : 0);
+  for (uint32_t layer = 0; layer < weights.layers.size(); ++layer) {
+    const auto* experts = std::get_if<ExpertsWeights>(&weights.layers[layer].ffn);
+    n_experts.push_back(experts != nullptr && layers.contains(layer) ? experts->gate.count : 0);
   }
   return n_experts;
+}
+
+static int64_t most_experts(const ModelWeights& weights) {
+  return std::ranges::max(experts_of_layers(weights, {}));
+}
+
+// Without the heat of layers that another device has, and without one that is of another model.
+static VramTierOptions for_layers(VramTierOptions options, const ModelWeights& weights, LayerRange layers) {
+  const auto n_each = static_cast<size_t>(most_experts(weights));
+  if (options.heat.size() != weights.layers.size() * n_each) options.heat.clear();
+  for (size_t i = 0; i < options.heat.size(); ++i)
+    if (!layers.contains(static_cast<uint32_t>(i / n_each))) options.heat[i] = 0;
+  return options;
 }
 
 namespace {
@@ -32,22 +45,25 @@ constexpr double kMostCredit = 16;
 }  // namespace
 
 VramTier::VramTier(Device& device, const ModelWeights& weights, uint64_t bytes, uint64_t keep_free,
-                   const VramTierOptions& options, const std::function<void(uint64_t done)>& on_bytes)
+                   const VramTierOptions& options, const std::function<void(uint64_t done)>& on_bytes,
+                   LayerRange layers)
     : device_(device),
       weights_(weights),
-      options_(options),
+      layers_(layers.of(weights.layers.size())),
+      options_(for_layers(options, weights, layers)),
+      n_experts_a_layer_(most_experts(weights)),
       slots_(0, {}),
-      popularity_(experts_of_layers(weights), options.heat),
+      popularity_(experts_of_layers(weights, layers), options_.heat, static_cast<size_t>(n_experts_a_layer_)),
       copies_(device.make_stream()) {
   if (!options_.promotion.now)
     options_.promotion.now = [] { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); };
   make_classes();
   const size_t n_experts = weights.layers.size() * static_cast<size_t>(n_experts_a_layer_);
-  if (options_.heat.size() != n_experts) options_.heat.clear();
   policy_ = make_policy(options_.policy, n_experts, options_.heat);
   places_.resize(n_experts);
   n_uses_.resize(n_experts, 0);
-  table_ = device_.allocate(n_experts * sizeof(ExpertPlace));
+  const uint64_t n_own = (layers_.end - layers_.begin) * static_cast<uint64_t>(n_experts_a_layer_);
+  table_ = device_.allocate(n_own * sizeof(ExpertPlace));
   make_slots(bytes, keep_free);
   fill(on_bytes);
   if (options_.promotion.has_thread) background_ = std::make_unique<BackgroundCopies>(device_, *copies_);
@@ -61,10 +77,14 @@ VramTier::~VramTier() {
   }
 }
 
+const ExpertsWeights* VramTier::experts_of(uint32_t layer) const {
+  return layers_.contains(layer) ? std::get_if<ExpertsWeights>(&weights_.layers[layer].ffn) : nullptr;
+}
+
 void VramTier::make_classes() {
-  for (const LayerWeights& layer : weights_.layers) {
+  for (uint32_t layer = 0; layer < weights_.layers.size(); ++layer) {
     class_of_layer_.push_back(kNoClass);
-    const auto* experts = std::get_if<ExpertsWeights>(&layer.ffn);
+    const ExpertsWeights* const experts = experts_of(layer);
     if (experts == nullptr) continue;
     SlotClass wanted{experts->gate.first.bytes(), experts->up.first.bytes(), experts->down.first.bytes(), 0, 0};
     wanted.slot_bytes = in_slot(wanted.gate_bytes) + in_slot(wanted.up_bytes) + in_slot(wanted.down_bytes);
@@ -75,7 +95,6 @@ void VramTier::make_classes() {
     class_of_layer_.back() = static_cast<uint32_t>(found - classes_.begin());
     if (found == classes_.end()) classes_.push_back(wanted);
     classes_[class_of_layer_.back()].n_experts += static_cast<uint64_t>(experts->gate.count);
-    n_experts_a_layer_ = std::max(n_experts_a_layer_, experts->gate.count);
     counts_.n_experts += static_cast<uint64_t>(experts->gate.count);
   }
 }
@@ -127,8 +146,8 @@ void VramTier::fill(const std::function<void(uint64_t done)>& on_bytes) {
   // By heat; where that says nothing the layers take turns.
   std::vector<ExpertNumber> order;
   for (int32_t id = 0; id < n_experts_a_layer_; ++id)
-    for (uint32_t layer = 0; layer < weights_.layers.size(); ++layer)
-      if (const auto* experts = std::get_if<ExpertsWeights>(&weights_.layers[layer].ffn))
+    for (uint32_t layer = layers_.begin; layer < layers_.end; ++layer)
+      if (const ExpertsWeights* const experts = experts_of(layer))
         if (id < experts->gate.count) order.push_back(number_of(layer, id));
   if (!options_.heat.empty())
     std::ranges::stable_sort(order, std::greater(), [&](ExpertNumber expert) { return options_.heat[expert]; });
@@ -153,7 +172,8 @@ void VramTier::fill(const std::function<void(uint64_t done)>& on_bytes) {
     copy(places_[expert].down, stacks.down.at(id));
     if (on_bytes) on_bytes(done);
   }
-  device_.copy_to_device(*copies_, table_->data(), places_.data(), places_.size() * sizeof(ExpertPlace));
+  device_.copy_to_device(*copies_, table_->data(), places_.data() + number_of(layers_.begin, 0),
+                         (number_of(layers_.end, 0) - number_of(layers_.begin, 0)) * sizeof(ExpertPlace));
   device_.synchronize(*copies_);
 }
 
@@ -174,7 +194,7 @@ ExpertPlace VramTier::place_of(SlotNumber slot) const {
 
 const ExpertPlace* VramTier::places(uint32_t layer) const {
   if (class_of_layer_[layer] == kNoClass) return nullptr;
-  return static_cast<const ExpertPlace*>(table_->data()) + number_of(layer, 0);
+  return static_cast<const ExpertPlace*>(table_->data()) + number_of(layer - layers_.begin, 0);
 }
 
 double VramTier::link_bytes_per_second() const {
@@ -258,7 +278,8 @@ void VramTier::end_pass(Stream& stream) {
 }
 
 void VramTier::write_place(Stream& stream, ExpertNumber expert, const ExpertPlace& place) {
-  auto* const entry = static_cast<std::byte*>(table_->data()) + expert * sizeof(ExpertPlace);
+  auto* const entry =
+      static_cast<std::byte*>(table_->data()) + (expert - number_of(layers_.begin, 0)) * sizeof(ExpertPlace);
   device_.copy_to_device(stream, entry, &place, sizeof(ExpertPlace));
   places_[expert] = place;
 }

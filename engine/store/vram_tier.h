@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "engine/device/device.h"
+#include "engine/model/layer_range.h"
 #include "engine/model/weights.h"
 #include "engine/store/background_copies.h"
 #include "engine/store/expert_slots.h"
@@ -43,9 +44,10 @@ struct VramTierOptions {
 class VramTier {
  public:
   // Fills slots with as many experts as may lie in `bytes`, the same share of each layer unless heat tells better; fewer when the device
-  // has less. on_bytes is told how many bytes have come. What is referred to must outlive this. Throws Error.
+  // has less. layers: whose experts these are; nothing is asked about others. on_bytes is told how many bytes have come. What is referred to
+  // must outlive this. Throws Error.
   VramTier(Device& device, const ModelWeights& weights, uint64_t bytes, uint64_t keep_free,
-           const VramTierOptions& options, const std::function<void(uint64_t done)>& on_bytes);
+           const VramTierOptions& options, const std::function<void(uint64_t done)>& on_bytes, LayerRange layers = {});
   ~VramTier();
 
   // Where experts come from, and go to; before the first pass. It is told what is here.
@@ -75,7 +77,8 @@ class VramTier {
   void give_back(Stream& stream, uint64_t bytes);
 
   VramStatistics statistics() const;
-  // Uses a token since it was made, of each expert of each layer: what a later run takes for heat. Empty where there was no token.
+  // Uses a token since it was made, of each expert of each layer of the model: what a later run takes for heat. Empty where there was no
+  // token.
   std::vector<float> heat() const;
 
  private:
@@ -104,6 +107,8 @@ class VramTier {
 
   double link_bytes_per_second() const;
   double most_slot_bytes() const;
+  // Its experts; null where a layer has none, or is another device's.
+  const ExpertsWeights* experts_of(uint32_t layer) const;
   void make_classes();
   void make_slots(uint64_t bytes, uint64_t keep_free);
   // Adds up to n slots in one piece of memory. Returns how many: fewer where there is no such piece.
@@ -124,9 +129,10 @@ class VramTier {
 
   Device& device_;
   const ModelWeights& weights_;
+  LayerRange layers_;
   WeightStore* store_ = nullptr;
   VramTierOptions options_;
-  int64_t n_experts_a_layer_ = 0;  // the most
+  int64_t n_experts_a_layer_ = 0;  // the most of the model, so that an expert has the same number in each tier
   std::vector<SlotClass> classes_;
   std::vector<uint32_t> class_of_layer_;  // kNoClass: it has no experts
   std::vector<Chunk> chunks_;
@@ -137,7 +143,7 @@ class VramTier {
   double host_seconds_ = 0;  // of the host for an expert of one row; 0: not known
   double n_tokens_ = 0;
   std::vector<float> n_uses_;
-  std::unique_ptr<Buffer> table_;
+  std::unique_ptr<Buffer> table_;    // of its layers
   std::vector<ExpertPlace> places_;  // what the table says, or will before the next pass
   std::unique_ptr<Stream> copies_;
   std::unique_ptr<BackgroundCopies> background_;  // null: without a thread

@@ -23,19 +23,20 @@ const Rules& house_rules() {
               {"engine/forward/",
                {"engine/forward/", "engine/store/", "engine/device/", "engine/model/", "engine/error.h",
                 "engine/options.h", "kernels/", "gguf/"}},
-              // A plan is computed from the model and the hardware, by the rules by which the store divides its memory; no pass
-              // runs in it.
+              // A plan is computed from the model and the hardware, by the rules by which the store divides its memory and prompts
+              // are cut into passes; no pass runs in it.
               {"engine/placement/",
-               {"engine/placement/", "engine/model/", "engine/device/", "engine/store/", "engine/error.h",
-                "engine/options.h", "kernels/", "gguf/"}},
+               {"engine/placement/", "engine/model/", "engine/device/", "engine/store/",
+                "engine/forward/prefill_cost.h", "engine/forward/streaming_rules.h", "engine/forward/miss_split.h",
+                "engine/error.h", "engine/options.h", "kernels/", "gguf/"}},
               // Files made up for measuring, which nothing in the engine knows of.
               {"engine/synthetic/", {"engine/synthetic/", "engine/error.h", "kernels/", "gguf/"}},
               // What routers chose, as values and files; the session records it.
               {"engine/traces/", {"engine/traces/", "engine/error.h", "kernels/"}},
               // The store's table and policies over a modelled clock: a plan and a trace in, numbers out.
               {"engine/simulation/",
-               {"engine/simulation/", "engine/traces/", "engine/placement/", "engine/store/", "engine/error.h",
-                "engine/options.h"}},
+               {"engine/simulation/", "engine/traces/", "engine/placement/", "engine/store/",
+                "engine/forward/miss_split.h", "engine/error.h", "engine/options.h"}},
               // The C API stands outside of the engine's door.
               {"engine/capi/",
                {"engine/capi/", "engine/engine.h", "engine/error.h", "engine/options.h", "engine/session/sampler.h",

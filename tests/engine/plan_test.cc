@@ -2,8 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <string>
 
+#include "engine/placement/vram_plan.h"
 #include "engine/session/planning.h"
 #include "engine/session/session_memory.h"
 #include "tests/engine/fixtures.h"
@@ -13,6 +15,7 @@ using namespace sluice;
 using namespace sluice::engine;
 using tests::small_machine;
 using tests::with_gpu;
+using tests::with_gpus;
 
 namespace {
 
@@ -37,6 +40,46 @@ void check_sums(const Plan& plan) {
   CHECK(plan.ram.weight_bytes == ram);
   CHECK(plan.disk_weight_bytes == disk);
   CHECK(plan.vram.used_bytes() + plan.vram.margin_bytes <= plan.vram.capacity_bytes);
+
+  // Of each GPU: a range of layers, what lies there of them, and no more than there is.
+  TierUse together;
+  uint32_t n_layers = 0;
+  for (uint32_t number = 0; number < plan.gpus.size(); ++number) {
+    const GpuPlan& gpu = plan.gpus[number];
+    CHECK(gpu.first_layer == n_layers);
+    n_layers = gpu.end_layer;
+    uint64_t weights = 0;
+    for (size_t i = 0; i < plan.places.size(); ++i) {
+      if (plan.places[i].gpu != number) continue;
+      const WeightGroup& group = plan.work.groups[i];
+      if (group.role != GroupRole::Output && group.role != GroupRole::Embedding)
+        CHECK((group.layer >= gpu.first_layer && group.layer < gpu.end_layer));
+      weights += bytes_by_tier(group, plan.places[i]).vram;
+    }
+    CHECK(gpu.use.weight_bytes >= weights);
+    CHECK(gpu.use.weight_bytes <= weights + plan.work.vector_bytes);
+    CHECK(gpu.use.used_bytes() + gpu.use.margin_bytes <= gpu.use.capacity_bytes);
+    if (!gpu.has_layers()) CHECK(gpu.use.used_bytes() == 0);
+    together.weight_bytes += gpu.use.weight_bytes;
+    together.state_bytes += gpu.use.state_bytes;
+    together.capacity_bytes += gpu.use.capacity_bytes;
+  }
+  CHECK(n_layers == (has_gpu ? plan.work.n_layers : 0));
+  CHECK(together.weight_bytes == plan.vram.weight_bytes);
+  CHECK(together.state_bytes == plan.vram.state_bytes);
+  CHECK(together.capacity_bytes == plan.vram.capacity_bytes);
+}
+
+// VRAM for passes, a context and a share of the weights.
+uint64_t vram_for(const PlannedModel& model, double share) {
+  const PlanOptions options = small_options();
+  const SessionMemory session =
+      session_memory(model.spec(), bind_weights(model.file(), model.spec()), LatentAttention::Automatic,
+                     {options.n_context, options.cache, options.n_batch});
+  uint64_t weights = 0;
+  for (const WeightGroup& group : model.plan(small_machine(), options).work.groups)
+    weights += group.unit_vram_bytes() * group.n_units;
+  return vram_capacity_for(session.shared_bytes() + static_cast<uint64_t>(share * static_cast<double>(weights)));
 }
 
 uint64_t tensor_bytes(const gguf::File& file) {
@@ -81,6 +124,44 @@ TEST_CASE("as VRAM grows it holds more, the context with its attention, and deco
     CHECK(decode_by_hit_rate(with_gpu(kCuda + 4'000'000), model.plan(with_gpu(kCuda + 4'000'000), small_options()))
               .empty());
   }
+}
+
+TEST_CASE("over several GPUs each has its layers with its share of their experts, and hands rows on") {
+  int n_divided = 0, n_alone = 0;
+  for (const char* name : {"deepseek2-r1-ud", "deepseek2-v3-split", "qwen3moe", "llama-q8_0", "llama-mixtral"}) {
+    CAPTURE(std::string(name));
+    const PlannedModel model(tests::fixture_path(name));
+    for (int part = 2; part < 14; ++part) {
+      CAPTURE(part);
+      const uint64_t bytes = vram_for(model, part / 10.0);
+      const Plan one = model.plan(with_gpu(bytes), small_options());
+      const Plan two = model.plan(with_gpus({bytes, bytes}), small_options());
+      check_sums(two);
+      if (two.gpus.empty() || !two.gpus[0].has_layers() || !two.gpus[1].has_layers()) {
+        n_alone += !two.gpus.empty();
+        CHECK(two.decode.seconds == doctest::Approx(one.decode.seconds));
+        continue;
+      }
+      ++n_divided;
+      CHECK(two.vram.weight_bytes > one.vram.weight_bytes);
+      // Half of the context's caches each.
+      CHECK(two.vram.state_bytes == one.vram.state_bytes);
+      // The share of a layer's experts differs by no more than what one expert is of them.
+      for (const GpuPlan& gpu : two.gpus) {
+        double least = 1, most = 0;
+        for (size_t i = 0; i < two.places.size(); ++i) {
+          const WeightGroup& group = two.work.groups[i];
+          if (group.role != GroupRole::RoutedExperts || group.layer < gpu.first_layer || group.layer >= gpu.end_layer)
+            continue;
+          const double share = static_cast<double>(two.places[i].n_vram) / group.n_units;
+          least = std::min(least, share), most = std::max(most, share);
+          CHECK(most - least <= 1.0 / group.n_units + 1e-9);
+        }
+      }
+    }
+  }
+  CHECK(n_divided > 10);
+  CHECK(n_alone > 10);
 }
 
 TEST_CASE("attention and routers that VRAM has no room for are read over PCIe, not left to the CPU") {
@@ -221,4 +302,20 @@ TEST_CASE("what would help is what the plan is bound by") {
   CHECK(!too_small.fits);
   REQUIRE(!improvements(model, machine, too_small).empty());
   CHECK(improvements(model, machine, too_small).front().change == "twice the RAM");
+}
+
+TEST_CASE("a second GPU may be what helps most") {
+  const PlannedModel model(tests::fixture_path("deepseek2-v3-split"));
+  Machine machine = with_gpu(vram_for(model, 0.5));
+  machine.ram_bytes_per_second = 1e6;
+  const auto named = [&](const std::string& change) {
+    const auto found = improvements(model, machine, model.plan(machine, small_options()));
+    return std::ranges::any_of(found, [&](const Improvement& one) { return one.change == change; });
+  };
+  CHECK(named("a second such GPU"));
+  machine.gpus.push_back(machine.gpus.front());
+  machine.gpus.front().name = "fast one";
+  machine.gpus.front().vram_bytes = machine.gpus.back().vram_bytes = vram_for(model, 0.3);
+  CHECK(named("another fast one"));
+  CHECK(!named("a second such GPU"));
 }

@@ -236,6 +236,42 @@ TEST_CASE("experts that are worth more move into VRAM, as many a token as may") 
   CHECK(simulate(plan_with(6, 10), machine(), header, passes, chosen).in_vram > fixed.in_vram);
 }
 
+TEST_CASE("over two GPUs experts move into the memory of their layer's, and layers take the time of their GPU") {
+  const PlannedModel model(tests::fixture_path("deepseek2-v3-split"));
+  PlanOptions plan_options;
+  plan_options.n_context = 64;
+  plan_options.n_batch = 16;
+  Machine two = machine();
+  two.gpus.push_back({"slow", uint64_t{1} << 33, 10e9, 1e9, 1e12});
+  Plan plan = model.plan(two, plan_options);
+  RoutingRecipe two_layers = recipe(1);
+  two_layers.n_layers = 2;
+  two_layers.n_experts = 8;
+  const auto passes = tokens(two_layers, 400);
+  const auto header = MadeUpRouting(two_layers).header();
+  const auto simulated = [&](uint32_t n_first, uint32_t n_second) {
+    for (size_t i = 0; i < plan.places.size(); ++i) {
+      const WeightGroup& group = plan.work.groups[i];
+      plan.places[i].gpu = group.layer < 2 ? 0 : 1;
+      const uint32_t n = group.layer < 2 ? n_first : n_second;
+      if (group.role == GroupRole::RoutedExperts) plan.places[i] = {n, 8 - n, 0, plan.places[i].gpu};
+    }
+    return simulate(plan, two, header, passes, options());
+  };
+  const SimulationResult all = simulated(8, 8);
+  CHECK(all.in_vram_of_gpu == std::vector<double>{1, 1});
+  CHECK(all.seconds / static_cast<double>(all.n_tokens) ==
+        doctest::Approx(predict_decode(plan.work, plan.places, two, 32, {1, 0}).seconds).epsilon(1e-6));
+  const SimulationResult more = simulated(6, 2);
+  REQUIRE(more.in_vram_of_gpu.size() == 2);
+  CHECK(more.in_vram_of_gpu[0] > more.in_vram_of_gpu[1] + 0.1);
+  CHECK((more.in_vram_of_gpu[0] + more.in_vram_of_gpu[1]) / 2 == doctest::Approx(more.in_vram));
+  CHECK(more.promoted > 0);
+  // As many slots in all, shared out otherwise.
+  const SimulationResult other = simulated(2, 6);
+  CHECK(other.in_vram_of_gpu[1] > other.in_vram_of_gpu[0] + 0.1);
+}
+
 TEST_CASE("prompts fill memory and are not counted; a trace of prompts alone or of another model is refused") {
   MadeUpRouting routing(recipe(0.5));
   std::vector<traces::Pass> passes = {routing.next(32)};

@@ -1,6 +1,8 @@
 // A machine for plans of the fixtures.
 #pragma once
 
+#include <initializer_list>
+
 #include "engine/placement/machine.h"
 
 namespace sluice::tests {
@@ -21,6 +23,16 @@ inline engine::Machine small_machine() {
 inline engine::Machine with_gpu(uint64_t vram_bytes) {
   engine::Machine machine = small_machine();
   machine.gpus = {{"gpu", vram_bytes, 500e9, 10e9, 50e12}};
+  return machine;
+}
+
+// Each of another speed and link.
+inline engine::Machine with_gpus(std::initializer_list<uint64_t> vram_bytes) {
+  engine::Machine machine = small_machine();
+  for (const uint64_t bytes : vram_bytes) {
+    const double speed = 1.0 / static_cast<double>(1 + machine.gpus.size());
+    machine.gpus.push_back({"gpu", bytes, 500e9 * speed, 10e9 * speed, 50e12 * speed});
+  }
   return machine;
 }
 

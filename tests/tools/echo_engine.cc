@@ -73,6 +73,9 @@ bool Model::is_on_gpu() const {
 std::string_view Model::why_no_gpu() const {
   return {};
 }
+std::vector<GpuUse> Model::gpus() const {
+  return {};
+}
 DeviceMemory Model::device_memory() const {
   return {};
 }

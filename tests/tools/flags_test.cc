@@ -71,3 +71,17 @@ TEST_CASE("what is no size is refused with a sentence that names the option, the
     CHECK(sentence.find("give for example 2147483648, 512M or 1.5G") != std::string::npos);
   }
 }
+
+TEST_CASE("lists of sizes and numbers have commas between, and each part is checked") {
+  CHECK(tools::parse_sizes("--vram", "20G,8G") == std::vector<uint64_t>{uint64_t{20} << 30, uint64_t{8} << 30});
+  CHECK(tools::parse_sizes("--vram", "512M") == std::vector<uint64_t>{uint64_t{512} << 20});
+  CHECK(tools::parse_integers("--gpus", "2,0,11", 0, 1000) == std::vector<int64_t>{2, 0, 11});
+  for (const char* text : {"", ",", "1,", ",1", "1,,2", "1, 2", "x", "-1", "1001"}) {
+    CAPTURE(std::string(text));
+    CHECK_THROWS_AS(tools::parse_integers("--gpus", text, 0, 1000), tools::UsageError);
+  }
+  for (const char* text : {"", "8G,", "8G,0", "8G,,8G"}) {
+    CAPTURE(std::string(text));
+    CHECK_THROWS_AS(tools::parse_sizes("--vram", text), tools::UsageError);
+  }
+}

@@ -1,8 +1,13 @@
 // sluice plan, simulate and the files that they read.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
 
 #include "tests/tools/program.h"
 #include "tests/tools/small_files.h"
@@ -22,8 +27,10 @@ static std::string sparse(const std::string& preset) {
   return path;
 }
 
-static json plan_json(const std::string& path, const std::string& machine) {
-  const Outcome outcome = call({"plan", path, "-m", machine, "--json", "-c", "4096"});
+static json plan_json(const std::string& path, const std::string& machine, std::vector<std::string> more = {}) {
+  if (std::ranges::find(more, "-c") == more.end()) more.insert(more.end(), {"-c", "4096"});
+  more.insert(more.begin(), {"plan", path, "-m", machine, "--json"});
+  const Outcome outcome = call(more);
   CHECK_MESSAGE((outcome.exit_code == 0 || outcome.exit_code == 4), outcome.err);
   return json::parse(outcome.out);
 }
@@ -33,15 +40,22 @@ TEST_CASE("the plan of each published model on each machine is the golden one") 
   const json golden = json::parse(file);
   CHECK(golden.size() == 6);
   for (const auto& [model, of_machines] : golden.items()) {
-    CHECK(of_machines.size() == 5);
-    for (const auto& [machine, expected] : of_machines.items()) {
+    CHECK(of_machines.size() >= 5);
+    for (const auto& [setting, expected] : of_machines.items()) {
       CAPTURE(model);
-      CAPTURE(machine);
-      const json plan = plan_json(sparse(model), machine_path(machine));
+      CAPTURE(setting);
+      // A machine, and options.
+      std::istringstream stream(setting);
+      const std::vector<std::string> words{std::istream_iterator<std::string>(stream), {}};
+      const json plan = plan_json(sparse(model), machine_path(words.front()), {words.begin() + 1, words.end()});
       for (const char* key : {"fits", "vram_used_bytes", "ram_used_bytes", "disk_weight_bytes", "bound"})
         CHECK(plan[key] == expected[key]);
       for (const char* key : {"decode_tok_s", "prefill_tok_s", "disk_bytes_per_token"})
         CHECK(plan[key].get<double>() == doctest::Approx(expected[key].get<double>()).epsilon(1e-3));
+      REQUIRE(plan["prompts"].size() == expected["first_token_s"].size());
+      for (size_t i = 0; i < plan["prompts"].size(); ++i)
+        CHECK(plan["prompts"][i]["seconds"].get<double>() ==
+              doctest::Approx(expected["first_token_s"][i].get<double>()).epsilon(1e-3));
     }
     std::filesystem::remove(scratch(model + ".gguf"));
   }
@@ -63,6 +77,67 @@ TEST_CASE("R1 in 1.58 bits fills the workstation's VRAM and reads no disk") {
   double a_token = 0;
   for (const json& group : plan["groups"]) a_token += group["bytes_per_token"].get<double>();
   CHECK(a_token == doctest::Approx(14.6e9).epsilon(0.01));  // 4.04 GB of experts, 10.6 of the rest
+}
+
+TEST_CASE("over two GPUs a plan says which layers lie where") {
+  const json plan = plan_json(sparse("r1-ud-iq1s"), machine_path("rtx4090-rtx3060-64g"));
+  REQUIRE(plan["gpus"].size() == 2);
+  const json &first = plan["gpus"][0], &second = plan["gpus"][1];
+  CHECK(first["name"] == "RTX 4090 24 GB");
+  CHECK(first["first_layer"] == 0);
+  CHECK(second["first_layer"] == first["n_layers"]);
+  CHECK(first["n_layers"].get<int>() + second["n_layers"].get<int>() == 61);
+  CHECK(first["used_bytes"].get<uint64_t>() + second["used_bytes"].get<uint64_t>() == plan["vram_used_bytes"]);
+  CHECK(first["used_bytes"].get<double>() > 0.97 * (double(24ull << 30) - double(256ull << 20)));
+  CHECK(second["used_bytes"].get<double>() > 0.97 * (double(12ull << 30) - double(256ull << 20)));
+  // The same share, as near as whole layers come to it.
+  CHECK(std::abs(first["expert_share"].get<double>() - second["expert_share"].get<double>()) < 0.03);
+  const Outcome words = call({"plan", sparse("r1-ud-iq1s"), "-m", machine_path("rtx4090-rtx3060-64g")});
+  for (const char* part : {"GPU 1    ", "RTX 3060 12 GB: layers ", " of their experts"})
+    CHECK_MESSAGE(contains(words.out, part), part);
+  // What the first one holds alone needs no other.
+  const json small = plan_json(sparse("qwen3-30b"), machine_path("rtx4090-rtx3060-64g"));
+  CHECK(small["gpus"][0]["n_layers"] == 48);
+  CHECK(small["gpus"][1]["used_bytes"] == 0);
+  CHECK(contains(call({"plan", sparse("qwen3-30b"), "-m", machine_path("rtx4090-rtx3060-64g")}).out, "not used"));
+}
+
+TEST_CASE("prompts are planned in passes as a run makes them, with the experts' way to the GPU") {
+  const std::vector<std::string> words = {
+      "plan", sparse("r1-ud-iq1s"), "-m", machine_path("rtx4090-48g-124g"), "-c", "32768", "--json"};
+  const auto planned = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), words.begin(), words.end());
+    return json::parse(call(more).out);
+  };
+  const json mapped = planned({}), pinned = planned({"--store", "disk"}),
+             never = planned({"--store", "disk", "--streamed-rows", "0"});
+  for (const json* plan : {&mapped, &pinned, &never}) {
+    REQUIRE((*plan)["prompts"].size() == 3);
+    CHECK((*plan)["prompts"][0]["n_tokens"] == 1024);
+    CHECK((*plan)["prompts"][2]["n_tokens"] == 32768);
+  }
+  // A mapped file is not pinned: GPU and CPU share 32 rows a pass.
+  CHECK(mapped["prompts"][0]["passes"] == 32);
+  CHECK(mapped["prompts"][0]["streamed_passes"] == 0);
+  CHECK(mapped["reads_experts_in_ram"] == false);
+  CHECK(pinned["disk_weight_bytes"] == 0);
+  CHECK(pinned["prompts"][0]["streamed_passes"] == 1);
+  CHECK(pinned["prompts"][1]["streamed_passes"] == 2);
+  CHECK(pinned["prompts"][2]["rows_per_pass"] == 4096);
+  CHECK(pinned["prompts"][2]["ring_bytes"].get<double>() > 1e9);
+  CHECK(pinned["prompts"][2]["expert_share_then"] < pinned["by_hit_rate"][0]["share"]);
+  CHECK(pinned["prompts"][1]["tok_s"].get<double>() > 5 * mapped["prompts"][1]["tok_s"].get<double>());
+  CHECK(pinned["decode_tok_s"].get<double>() > 1.2 * mapped["decode_tok_s"].get<double>());
+  CHECK(never["prompts"][1]["streamed_passes"] == 0);
+  CHECK(never["run"]["streamed_rows"] == 0);
+  bool would_help = false;
+  for (const json& one : mapped["what_would_help"])
+    would_help = would_help || contains(one["change"].get<std::string>(), "pinned memory (--store disk)");
+  CHECK(would_help);
+  const Outcome in_words =
+      call({"plan", sparse("r1-ud-iq1s"), "-m", machine_path("rtx4090-48g-124g"), "--store", "disk"});
+  for (const char* part : {"1024 tokens: the first one after ", "4096 tokens: ", "over PCIe, ring "})
+    CHECK_MESSAGE(contains(in_words.out, part), part);
 }
 
 TEST_CASE("a plan is told in words, with the bound and what would help") {
@@ -134,17 +209,25 @@ TEST_CASE("run takes a saved plan for its model, and no other") {
   CHECK(contains(other.err, "another model"));
   CHECK(call({"run", path, "--plan", saved, "--ram", "1G", "-p", "a"}).exit_code == 2);
   json plan = json::parse(planned.out);
-  plan["run"]["vram_bytes"] = 1000;
-  CHECK(call({"run", path, "--plan", write_file("plan.json", plan.dump()), "-p", "a"}).exit_code == 5);
+  CHECK(plan["run"]["vram_bytes"] == json::array());
+  plan["run"]["vram_bytes"] = {1000};
+  CHECK(call({"run", path, "--plan", write_file("plan.json", plan.dump()), "-p", "a"}).exit_code == 0);
+  plan["run"]["vram_bytes"] = {1000, 1000};
+  CHECK(contains(call({"run", path, "--plan", write_file("plan.json", plan.dump()), "-p", "a"}).err, "over 2 GPUs"));
+  for (const json& bad : {json("much"), json(-1), json(1e30)}) {
+    plan["run"]["vram_bytes"] = {bad};
+    CHECK(call({"run", path, "--plan", write_file("plan.json", plan.dump()), "-p", "a"}).exit_code == 2);
+  }
   plan = json::parse(planned.out);
   plan["fits"] = false;
   CHECK(call({"run", path, "--plan", write_file("plan.json", plan.dump()), "-p", "a"}).exit_code == 4);
-  for (const char* key : {"n_context", "n_batch", "cache", "resident", "store", "ram_bytes", "vram_bytes"}) {
+  for (const char* key :
+       {"n_context", "n_batch", "cache", "resident", "store", "ram_bytes", "vram_bytes", "streamed_rows"}) {
     CAPTURE(key);
     json changed = json::parse(planned.out);
     changed["run"].erase(key);
     CHECK(call({"run", path, "--plan", write_file("plan.json", changed.dump()), "-p", "a"}).exit_code == 2);
-    changed["run"][key] = json::array();
+    changed["run"][key] = json::object();
     CHECK(call({"run", path, "--plan", write_file("plan.json", changed.dump()), "-p", "a"}).exit_code == 2);
   }
 }

@@ -35,10 +35,10 @@ static std::string why_not(cudaError_t status) {
 }
 
 // Transfers on both edges of the memory's clock.
-static double vram_rate() {
+static double vram_rate(int ordinal) {
   int kilohertz = 0, bits = 0;
-  if (cudaDeviceGetAttribute(&kilohertz, cudaDevAttrMemoryClockRate, 0) != cudaSuccess ||
-      cudaDeviceGetAttribute(&bits, cudaDevAttrGlobalMemoryBusWidth, 0) != cudaSuccess) {
+  if (cudaDeviceGetAttribute(&kilohertz, cudaDevAttrMemoryClockRate, ordinal) != cudaSuccess ||
+      cudaDeviceGetAttribute(&bits, cudaDevAttrGlobalMemoryBusWidth, ordinal) != cudaSuccess) {
     cudaGetLastError();
     return 0;
   }
@@ -49,19 +49,13 @@ bool has_cuda() {
   return true;
 }
 
-CudaGpu find_cuda_gpu() {
+static CudaGpu describe_gpu(int ordinal) {
   CudaGpu gpu;
-  int n_gpus = 0;
-  const cudaError_t status = cudaGetDeviceCount(&n_gpus);
-  if (status != cudaSuccess || n_gpus == 0) {
-    cudaGetLastError();
-    gpu.why_not = why_not(status == cudaSuccess ? cudaErrorNoDevice : status);
-    return gpu;
-  }
+  gpu.ordinal = ordinal;
   cudaDeviceProp properties{};
   size_t free = 0, total = 0;
-  cudaError_t failure = cudaGetDeviceProperties(&properties, 0);
-  if (failure == cudaSuccess) failure = cudaSetDevice(0);
+  cudaError_t failure = cudaGetDeviceProperties(&properties, ordinal);
+  if (failure == cudaSuccess) failure = cudaSetDevice(ordinal);
   if (failure == cudaSuccess) failure = cudaMemGetInfo(&free, &total);
   if (failure != cudaSuccess) {
     cudaGetLastError();
@@ -72,7 +66,7 @@ CudaGpu find_cuda_gpu() {
   gpu.free_vram_bytes = free;
   gpu.total_vram_bytes = total;
   gpu.n_multiprocessors = properties.multiProcessorCount;
-  gpu.vram_bytes_per_second = vram_rate();
+  gpu.vram_bytes_per_second = vram_rate(ordinal);
   constexpr int kOldest = 75;  // 7.5
   if (properties.major * 10 + properties.minor < kOldest)
     gpu.why_not = gpu.name + " has compute capability " + std::to_string(properties.major) + "." +
@@ -80,6 +74,40 @@ CudaGpu find_cuda_gpu() {
   else
     gpu.is_usable = true;
   return gpu;
+}
+
+std::vector<CudaGpu> find_cuda_gpus(std::span<const int> ordinals) {
+  int n_gpus = 0;
+  const cudaError_t status = cudaGetDeviceCount(&n_gpus);
+  if (status != cudaSuccess || n_gpus == 0) {
+    cudaGetLastError();
+    CudaGpu none;
+    none.why_not = why_not(status == cudaSuccess ? cudaErrorNoDevice : status);
+    return {none};
+  }
+  std::vector<int> asked(ordinals.begin(), ordinals.end());
+  for (int ordinal = 0; ordinals.empty() && ordinal < n_gpus; ++ordinal) asked.push_back(ordinal);
+  int before = 0;
+  if (cudaGetDevice(&before) != cudaSuccess) cudaGetLastError();
+  std::vector<CudaGpu> gpus;
+  for (const int ordinal : asked) {
+    if (ordinal >= 0 && ordinal < n_gpus) {
+      gpus.push_back(describe_gpu(ordinal));
+      continue;
+    }
+    CudaGpu missing;
+    missing.ordinal = ordinal;
+    missing.why_not = "there is no GPU " + std::to_string(ordinal) + ": the NVIDIA driver sees " +
+                      std::to_string(n_gpus) + ", which are counted from 0";
+    gpus.push_back(missing);
+  }
+  cudaSetDevice(before);  // of this thread, for whoever else uses it
+  return gpus;
+}
+
+CudaGpu find_cuda_gpu() {
+  const int first[] = {0};
+  return find_cuda_gpus(first).front();
 }
 
 }  // namespace sluice::engine

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/device/attention_choice.h"
+#include "engine/device/cuda/crossing.h"
 #include "engine/device/cuda/heads.h"
 #include "engine/device/cuda/host_shares.h"
 #include "engine/device/cuda/input.h"
@@ -41,8 +42,14 @@ class CudaBuffer : public Buffer {
 
 class CudaStream : public Stream {
  public:
-  CudaStream(bool graphs, const std::shared_ptr<VramAccount>& account, std::shared_ptr<const PinnedRanges> pinned)
-      : scratch(account), pass(graphs, account, std::move(pinned)), host_shares(pass), account_(account) {}
+  // Of the GPU that the calling thread is on.
+  CudaStream(int of_gpu, bool graphs, const std::shared_ptr<VramAccount>& account,
+             std::shared_ptr<const PinnedRanges> pinned)
+      : ordinal(of_gpu),
+        scratch(account),
+        pass(graphs, account, std::move(pinned)),
+        host_shares(pass),
+        account_(account) {}
   ~CudaStream() override { cudaStreamSynchronize(pass.stream()); }  // what is in flight uses all of these
   void abandon() noexcept override {
     pass.drop();
@@ -65,11 +72,20 @@ class CudaStream : public Stream {
     return {to, counters(gpu::n_output_blocks(to.n_rows, to.n_columns)), pass.not_finite()};
   }
 
+  // Rows from another GPU to this one.
+  Crossing& crossing_from(int other, bool reads_peers) {
+    std::unique_ptr<Crossing>& crossing = crossings_[other];
+    if (!crossing) crossing = std::make_unique<Crossing>(ordinal, other, reads_peers);
+    return *crossing;
+  }
+
+  const int ordinal;
   Scratch scratch;
   Pass pass;
   HostShares host_shares;
 
  private:
+  std::map<int, std::unique_ptr<Crossing>> crossings_;
   std::shared_ptr<VramAccount> account_;
   Memory counters_;
 };
@@ -80,8 +96,10 @@ struct CudaMoment : Moment {
 
 class CudaDevice : public Device {
  public:
-  CudaDevice(const CudaDeviceOptions& options, CudaGpu found) : graphs_(options.graphs), gpu_(std::move(found)) {
+  CudaDevice(const CudaDeviceOptions& options, CudaGpu found, std::shared_ptr<PinnedRanges> pinned)
+      : graphs_(options.graphs), reads_peers_(options.reads_peers), gpu_(std::move(found)), pinned_(std::move(pinned)) {
     vram_->limit = options.vram_bytes;
+    enter_gpu(gpu_.ordinal);
   }
 
   std::string_view name() const override { return gpu_.name; }
@@ -91,12 +109,13 @@ class CudaDevice : public Device {
     return allocate_if(bytes <= room(keep_free), bytes, keep_free);
   }
   std::unique_ptr<Buffer> allocate_own(uint64_t bytes, uint64_t keep_free) override {
-    if (bytes > room(keep_free)) return nullptr;
+    if (bytes > room(keep_free)) return nullptr;  // which enters the GPU
     Memory memory = Memory::allocate(Memory::Kind::Vram, bytes, vram_);
     return memory ? std::make_unique<CudaBuffer>(std::move(memory)) : nullptr;
   }
   uint64_t room(uint64_t keep_free) const override {
     size_t free = 0, total = 0;
+    enter_gpu(gpu_.ordinal);
     check(cudaMemGetInfo(&free, &total), "asking for its free memory");
     const uint64_t left = free - std::min<uint64_t>(free, keep_free + vram_margin(total));
     if (vram_->limit == 0) return left;
@@ -104,15 +123,23 @@ class CudaDevice : public Device {
   }
   DeviceMemory memory() const override {
     size_t free = 0, total = 0;
+    enter_gpu(gpu_.ordinal);
     if (cudaMemGetInfo(&free, &total) != cudaSuccess) cudaGetLastError();
     return {vram_->vram, vram_->pinned, free, total};
   }
 
-  std::unique_ptr<Stream> make_stream() override { return std::make_unique<CudaStream>(graphs_, vram_, pinned_); }
+  std::unique_ptr<Stream> make_stream() override {
+    enter_gpu(gpu_.ordinal);
+    return std::make_unique<CudaStream>(gpu_.ordinal, graphs_, vram_, pinned_);
+  }
   DeviceTimes times(Stream& stream) const override { return host_shares(stream).times(); }
   void trim(Stream& stream) override { scratch(stream).trim(); }
   void start(Stream& stream) override { pass(stream).submit(); }
-  void follow(Stream& later, Stream& earlier) override { pass(later).follow(pass(earlier)); }
+  // Either may be in use by another thread: no more of it is touched than its place among the GPU's streams.
+  void follow(Stream& later, Stream& earlier) override {
+    enter_gpu(gpu_.ordinal);
+    static_cast<CudaStream&>(later).pass.follow(static_cast<CudaStream&>(earlier).pass);
+  }
   std::unique_ptr<Moment> moment(Stream& stream) override {
     pass(stream).submit();
     auto moment = std::make_unique<CudaMoment>();
@@ -131,8 +158,21 @@ class CudaDevice : public Device {
     pass(stream).copy_to_host(host, from, bytes);
   }
   void copy(Stream& stream, void* to, const void* from, uint64_t bytes) override { pass(stream).copy(to, from, bytes); }
+  void receive(Stream& stream, Rows to, Device& other, Stream& others, Rows from) override {
+    if (dynamic_cast<CudaDevice*>(&other) == nullptr || to.stride != from.stride)
+      return Device::receive(stream, to, other, others, from);
+    if (from.n_rows == 0) return;
+    // With what lies between the rows.
+    const auto bytes = static_cast<uint64_t>((from.n_rows - 1) * from.stride + from.n_cols) * sizeof(float);
+    auto& source = static_cast<CudaStream&>(others);
+    auto& target = static_cast<CudaStream&>(stream);
+    target.crossing_from(source.ordinal, reads_peers_).copy(target.pass, to.data, source.pass, from.data, bytes);
+  }
 
-  bool pin(void* memory, uint64_t bytes) override { return pinned_->pin(memory, bytes); }
+  bool pin(void* memory, uint64_t bytes) override {
+    enter_gpu(gpu_.ordinal);
+    return pinned_->pin(memory, bytes);
+  }
   void unpin(const void* memory) noexcept override { pinned_->unpin(memory); }
   const std::byte* device_address(const std::byte* pinned) const override { return pinned_->device_address(pinned); }
 
@@ -491,10 +531,18 @@ class CudaDevice : public Device {
   }
 
  private:
-  static CudaStream& cuda_stream(Stream& stream) { return static_cast<CudaStream&>(stream); }
-  static Pass& pass(Stream& stream) { return static_cast<CudaStream&>(stream).pass; }
-  static Scratch& scratch(Stream& stream) { return static_cast<CudaStream&>(stream).scratch; }
-  static HostShares& host_shares(Stream& stream) { return static_cast<CudaStream&>(stream).host_shares; }
+  // The door: whoever comes to a stream of a GPU is on that GPU. Between two passes the thread may have been elsewhere.
+  static CudaStream& cuda_stream(Stream& stream) {
+    auto& own = static_cast<CudaStream&>(stream);
+    if (own.pass.is_at_its_beginning())
+      enter_gpu(own.ordinal);
+    else
+      stay_on_gpu(own.ordinal);
+    return own;
+  }
+  static Pass& pass(Stream& stream) { return cuda_stream(stream).pass; }
+  static Scratch& scratch(Stream& stream) { return cuda_stream(stream).scratch; }
+  static HostShares& host_shares(Stream& stream) { return cuda_stream(stream).host_shares; }
   static const gpu::Activations& activations_of(const Input& input) {
     return static_cast<const CudaInput&>(input).activations;
   }
@@ -524,6 +572,7 @@ class CudaDevice : public Device {
   // In VRAM where there is room, and where what this device may have leaves keep_free bytes.
   std::unique_ptr<Buffer> allocate_if(bool has_room, uint64_t bytes, uint64_t keep_free) {
     const uint64_t wanted = std::max<uint64_t>(bytes, 1);
+    enter_gpu(gpu_.ordinal);
     has_room = has_room && vram_->has_room(wanted, keep_free);
     return std::make_unique<CudaBuffer>(has_room ? vram_or_pinned_memory(wanted, vram_) : pinned_memory(wanted, vram_));
   }
@@ -586,20 +635,31 @@ class CudaDevice : public Device {
         expert_places_.emplace(key, std::move(table)).first->second.device());
   }
 
-  bool graphs_;
+  bool graphs_, reads_peers_;
   CudaGpu gpu_;
   std::shared_ptr<VramAccount> vram_ = std::make_shared<VramAccount>();  // buffers may outlive the device
-  std::shared_ptr<PinnedRanges> pinned_ = std::make_shared<PinnedRanges>();
+  std::shared_ptr<PinnedRanges> pinned_;
   std::map<const std::byte*, Memory> expert_places_;
 };
 
 }  // namespace
 
 std::unique_ptr<Device> make_cuda_device(const CudaDeviceOptions& options) {
-  CudaGpu found = find_cuda_gpu();
-  if (!found.is_usable) throw Error(Error::Kind::Device, "There is no GPU to use: " + found.why_not + ".");
-  check(cudaSetDevice(0), "being chosen");
-  return std::make_unique<CudaDevice>(options, std::move(found));
+  return std::move(make_cuda_devices(std::span(&options, 1)).front());
+}
+
+std::vector<std::unique_ptr<Device>> make_cuda_devices(std::span<const CudaDeviceOptions> options) {
+  std::vector<int> ordinals;
+  for (const CudaDeviceOptions& of_one : options) ordinals.push_back(of_one.ordinal);
+  std::vector<CudaGpu> found = find_cuda_gpus(ordinals);
+  for (const CudaGpu& gpu : found)
+    if (!gpu.is_usable) throw Error(Error::Kind::Device, "There is no GPU to use: " + gpu.why_not + ".");
+  constexpr uint64_t kPinnedAtOnce = uint64_t{1} << 30;
+  const auto pinned = std::make_shared<PinnedRanges>(kPinnedAtOnce, ordinals);
+  std::vector<std::unique_ptr<Device>> devices;
+  for (size_t i = 0; i < options.size(); ++i)
+    devices.push_back(std::make_unique<CudaDevice>(options[i], std::move(found[i]), pinned));
+  return devices;
 }
 
 }  // namespace sluice::engine

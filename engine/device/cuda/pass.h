@@ -68,6 +68,9 @@ class Pass {
   // Are lists of launches expected to come again? Then those that do become graphs.
   void expect_repeats(bool expects) { expects_repeats_ = expects; }
 
+  // Is nothing asked for yet, since the last wait?
+  bool is_at_its_beginning() const { return launches_.empty() && !started_; }
+
   // Forgets the launches that were not started, and whom results were for: when a pass ends by an exception, the memory of both may be
   // gone. What fails here drops them itself.
   void drop() noexcept;

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "engine/device/cuda/runtime.h"
+
 namespace sluice::engine::cuda {
 
 PinnedRanges::~PinnedRanges() {
@@ -12,16 +14,31 @@ PinnedRanges::~PinnedRanges() {
   if (!pieces_.empty()) cudaGetLastError();
 }
 
+// Null where it has none, or another one for each.
+const std::byte* PinnedRanges::address_of_all(std::byte* memory) const {
+  void* first = nullptr;
+  const auto ask = [&](void** address) {
+    if (cudaHostGetDevicePointer(address, memory, 0) != cudaSuccess) *address = nullptr;
+  };
+  if (ordinals_.empty()) ask(&first);
+  for (size_t i = 0; i < ordinals_.size(); ++i) {
+    void* address = nullptr;
+    enter_gpu(ordinals_[i]);
+    ask(i == 0 ? &first : &address);
+    if (i > 0 && address != first) return nullptr;
+  }
+  return static_cast<const std::byte*>(first);
+}
+
 bool PinnedRanges::pin(void* memory, uint64_t bytes) {
   auto* const begin = static_cast<std::byte*>(memory);
   const std::byte* first_device = nullptr;
   for (uint64_t done = 0; done < bytes; done += piece_bytes_) {
     const uint64_t now = std::min(piece_bytes_, bytes - done);
-    void* device = nullptr;
     bool is_pinned =
         cudaHostRegister(begin + done, now, cudaHostRegisterMapped | cudaHostRegisterPortable) == cudaSuccess;
-    if (is_pinned && cudaHostGetDevicePointer(&device, begin + done, 0) != cudaSuccess) device = nullptr;
-    if (done == 0) first_device = static_cast<const std::byte*>(device);
+    const std::byte* const device = is_pinned ? address_of_all(begin + done) : nullptr;
+    if (done == 0) first_device = device;
     // A matrix may lie in two pieces: kernels must find one behind the other.
     if (is_pinned && (device == nullptr || device != first_device + done)) {
       cudaHostUnregister(begin + done);
@@ -32,7 +49,7 @@ bool PinnedRanges::pin(void* memory, uint64_t bytes) {
       return false;
     }
     const std::lock_guard lock(mutex_);
-    pieces_[begin + done] = {memory, now, static_cast<const std::byte*>(device)};
+    pieces_[begin + done] = {memory, now, device};
   }
   return true;
 }

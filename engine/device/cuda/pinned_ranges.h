@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <utility>
+#include <vector>
 
 namespace sluice::engine::cuda {
 
@@ -12,7 +14,9 @@ namespace sluice::engine::cuda {
 class PinnedRanges {
  public:
   // Memory is pinned in pieces of so many bytes, so that a system that does not pin all of it pins some.
-  explicit PinnedRanges(uint64_t piece_bytes = uint64_t{1} << 30) : piece_bytes_(piece_bytes) {}
+  // ordinals: of the GPUs that are to find it at the same address; empty: of the one that the calling thread is on.
+  explicit PinnedRanges(uint64_t piece_bytes = uint64_t{1} << 30, std::vector<int> ordinals = {})
+      : piece_bytes_(piece_bytes), ordinals_(std::move(ordinals)) {}
   ~PinnedRanges();  // unpins what is left
   PinnedRanges(const PinnedRanges&) = delete;
   PinnedRanges& operator=(const PinnedRanges&) = delete;
@@ -35,7 +39,10 @@ class PinnedRanges {
   };
   const Piece* find(const std::byte* memory, const std::byte** begin) const;
 
+  const std::byte* address_of_all(std::byte* memory) const;
+
   uint64_t piece_bytes_;
+  std::vector<int> ordinals_;
   mutable std::mutex mutex_;
   std::map<const std::byte*, Piece> pieces_;  // by where they begin
 };

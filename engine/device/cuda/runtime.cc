@@ -13,6 +13,18 @@ void check(cudaError_t status, const char* what) {
               std::string("The GPU failed ") + what + " (" + reason + "); --device cpu does without it.");
 }
 
+// By this thread, last.
+static thread_local int entered_gpu = -1;
+
+void enter_gpu(int ordinal) {
+  check(cudaSetDevice(ordinal), "being chosen");
+  entered_gpu = ordinal;
+}
+
+void stay_on_gpu(int ordinal) {
+  if (entered_gpu != ordinal) enter_gpu(ordinal);
+}
+
 bool VramAccount::has_room(uint64_t bytes, uint64_t keep_free) const {
   return limit == 0 || vram + vram_bytes(bytes) + keep_free <= limit;
 }
@@ -24,8 +36,9 @@ static std::atomic<uint64_t>& sum_of(VramAccount& account, Memory::Kind kind) {
 Memory Memory::allocate(Kind kind, uint64_t bytes, std::shared_ptr<VramAccount> account) {
   Memory memory;
   void* address = nullptr;
-  const cudaError_t status =
-      kind == Kind::Vram ? cudaMalloc(&address, bytes) : cudaHostAlloc(&address, bytes, cudaHostAllocMapped);
+  const cudaError_t status = kind == Kind::Vram
+                                 ? cudaMalloc(&address, bytes)
+                                 : cudaHostAlloc(&address, bytes, cudaHostAllocMapped | cudaHostAllocPortable);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     return memory;

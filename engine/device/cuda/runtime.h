@@ -18,6 +18,12 @@ namespace sluice::engine::cuda {
 // Throws Error(OutOfMemory) for the runtime's own shortage of memory, else Error(Device); `what` is a clause: "copying weights".
 void check(cudaError_t status, const char* what);
 
+// The GPU that the calls of this thread go to from now on, where they do not name one by what they are given: it makes memory, streams and
+// events, and starts kernels. CudaDevice enters its own at its door.
+void enter_gpu(int ordinal);
+// The same, for a thread that nobody but the engine can have led to another one since it entered: then it costs nothing.
+void stay_on_gpu(int ordinal);
+
 // What a device may take of VRAM, and what it has.
 struct VramAccount {
   uint64_t limit = 0;  // bytes; 0: none
