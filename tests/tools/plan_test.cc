@@ -102,6 +102,25 @@ TEST_CASE("over two GPUs a plan says which layers lie where") {
   CHECK(contains(call({"plan", sparse("qwen3-30b"), "-m", machine_path("rtx4090-rtx3060-64g")}).out, "not used"));
 }
 
+TEST_CASE("the latent cache of R1's whole context fits into 24 GB, and one row's way through it is counted") {
+  for (const char* cache : {"f16", "q8_0"}) {
+    CAPTURE(std::string(cache));
+    const json plan =
+        plan_json(sparse("r1-ud-iq1s"), machine_path("rtx4090-24g-64g"), {"-c", "131072", "--cache-type", cache});
+    // 61 layers of 512 latent and 64 rotated columns: two bytes each, or 34 for 32 of them.
+    const uint64_t row = std::string(cache) == "f16" ? 576 * 2 : 576 / 32 * 34;
+    CHECK(plan["vram"]["state_bytes"] == 61 * row * 131072);
+    // Each of 1024 pages leaves 512 sums, a scale and a maximum for each of 128 heads.
+    const uint64_t of_pages = uint64_t{1024} * 128 * (512 + 2) * 4;
+    CHECK(plan["vram"]["workspace_bytes"] >= of_pages);
+    CHECK(plan["vram"]["workspace_bytes"] < of_pages + 40'000'000);
+    CHECK(plan["vram_used_bytes"].get<uint64_t>() + plan["vram"]["margin_bytes"].get<uint64_t>() <= (uint64_t{24} << 30));
+    CHECK(plan["vram_used_bytes"].get<double>() > 0.97 * double(uint64_t{24} << 30));
+    for (const json& group : plan["groups"])
+      if (group["role"] == "attention" || group["role"] == "routers") CHECK(group["ram_bytes"] == 0);
+  }
+}
+
 TEST_CASE("prompts are planned in passes as a run makes them, with the experts' way to the GPU") {
   const std::vector<std::string> words = {
       "plan", sparse("r1-ud-iq1s"), "-m", machine_path("rtx4090-48g-124g"), "-c", "32768", "--json"};
