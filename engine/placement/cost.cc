@@ -60,6 +60,13 @@ Sides multiply_group(const WeightGroup& group, const Machine& machine, const Gpu
   return sides;
 }
 
+Machine beside_link(const Machine& machine, const Gpu& gpu) {
+  Machine beside = machine;
+  beside.ram_bytes_per_second =
+      std::max(machine.ram_bytes_per_second / 2, machine.ram_bytes_per_second - gpu.pcie_bytes_per_second);
+  return beside;
+}
+
 AttentionCount attention_of_pass(const ModelWork& work, double n_rows, double n_positions) {
   const double n_pairs = n_rows * (n_positions - n_rows) + n_rows * (n_rows + 1) / 2;
   double multiply_adds = n_pairs * work.attention_multiply_adds;

@@ -35,6 +35,9 @@ struct ProductCount {
 Sides multiply_group(const WeightGroup& group, const Machine& machine, const Gpu* gpu, const ProductCount& on_cpu,
                      const ProductCount& on_gpu);
 
+// The machine as its CPU has it while a link reads memory for its GPU.
+Machine beside_link(const Machine& machine, const Gpu& gpu);
+
 // Multiply-adds of scores and values over all layers, and bytes of cache.
 struct AttentionCount {
   double multiply_adds = 0, cache_bytes = 0;
