@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # On a machine with an NVIDIA GPU: builds for it, runs every kernel test on it, times each kernel beside its prediction, runs models end
-# to end, and writes one report.
+# to end (alone, shared with the CPU, over several GPUs, long prompts and contexts: bench/gpu_models.py), and writes one report.
 #
 #   bench/gpu.sh [-o REPORT.md] [MODEL.gguf ...]
 #
@@ -41,7 +41,7 @@ step() {
 } >"$report"
 
 step "configure" configure cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSLUICE_TESTS=ON
-step "build" build cmake --build "$build" --target sluice test_cuda_native time_kernels
+step "build" build cmake --build "$build" --target sluice test_cuda_native time_kernels needle
 sluice=$build/tools/sluice
 [[ -x $sluice ]] || { say "error: the build failed, see $report"; exit 1; }
 step "kernel tests on the GPU" kernels "$build/tests/cuda/test_cuda_native"
@@ -57,35 +57,17 @@ step "time the kernels" time time_kernels
 if [[ -s $build/times.json ]]; then step "predict them" predict predict_kernels; fi
 if [[ -s $build/times.md ]]; then { echo; cat "$build/times.md"; } >>"$report"; fi
 
-printf '\n## Models\n\n' >>"$report"
-printf '| model | KL to the CPU, mean | largest | same likeliest token | same greedy text | CPU tokens/s | GPU tokens/s | GPU prompt tokens/s |\n|---|---:|---:|---|---|---:|---:|---:|\n' >>"$report"
-# One row of the table.
-run_model() {
-  local model=$1 name=$2 tokens=$3
-  local prompt="Once upon a time there was a miller who had three keys."
-  "$sluice" logits "$model" --device cpu -b 1 -p "$prompt" -o "$build/cpu.logits" || return 1
-  "$sluice" logits "$model" --device cuda -b 1 --against "$build/cpu.logits" --json >"$build/kl.json" || return 1
-  "$sluice" run "$model" --device cpu --temp 0 --ignore-eos -n "$tokens" -p "$prompt" --json >"$build/cpu.json" || return 1
-  "$sluice" run "$model" --device cuda --temp 0 --ignore-eos -n "$tokens" -p "$prompt" --json >"$build/cuda.json" || return 1
-  python3 - "$name" "$build/kl.json" "$build/cpu.json" "$build/cuda.json" >>"$report" <<'PYTHON'
-import json, os, sys
-name = sys.argv[1]
-kl, cpu, gpu = (json.load(open(path)) for path in sys.argv[2:])
-same = len(os.path.commonprefix([cpu["text"], gpu["text"]]))
-text = "all" if cpu["text"] == gpu["text"] else f"{same} of {len(cpu['text'])} characters"
-rate = lambda value: "-" if value is None else f"{value:.1f}"
-print(f"| {name} | {kl['mean_kl']:.2g} | {kl['largest_kl']:.2g} | {kl['same_choice']} of {kl['positions']} | {text} | "
-      f"{rate(cpu['decode_tok_s'])} | {rate(gpu['decode_tok_s'])} | {rate(gpu['prefill_tok_s'])} |")
-PYTHON
+# Every model against the CPU; those that are more than fixtures shared with it, over several GPUs, and at rising contexts as well.
+fixtures=("$root"/models/*.gguf "$root"/tests/data/models/*.gguf)
+run_models() {
+  local status=0
+  python3 "$root/bench/gpu_models.py" "$sluice" --only models "${fixtures[@]}" "${models[@]}" >"$build/models.md" || status=1
+  python3 "$root/bench/gpu_models.py" "$sluice" --only shared --only gpus --only contexts --needle "$build/bench/needle" \
+    "$root"/models/*.gguf "${models[@]}" >>"$build/models.md" || status=1
+  return $status
 }
-for model in "$root"/models/*.gguf "$root"/tests/data/models/*.gguf "${models[@]}"; do
-  name=$(basename -- "$model" .gguf)
-  say "model $name"
-  if ! run_model "$model" "$name" 64 2>"$build/model.log"; then
-    failed=1
-    printf '| %s | **failed**: %s | | | | | | |\n' "$name" "$(grep -m1 error "$build/model.log" | tr '|' '/')" >>"$report"
-  fi
-done
+step "run models" models run_models
+cat "$build/models.md" >>"$report"
 
 if [[ $failed != 0 ]]; then printf '\n**Something failed, see above.**\n' >>"$report"; fi
 say "The report is $report"

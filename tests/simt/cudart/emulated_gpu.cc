@@ -1,6 +1,7 @@
 #include "tests/simt/cudart/emulated_gpu.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <stdexcept>
 
 #include "tests/simt/cudart/machine.h"
@@ -61,9 +62,17 @@ void tear_down(Machine& m) {
   m.link_free = 0;
 }
 
+// What programs meet that ask for no machine of their own: SIMT_DEVICES=N gives it more than one GPU.
+GpuOptions options_of_environment() {
+  GpuOptions options;
+  const char* const n_devices = std::getenv("SIMT_DEVICES");
+  if (n_devices != nullptr) options.devices.resize(static_cast<size_t>(std::clamp(std::atoi(n_devices), 1, 4)));
+  return options;
+}
+
 Machine* make_machine() {
   auto* m = new Machine;  // for the program's whole life: kernels are registered before main, and let go after it
-  set_up(*m, {});
+  set_up(*m, options_of_environment());
   return m;
 }
 
