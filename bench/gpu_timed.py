@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The CUDA kernels as bench/gpu/time_kernels.cc timed them, beside what counting predicts for that GPU, as Markdown.
 
-    gpu_timed.py TIMES.json [--build FOLDER] [--counts FILE]     bench/gpu.sh runs this"""
+    gpu_timed.py TIMES.json [--build FOLDER]     bench/gpu.sh runs this"""
 
 import argparse
 import json
@@ -9,8 +9,9 @@ import statistics
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent / "gpu")]
 
+import attention  # noqa: E402
 import gpu_counts  # noqa: E402
 import gpus  # noqa: E402
 
@@ -18,41 +19,72 @@ FLOAT_LANES = {75: 64, 80: 64}  # of an SM; 128 on all others
 MEMORY_LATENCY_S = 600e-9
 
 
+def described(facts):
+    """The GPU that was timed, as predictions have it. Of an architecture that is not known, what the nearest older one has."""
+    architecture = facts["architecture"]
+    known = max((one for one in gpus.TENSOR_PRODUCTS if one <= architecture), default=75)
+    return gpus.Gpu(facts["name"], architecture, facts["n_sms"], facts["clock_hz"], facts["peak_bytes_s"], facts["sm_shared_bytes"],
+                    FLOAT_LANES.get(architecture, 128), 2, MEMORY_LATENCY_S, gpus.TENSOR_PRODUCTS[known], 0.63 if architecture >= 90 else 1.0)
+
+
+def predicted_seconds(build, gpu):
+    """Of every case that is timed, by its model, place and format: seconds and what bounds them."""
+    folder = build / "gpu_counts"
+    folder.mkdir(exist_ok=True)
+    occupancy = build / "bench/gpu/gpu_occupancy"
+    kernels = gpu_counts.compile_cubins(folder, "", [gpu])
+    found = {}
+    for mode in ([], ["--tiles"], ["--attention"]):
+        launches = json.loads(gpu_counts.run([build / "bench/gpu/count_kernels", *mode]))
+        if mode != ["--attention"]:
+            for (model, place, name, _), row in gpu_counts.predictions(launches, kernels, build, [gpu]).items():
+                found[model, place, name] = row.prediction.seconds, row.prediction.bound
+            continue
+        for launch in launches:
+            registers, _, shared, _ = kernels[gpu.architecture][launch["kernel"]]
+            blocks = gpu_counts.occupancies(occupancy, [(gpu.architecture // 10, gpu.architecture % 10, gpu.n_sms, gpu.sm_shared_bytes, registers,
+                                                         shared, launch["block"], launch["dynamic_shared_bytes"])])[0]
+            one = attention.predict_counted(gpu, launch, blocks)
+            found[launch["model"], launch["place"], launch["format"]] = one.seconds, one.bound
+    return found
+
+
+def shares(case, gpu):
+    """Of the peak of memory; of tensor cores where a weight meets many inputs."""
+    seconds = case["seconds"]
+    memory = (case["weight_bytes"] + case["other_bytes"]) / seconds / gpu.peak_bytes_s
+    products = case["weights"] * case["n_inputs"] / seconds / (gpu.n_sms * gpu.clock_hz)
+    if case["n_inputs"] == 1:
+        return f"{memory:.0%}", "-"
+    return f"{memory:.0%}", f"{products / (gpus.FLOAT_TENSOR_PRODUCTS.get(gpu.architecture, 256) if case['place'].startswith('prefill') else gpu.tensor_products):.0%}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("times", type=Path)
     parser.add_argument("--build", type=Path, default=gpu_counts.ROOT / "build/test")
-    parser.add_argument("--counts", type=Path, help="of bench/gpu/count_kernels, where they are there already")
     arguments = parser.parse_args()
     timed = json.loads(arguments.times.read_text())
-    facts = timed["gpu"]
-    gpu = gpus.Gpu(facts["name"], facts["architecture"], facts["n_sms"], facts["clock_hz"], facts["peak_bytes_s"],
-                   facts["sm_shared_bytes"], FLOAT_LANES.get(facts["architecture"], 128), 2, MEMORY_LATENCY_S)
+    facts, gpu = timed["gpu"], described(timed["gpu"])
     gpus.GPUS[:] = [gpu]
-    if arguments.counts is None:
-        gpu_counts.run(["cmake", "--build", arguments.build, "--target", "count_kernels", "gpu_occupancy"])
-        counted = gpu_counts.run([arguments.build / "bench/gpu/count_kernels"])
-    else:
-        counted = arguments.counts.read_text()
-    folder = arguments.build / "gpu_counts"
-    folder.mkdir(exist_ok=True)
-    found = gpu_counts.predictions(json.loads(counted), gpu_counts.compile_cubins(folder), arguments.build / "bench/gpu/gpu_occupancy")
+    gpu_counts.run(["cmake", "--build", arguments.build, "--target", "count_kernels", "gpu_occupancy"])
+    found = predicted_seconds(arguments.build, gpu)
 
     print(f"{gpu.name}: {gpu.n_sms} SMs at up to {gpu.clock_hz / 1e9:.2f} GHz, {gpu.peak_bytes_s / 1e9:.0f} GB/s by its clocks; a copy within "
           f"its memory reads and writes {facts['copy_bytes_s'] / 1e9:.0f} GB/s together.\n")
-    print("Medians of 15 launches, each after the second-level cache was filled with something else. *Share* is bytes that must be read "
-          "or written once, over the time and the peak; the prediction counts the gap before a launch, too.\n")
-    print("| model | matrix | format | measured us | predicted us | measured / predicted | share of peak, measured | predicted | bound |")
+    print("Medians of 15 launches, each after the second-level cache was filled with something else. *Of memory* is bytes that must be read "
+          "or written once, over the time and the peak; *of tensor cores* multiply-adds that must be made, over the time and their rate for 8-bit "
+          "numbers (of attention: 16-bit floats). The prediction counts the gap before a launch, too.\n")
+    print("| model | launch | format | measured us | predicted us | measured / predicted | of memory | of tensor cores | predicted bound |")
     print("|---|---|---|---:|---:|---:|---:|---:|---|")
     ratios = []
     for case in timed["cases"]:
-        row = found[case["model"], case["place"], case["format"], gpu.name]
-        predicted = row.prediction.seconds + gpus.LAUNCH_GAP_S
+        seconds, bound = found[case["model"], case["place"], case["format"]]
+        predicted = seconds + gpus.LAUNCH_GAP_S
         ratio = case["seconds"] / predicted
         ratios.append(ratio)
-        share = (case["weight_bytes"] + case["other_bytes"]) / case["seconds"] / gpu.peak_bytes_s
         print(f"| {case['model']} | {case['place']} | {case['format']} | {case['seconds'] * 1e6:.1f} | {predicted * 1e6:.1f} | {ratio:.2f} | "
-              f"{share:.0%} | {row.prediction.fraction:.0%} | {row.prediction.bound} |")
+              f"{' | '.join(shares(case, gpu))} | {bound} |")
     print(f"\nMeasured over predicted: {statistics.median(ratios):.2f} in the middle, {min(ratios):.2f} to {max(ratios):.2f}.")
 
 

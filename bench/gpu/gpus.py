@@ -25,6 +25,11 @@ GPUS = [
     Gpu("H100 SXM", 90, 132, 1.755e9, 3350e9, 228 << 10, 128, 64, 650e-9, 4096, 0.63),
 ]
 
+# Of other GPUs by their architecture, as data sheets of cards with it have them, by SMs and clock.
+TENSOR_PRODUCTS = {75: 1024, 80: 2048, 86: 1024, 89: 1024, 90: 4096, 100: 8192, 120: 1024}
+# The same of 16-bit floats with sums in 32 bits; of GeForce cards, where there are others as well.
+FLOAT_TENSOR_PRODUCTS = {75: 256, 80: 1024, 86: 256, 89: 256, 90: 2048, 100: 4096, 120: 256}
+
 ACHIEVABLE = 0.92  # of peak_bytes_s, by a kernel that does nothing but read
 ISSUE_SLOTS = 4  # warp instructions an SM and cycle
 INTEGER_LANES = 64  # IADD3, LOP3, SHF, PRMT, compares, ...: the ALU pipe

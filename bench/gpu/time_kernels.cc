@@ -101,15 +101,19 @@ int main() {
     // The largest matrix has 3.7 GB; a GPU that has not so much free does without the largest.
     const CaseMemory memory = allocate_case_memory(std::min<uint64_t>(uint64_t{4} << 30, (free - kFlushBytes) / 4 * 3));
     out["cases"] = Json::array();
-    visit_count_cases(memory, [&](const CountCase& c) {
+    const auto time = [&](const CountCase& c) {
       if (c.weight_bytes > memory.random_bytes) return;
       out["cases"].push_back({{"model", c.model},
                               {"place", c.place},
                               {"format", c.format},
+                              {"weights", c.weights},
+                              {"n_inputs", c.n_inputs},
                               {"weight_bytes", c.weight_bytes},
                               {"other_bytes", c.other_bytes},
                               {"seconds", median_seconds(c.launch, flush)}});
-    });
+    };
+    visit_count_cases(memory, time);
+    visit_tile_cases(memory, time);
     std::cout << out.dump(1) << "\n";
     return 0;
   } catch (const std::exception& error) {

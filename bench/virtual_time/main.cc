@@ -95,7 +95,7 @@ ordered_json json_of(const bench::Outcome& outcome) {
 
 ordered_json json_of(const bench::PrefillOutcome& outcome) {
   return {{"assumed",
-           "missed experts lie in pinned RAM; what tiles reach of the 8-bit peak and attention of float32: tiles, "
+           "missed experts lie in pinned RAM; what tiles reach of the 8-bit peak and attention of that of 16-bit floats: tiles, "
            "attention"},
           {"tiles", outcome.shares.tiles},
           {"attention", outcome.shares.attention},

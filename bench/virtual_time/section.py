@@ -26,6 +26,11 @@ SETTINGS = [
     ("context", "", {"slots": 0.274, "n_positions": 32768, "knows_heat": True, **READS, **SHORT}),
     ("context", "", {"slots": 0.256, "n_positions": 65536, "knows_heat": True, **READS, **SHORT}),
     ("context", "", {"slots": 0.221, "n_positions": 131072, "knows_heat": True, **READS, **SHORT}),
+    *[("prompt", "", {"prefill": n_tokens}) for n_tokens in (1024, 4096, 8192, 32768, 131072)],
+    ("other prompt", "attention reaches 20% of the tensor cores' rate for 16-bit floats", {"prefill": 4096, "attention": 0.2}),
+    ("other prompt", "tiles reach 20% of the 8-bit peak", {"prefill": 4096, "tiles": 0.2}),
+    ("other prompt", "both", {"prefill": 4096, "tiles": 0.2, "attention": 0.2}),
+    ("other prompt", "passes of 1024 rows", {"prefill": 4096, "most_rows": 1024}),
 ]
 
 
@@ -85,6 +90,35 @@ def targets(outcomes, overhead_us):
     return table(["target", "predicted", ""], rows)
 
 
+def prompt_row(outcome):
+    return [f"{outcome['n_passes']} of {outcome['most_rows']} rows", f"**{outcome['tokens_per_second']:.0f}**", f"{outcome['seconds_to_first_token']:.1f} s",
+            f"{outcome['link_seconds']:.1f} s", f"{outcome['gpu_computing']:.1f} s", f"{outcome['gpu_attention']:.1f} s", f"{outcome['gpu_experts']:.1f} s",
+            outcome["bound"]]
+
+
+def prompts_section(outcomes, gpu):
+    prompts = [outcome for _, outcome in outcomes_of("prompt", outcomes)]
+    at_4096 = next(outcome for outcome in prompts if outcome["setting"]["prefill"] == 4096)
+    shares = f"tiles {percent(at_4096['tiles'])} of the 8-bit peak (an expert's tile has room for 256 pairs and takes as long as a full one, though it has 128), " \
+             f"attention {percent(at_4096['attention'])} of the tensor cores' rate for 16-bit floats"
+    rows = [[outcome["setting"]["prefill"], *prompt_row(outcome)] for outcome in prompts]
+    others = [[what, *prompt_row(outcome)] for what, outcome in outcomes_of("other prompt", outcomes)]
+    head = ["passes", "tokens/s", "to the first token", "link busy", "GPU computes", "of that attention", "of that experts", "bound"]
+    return f"""### Long prompts whose experts come over PCIe
+
+The engine's own passes, streams, ring, tier and budget run with a file of holes that has R1's full size, over a GPU that only keeps time
+(`bench/virtual_time/timed_gpu.h`): what such a pass does depends on nothing that it computes. The first prompt after the start, with nothing in VRAM but
+what opening put there.
+
+{table(["tokens", *head], rows)}
+The target of 500 tokens/s at 4096 tokens is {"met" if at_4096["tokens_per_second"] >= 500 else "**missed**"}. Each pass moves the experts that VRAM does not hold, once ({at_4096["copied_bytes"] / 1e9:.0f} GB
+in {at_4096["n_copied"]} copies). Beside the ring, of {at_4096["ring_bytes"] / 1e9:.1f} GB, and a pass of 4096 rows there are slots for {percent(at_4096["slots"])} of the experts. Assumed: {shares},
+matrices of floats 10% of float32's; that every missed expert lies in pinned RAM; {gpu["pcie_bytes_per_second"] / 1e9:.0f} GB/s without a break; 2.5 us of the host a launch. At 4096 tokens, were it otherwise:
+
+{table(["what", *head], others)}
+"""
+
+
 def section(outcomes, machine, launches, more):
     gpu, n_layers, n_expert_layers = machine["gpus"][0], 61, 58
     overhead = outcomes_of("overhead", outcomes)[0][1]
@@ -141,7 +175,7 @@ The latent rows of a context, 70,272 bytes a position in F16, take their room fr
 What promotions and known heat are worth at skew 1 (a run of 24 tokens, in which a tenth of the slots can change):
 
 {table(["way", "hits", *SPEED_HEAD], ways)}
-### Others, with experts equally popular
+{prompts_section(outcomes, gpu)}### Others, with experts equally popular
 
 {table(["what", "hits", *SPEED_HEAD], others)}
 ### Overhead

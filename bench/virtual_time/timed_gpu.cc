@@ -52,10 +52,11 @@ double values_of(Rows x) {
 }  // namespace
 
 TimedGpuRates rates_of_rtx4090(const Gpu& gpu, const ReachedShares& shares) {
-  constexpr double kMultiprocessors = 128, kClock = 2.52e9, kWhole = 1024, kFloats = 128;  // a multiprocessor and cycle
+  // A multiprocessor and cycle: on tensor cores with 8-bit numbers and with 16-bit floats, and float32.
+  constexpr double kMultiprocessors = 128, kClock = 2.52e9, kWhole = 1024, kHalves = 256, kFloats = 128;
   TimedGpuRates rates;
   rates.whole_multiply_adds = shares.tiles * kMultiprocessors * kClock * kWhole;
-  rates.attention_multiply_adds = shares.attention * kMultiprocessors * kClock * kFloats;
+  rates.attention_multiply_adds = shares.attention * kMultiprocessors * kClock * kHalves;
   rates.float_multiply_adds = shares.floats * kMultiprocessors * kClock * kFloats;
   rates.bytes = shares.memory * 1008e9;
   rates.link_bytes = gpu.pcie_bytes_per_second;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 
+#include "engine/device/cuda_device.h"
 #include "engine/device/device.h"
 #include "engine/placement/machine.h"
 
@@ -26,7 +27,7 @@ struct TimedGpuRates {
 // What is reached of an RTX 4090's data sheet: assumptions, but for the last.
 struct ReachedShares {
   double tiles = 0.6;      // of 8-bit multiply-adds
-  double attention = 0.3;  // of float32
+  double attention = 0.6;  // of multiply-adds of 16-bit floats
   double floats = 0.1;     // of float32, by matrices of floats
   double memory = 0.92;    // bench/gpu/gpus.py
 };
@@ -92,6 +93,7 @@ class TimedGpu : public engine::Device {
   void route(engine::Stream&, const kernels::reference::RouterRule&, engine::Rows, const engine::Vector*,
              std::span<int32_t>, std::span<float>) override;
   bool holds_experts() const override { return true; }
+  engine::LatentAttentionCosts latent_attention_costs() const override { return engine::kCudaLatentAttentionCosts; }
   void multiply_experts(engine::Stream& stream, const engine::RoutedExperts& experts) override;
   void weighted_sum(engine::Stream& stream, engine::Rows y, std::span<const int32_t>, std::span<const float>, int64_t,
                     engine::Rows out) override;
