@@ -105,7 +105,8 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
              "less. Faster; changes the results, and `sluice logits --compare-deferral` says how much")
       .group("Memory");
   add_choice(app, "--store", kStorageWords, flags.model.store.storage,
-             "Where weights are: mapped and in memory, or read from the disk as they are needed; auto maps what fits")
+             "Where weights are: mapped and in memory, or in memory of the program that is filled from the disk as "
+             "they are needed; auto maps what fits, but for experts beside a GPU, which can read the latter")
       .group("Memory")
       .default_text("auto");
   auto policy = [&flags](size_t i) {

@@ -27,4 +27,8 @@ bool wants_disk(const StoreOptions& options, const MemoryBudget& budget, uint64_
   return options.store_bytes > 0 || weight_bytes > budget.weight_bytes;
 }
 
+bool wants_pinned_experts(const StoreOptions& options) {
+  return options.storage != Storage::Mapped;
+}
+
 }  // namespace sluice::engine

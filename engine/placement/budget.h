@@ -44,4 +44,8 @@ MemoryBudget memory_budget(uint64_t given_bytes, uint64_t free_bytes, uint64_t p
 // Should the store read the disk, with so many bytes of weights in the file?
 bool wants_disk(const StoreOptions& options, const MemoryBudget& budget, uint64_t weight_bytes);
 
+// Should experts that GPUs do not hold lie in the store's own memory, even where it holds them all? GPUs can read that, because it is
+// pinned, and a mapped file's pages they cannot: then they take part in misses, and prompts stream.
+bool wants_pinned_experts(const StoreOptions& options);
+
 }  // namespace sluice::engine

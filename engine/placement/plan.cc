@@ -183,7 +183,12 @@ Plan make_plan(const gguf::File& file, const ModelSpec& spec, const SessionMemor
     to_hold += plan.work.groups[i].unit_file_bytes() * (plan.work.groups[i].n_units - plan.places[i].n_vram);
   StoreOptions store_options;
   store_options.storage = options.storage;
-  const bool reads_disk = wants_disk(store_options, budget, to_hold);
+  bool lacks_experts = false;
+  for (size_t i = 0; i < plan.work.groups.size(); ++i)
+    lacks_experts |= has_gpu && plan.work.groups[i].role == GroupRole::RoutedExperts &&
+                     plan.places[i].n_vram < plan.work.groups[i].n_units;
+  const bool reads_disk =
+      lacks_experts ? wants_pinned_experts(store_options) : wants_disk(store_options, budget, to_hold);
   plan.storage = reads_disk ? Storage::Disk : Storage::Mapped;
   if (!reads_disk && has_gpu) {
     // What the CPU multiplies beside a GPU lies in the file's blocks, which tiers exchange.

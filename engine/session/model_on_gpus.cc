@@ -70,17 +70,16 @@ std::unique_ptr<VramTier> Model::State::open_on_gpu(Device& gpu, GpuPart& part, 
 
 std::unique_ptr<DiskStore> Model::State::open_experts(Device& cpu, std::span<const std::unique_ptr<VramTier>> tiers,
                                                       const std::filesystem::path& path, const MemoryBudget& budget) {
-  uint64_t on_gpus = 0, mapped = 0;
+  if (!wants_pinned_experts(options.store)) return nullptr;
+  uint64_t mapped = 0;
   std::vector<uint32_t> n_on_device(weights.layers.size(), 0);
   for (size_t i = 0; i < gpus.size(); ++i) {
-    on_gpus += gpus[i].weights.bytes + (tiers[i] ? tiers[i]->statistics().slot_bytes : 0);
     mapped += gpus[i].weights.host_dense_bytes;
     for (uint32_t layer = gpus[i].layers.begin; layer < gpus[i].layers.end; ++layer)
       if (const auto* experts = std::get_if<ExpertsWeights>(&weights.layers[layer].ffn))
         for (int32_t id = 0; id < experts->gate.count; ++id)
           n_on_device[layer] += !tiers[i] || tiers[i]->holds(layer, id) ? 1u : 0u;
   }
-  if (!wants_disk(options.store, budget, file.tensor_bytes() - std::min(file.tensor_bytes(), on_gpus))) return nullptr;
   if (weights.token_embedding.place == Place::MappedFile) mapped += weights.token_embedding.bytes();
   // What one GPU pins, all can read.
   return open_expert_storage(disk, cpu, context->device, path, file, weights, options, n_on_device, budget,

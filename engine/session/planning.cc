@@ -93,7 +93,7 @@ std::vector<Improvement> improvements(const PlannedModel& model, const Machine& 
       for (Gpu& gpu : m.gpus) gpu.vram_bytes_per_second *= 2;
     });
     if (plan.storage == Storage::Mapped)
-      with("experts in pinned memory (--store disk)", [](Machine&, PlanOptions& o) { o.storage = Storage::Disk; });
+      with("experts in pinned memory (--store auto)", [](Machine&, PlanOptions& o) { o.storage = Storage::Automatic; });
     // Beside the one that it is like: the fastest come first.
     with(base.gpus.size() == 1 ? "a second such GPU" : "another " + base.gpus.front().name,
          [](Machine& m, PlanOptions&) { m.gpus.insert(m.gpus.begin(), Gpu(m.gpus.front())); });

@@ -152,7 +152,7 @@ TEST_CASE("prompts are planned in passes as a run makes them, with the experts' 
   CHECK(never["run"]["streamed_rows"] == 0);
   bool would_help = false;
   for (const json& one : mapped["what_would_help"])
-    would_help = would_help || contains(one["change"].get<std::string>(), "pinned memory (--store disk)");
+    would_help = would_help || contains(one["change"].get<std::string>(), "pinned memory (--store auto)");
   CHECK(would_help);
   const Outcome in_words =
       call({"plan", sparse("r1-ud-iq1s"), "-m", machine_path("rtx4090-48g-124g"), "--store", "disk"});
