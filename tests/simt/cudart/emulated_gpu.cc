@@ -1,6 +1,7 @@
 #include "tests/simt/cudart/emulated_gpu.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <stdexcept>
 
 #include "tests/simt/cudart/machine.h"
@@ -61,9 +62,18 @@ void tear_down(Machine& m) {
   m.link_free = 0;
 }
 
+// Of programs that reset nothing: SIMT_DEVICES equal devices, or one.
+GpuOptions first_options() {
+  constexpr long kMost = 4;
+  GpuOptions options;
+  if (const char* n = std::getenv("SIMT_DEVICES"))
+    options.devices.resize(static_cast<size_t>(std::clamp(std::strtol(n, nullptr, 10), 1L, kMost)));
+  return options;
+}
+
 Machine* make_machine() {
   auto* m = new Machine;  // for the program's whole life: kernels are registered before main, and let go after it
-  set_up(*m, {});
+  set_up(*m, first_options());
   return m;
 }
 
