@@ -145,7 +145,7 @@ std::string gpu_lines(std::span<const engine::GpuUse> gpus) {
   if (gpus.size() < 2) return lines;
   for (const engine::GpuUse& gpu : gpus) {
     lines += format("\nGPU %-8d ", gpu.ordinal) + printable(gpu.name) +
-             format("; layers %u to %u, ", gpu.first_layer, gpu.end_layer - 1) + format_bytes(gpu.memory.device_bytes) +
+             format("; layers %u to %u, ", gpu.first_layer + 1, gpu.end_layer) + format_bytes(gpu.memory.device_bytes) +
              " of " + format_bytes(gpu.memory.total_bytes);
     if (gpu.vram.n_experts > 0)
       lines += "; " + format_count(gpu.vram.n_slots) + " of " + format_count(gpu.vram.n_experts) + " experts";
@@ -160,7 +160,7 @@ nlohmann::ordered_json gpus_json(std::span<const engine::GpuUse> gpus) {
     json.push_back({{"gpu", gpu.ordinal},
                     {"name", gpu.name},
                     {"first_layer", gpu.first_layer},
-                    {"layers", gpu.end_layer - gpu.first_layer},
+                    {"n_layers", gpu.end_layer - gpu.first_layer},
                     {"vram_bytes", gpu.memory.device_bytes},
                     {"vram_free_bytes", gpu.memory.free_bytes},
                     {"vram_total_bytes", gpu.memory.total_bytes},

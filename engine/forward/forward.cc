@@ -263,26 +263,14 @@ static bool evaluate(ForwardContext& context, std::span<const BatchRow> rows, st
   return true;
 }
 
-// What is under way on other devices uses memory that the next pass uses, too.
-static void abandon(ForwardContext& context) noexcept {
-  for (Stage& stage : context.stages) stage.stream->abandon();
-  if (context.stages.size() == 1) return;
-  for (Stage& stage : context.stages) {
-    try {
-      stage.device.synchronize(*stage.stream);
-    } catch (...) {  // the first failure is told
-      stage.stream->abandon();
-    }
-  }
-}
-
 bool forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
              float* logits, const std::function<bool()>& cancelled, const RoutingObserver& on_routing) {
   if (rows.empty()) return true;
   try {
     return evaluate(context, rows, sequences, logits, cancelled, on_routing);
   } catch (...) {
-    abandon(context);
+    // What is under way on one stage or another comes before the next pass there: it may go on.
+    for (Stage& stage : context.stages) stage.stream->abandon();
     throw;
   }
 }

@@ -62,17 +62,18 @@ void tear_down(Machine& m) {
   m.link_free = 0;
 }
 
-// What programs meet that ask for no machine of their own: SIMT_DEVICES=N gives it more than one GPU.
-GpuOptions options_of_environment() {
+// Of programs that reset nothing: SIMT_DEVICES equal devices, or one.
+GpuOptions first_options() {
+  constexpr long kMost = 4;
   GpuOptions options;
-  const char* const n_devices = std::getenv("SIMT_DEVICES");
-  if (n_devices != nullptr) options.devices.resize(static_cast<size_t>(std::clamp(std::atoi(n_devices), 1, 4)));
+  if (const char* n = std::getenv("SIMT_DEVICES"))
+    options.devices.resize(static_cast<size_t>(std::clamp(std::strtol(n, nullptr, 10), 1L, kMost)));
   return options;
 }
 
 Machine* make_machine() {
   auto* m = new Machine;  // for the program's whole life: kernels are registered before main, and let go after it
-  set_up(*m, options_of_environment());
+  set_up(*m, first_options());
   return m;
 }
 
