@@ -64,7 +64,7 @@ def sweep(arguments, folder):
         call(arguments.program, "trace", folder / "heat.trace", *shape, "--seed", 2)
         call(arguments.program, "trace", folder / "t.trace", *shape, "--seed", 2 if drift == 0 and skew > 0 else 1)
         report = call(arguments.program, "simulate", model, "-m", machine, "--trace", folder / "t.trace",
-                      "--heat", folder / "heat.trace", "--promotions", arguments.promotions, "--json")
+                      "--heat", folder / "heat.trace", "--promotions", arguments.promotions, "--store", arguments.store, "--json")
         runs[name] = {run["policy"]: run for run in json.loads(report)["runs"]}
     print("| routing (skew) | " + " | ".join(f"{policy}: hits, tokens/s" for policy in POLICIES) + " | best hits |")
     print("|---|" + "---:|" * (len(POLICIES) + 1))
@@ -73,7 +73,7 @@ def sweep(arguments, folder):
         print(f"| {name} | " + " | ".join(cells) + f" | {100 * of['lru']['best']:.0f}% |")
     path = of["hybrid"]["critical_path_seconds"]
     print("\nCritical path of a token in the last row, hybrid: " + ", ".join(f"{name} {1e3 * s:.1f} ms" for name, s in path.items()))
-    plan = json.loads(call(arguments.program, "plan", model, "-m", machine, "--json"))
+    plan = json.loads(call(arguments.program, "plan", model, "-m", machine, "--store", arguments.store, "--json"))
     print("\n| hits in VRAM | " + " | ".join(f"{100 * row['share']:.0f}%" for row in plan["by_hit_rate"]) + " |")
     print("|---|" + "---:|" * len(plan["by_hit_rate"]))
     print("| tokens/s | " + " | ".join(f"{row['decode_tok_s']:.1f}" for row in plan["by_hit_rate"]) + " |")
@@ -121,6 +121,7 @@ def main():
     of_sweep = verbs.add_parser("sweep")
     of_sweep.add_argument("--tokens", type=int, default=2048)
     of_sweep.add_argument("--promotions", type=int, default=4)
+    of_sweep.add_argument("--store", choices=["auto", "disk"], default="disk", help="disk: the GPU reads experts in RAM as well")
     of_check = verbs.add_parser("check")
     of_check.add_argument("model")
     of_check.add_argument("--limits", nargs="+", default=["2G", "2500M", "3G"])

@@ -36,6 +36,7 @@ struct SimulateFlags {
   std::optional<engine::PolicyKind> policy;
   engine::PlanOptions options;
   engine::SimulationOptions simulation;
+  bool no_reads = false;
   bool json = false;
 };
 
@@ -74,6 +75,7 @@ static std::vector<SimulatedRun> simulate_all(const SimulateFlags& flags, const 
       if (flags.policy && *flags.policy != policy) continue;
       engine::SimulationOptions simulation = flags.simulation;
       simulation.policy = policy;
+      simulation.reads_host = plan.sharing.reads_host && !flags.no_reads;
       runs.push_back({plan.ram.capacity_bytes, plan.vram.capacity_bytes, policy, best,
                       engine::simulate(plan, machine, trace.header, trace.passes, simulation)});
     }
@@ -125,6 +127,7 @@ static nlohmann::ordered_json run_json(const SimulatedRun& run) {
       {"disk_bytes_per_token", r.disk_bytes},
       {"pcie_bytes_per_token", r.pcie_bytes},
       {"promoted_per_token", r.promoted},
+      {"read_by_gpu_per_token", r.read_by_gpu},
       {"disk_busy", r.disk_busy},
       {"critical_path_seconds",
        {{"cpu", r.cpu_seconds}, {"gpu", r.gpu_seconds}, {"disk", r.disk_seconds}, {"overhead", r.overhead_seconds}}},
@@ -168,7 +171,7 @@ Action prepare_simulate(CLI::App& app) {
       "Memory that the program may have, one or several sizes");
   add_flag_with_value(
       app, "--vram", "BYTES[,...]", [flags](const std::string& text) { flags->vram = parse_sizes("--vram", text); },
-      "VRAM that it may have, one or several sizes, in place of the machine's");
+      "VRAM that it may have of each GPU, one or several sizes, in place of the machine's");
   add_choice(
       app, "--policy", {"all", "lru", "lfu", "static", "hybrid"},
       [flags](size_t i) {
@@ -187,6 +190,12 @@ Action prepare_simulate(CLI::App& app) {
         flags->simulation.promotions = static_cast<uint32_t>(parse_integer("--promotions", text, 0, 1 << 20));
       },
       "Experts that are moved into VRAM after a token at most (4)");
+  add_choice(
+      app, "--store", kStorageWords, flags->options.storage,
+      "Where weights are: auto maps a file that fits; disk reads experts into memory that a GPU can read (auto)");
+  add_switch(app, "--no-reads", flags->no_reads, "The GPU multiplies no experts that lie in that memory");
+  add_switch(app, "--defer-experts", flags->simulation.defers,
+             "What the CPU computes of a layer is added one layer later, where nothing is read from the disk");
   add_flag_with_value(
       app, "--recall", "SHARE",
       [flags](const std::string& text) { flags->simulation.guess_recall = parse_number("--recall", text, 0, 1); },

@@ -8,6 +8,9 @@ namespace {
 // Of the bandwidth of VRAM and the rate of tensor cores, what kernels are meant to reach (no GPU was measured).
 constexpr double kVramShare = 0.85;
 constexpr double kTensorShare = 0.6;
+// Of the rate of tensor cores, what attention of one row at a time reaches, which does not use them: R1's over 32,768 positions was counted at
+// 747 us a layer on an RTX 4090 (docs/performance.md), bound by the first-level caches. GeForce cards have alike SMs; an A100 reaches a quarter.
+constexpr double kRowAttentionShare = 0.074;
 // A layer's launches and, where CPU and GPU share it, their meeting: the target of the design.
 constexpr double kGpuLayerSeconds = 25e-6;
 // Of a layer on the CPU: norms, rope, router, quantised inputs, barriers; without weights. Grows with the model's width, but a
@@ -57,6 +60,13 @@ Sides multiply_group(const WeightGroup& group, const Machine& machine, const Gpu
   return sides;
 }
 
+Machine beside_link(const Machine& machine, const Gpu& gpu) {
+  Machine beside = machine;
+  beside.ram_bytes_per_second =
+      std::max(machine.ram_bytes_per_second / 2, machine.ram_bytes_per_second - gpu.pcie_bytes_per_second);
+  return beside;
+}
+
 AttentionCount attention_of_pass(const ModelWork& work, double n_rows, double n_positions) {
   const double n_pairs = n_rows * (n_positions - n_rows) + n_rows * (n_rows + 1) / 2;
   double multiply_adds = n_pairs * work.attention_multiply_adds;
@@ -68,7 +78,8 @@ AttentionCount attention_of_pass(const ModelWork& work, double n_rows, double n_
 }
 
 AttentionCount attention_of_token(const ModelWork& work, double n_positions) {
-  return {n_positions * work.attention_multiply_adds, n_positions * static_cast<double>(work.cache_bytes_a_position)};
+  return {n_positions * work.attention_multiply_adds, n_positions * static_cast<double>(work.cache_bytes_a_position),
+          true};
 }
 
 Sums attend_on_cpu(const Machine& machine, const AttentionCount& count) {
@@ -81,7 +92,8 @@ Sums attend_on_cpu(const Machine& machine, const AttentionCount& count) {
 
 Sums attend_on_gpu(const Gpu& gpu, const AttentionCount& count) {
   Sums sums;
-  const double arithmetic = count.multiply_adds / (kTensorShare * gpu.multiply_adds_per_second);
+  const double share = count.is_of_one_row ? kRowAttentionShare : kTensorShare;
+  const double arithmetic = count.multiply_adds / (share * gpu.multiply_adds_per_second);
   const double memory = count.cache_bytes / (kVramShare * gpu.vram_bytes_per_second);
   sums.add(arithmetic > memory ? Bound::GpuArithmetic : Bound::GpuMemory, std::max(arithmetic, memory));
   return sums;

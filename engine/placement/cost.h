@@ -35,9 +35,13 @@ struct ProductCount {
 Sides multiply_group(const WeightGroup& group, const Machine& machine, const Gpu* gpu, const ProductCount& on_cpu,
                      const ProductCount& on_gpu);
 
+// The machine as its CPU has it while a link reads memory for its GPU.
+Machine beside_link(const Machine& machine, const Gpu& gpu);
+
 // Multiply-adds of scores and values over all layers, and bytes of cache.
 struct AttentionCount {
   double multiply_adds = 0, cache_bytes = 0;
+  bool is_of_one_row = false;  // for which GPUs have another kernel
 };
 // Of a pass of n_rows rows that end at n_positions, each of which sees those before it. Latent attention in the form that is less.
 AttentionCount attention_of_pass(const ModelWork& work, double n_rows, double n_positions);

@@ -122,9 +122,7 @@ const Gpu* gpu_or_none(const Machine& machine, const GroupPlace& place) {
 void add_with_reads(Prediction& prediction, Total& total, const WeightGroup& group, const Machine& machine,
                     const Gpu& gpu, const ExpertShares& shares, const Sides& shared) {
   const auto n_used = static_cast<int64_t>(std::lround(group.uses * group.n_units));
-  Machine beside = machine;
-  beside.ram_bytes_per_second =
-      std::max(machine.ram_bytes_per_second / 2, machine.ram_bytes_per_second - gpu.pcie_bytes_per_second);
+  const Machine beside = beside_link(machine, gpu);
   const Sums alone = multiply_group(group, machine, &gpu, {1, 1}, {}).cpu;
   const Sums slowed = multiply_group(group, beside, &gpu, {1, 1}, {}).cpu;
   const Sums hit = multiply_group(group, machine, &gpu, {}, {1, 1}).gpu;

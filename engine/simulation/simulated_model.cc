@@ -4,6 +4,7 @@
 #include <string>
 
 #include "engine/error.h"
+#include "engine/placement/cost.h"
 
 namespace sluice::engine {
 
@@ -44,6 +45,10 @@ SimulatedModel simulated_model(const Plan& plan, const Machine& machine) {
       layer.routed = n_routed++;
       layer.expert = unit;
       layer.expert_bytes = static_cast<double>(group.unit_file_bytes());
+      if (gpu != nullptr) {
+        layer.link_seconds = layer.expert_bytes / gpu->pcie_bytes_per_second;
+        layer.cpu_beside_link = cpu_seconds_of_unit(group, beside_link(machine, *gpu));
+      }
       continue;
     }
     (place.n_vram > 0 ? unit.cpu : unit.gpu) = 0;

@@ -23,6 +23,8 @@ struct SimulatedLayer {
   std::optional<uint32_t> routed;  // the layer's index in the trace
   SimulatedWork expert;            // of one
   double expert_bytes = 0;
+  double link_seconds = 0;                 // of one, to the GPU
+  double cpu_beside_link = 0;              // of one on the CPU, while the link reads memory too
   uint32_t vram_class = 0, ram_class = 0;  // of its experts' slots
   double overhead = 0;                     // also of rows that come from another GPU
 };

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "engine/error.h"
+#include "engine/forward/miss_split.h"
 #include "engine/simulation/simulated_model.h"
 #include "engine/simulation/virtual_disk.h"
 #include "engine/store/expert_slots.h"
@@ -35,7 +36,8 @@ class Simulation {
         options_(options),
         model_(simulated_model(plan, machine_)),
         disk_(machine_.disk_bytes_per_second),
-        random_(1) {
+        random_(1),
+        split_(header.n_used) {
     check_shape(plan_.work, header_);
     for (const SimulatedLayer& layer : layers_)
       streamed_.insert(streamed_.end(), layer.streamed.begin(), layer.streamed.end());
@@ -213,7 +215,7 @@ class Simulation {
 
   void run_experts(const SimulatedLayer& layer, const SimulatedLayer* next, const Pass& token) {
     drop_wrong_guesses(layer, token);
-    double gpu_work = layer.shared.gpu;
+    double of_hits = 0;  // on the GPU
     std::vector<ExpertNumber> ready, coming;
     for (const uint16_t id : token.experts(header_, 0, *layer.routed)) {
       const ExpertNumber expert = number_of(layer, id);
@@ -223,7 +225,7 @@ class Simulation {
       if (vram_->find(expert)) {
         ++result_.in_vram;
         ++hits_of_gpu_[layer.gpu];
-        gpu_work += layer.expert.gpu;
+        of_hits += layer.expert.gpu;
         continue;
       }
       if (n_vram_ > 0) candidates_.push_back({expert, worth, &layer});
@@ -244,9 +246,26 @@ class Simulation {
     }
     if (next != nullptr) guess(*next, token);
 
+    const size_t n_read = n_read_by_gpu(layer, ready.size(), coming.size());
+    const double cpu_each = n_read > 0 ? layer.cpu_beside_link : layer.expert.cpu;
+    const auto n_on_cpu = static_cast<double>(ready.size() - n_read);
+    // Hits and reads are one launch.
+    const double gpu_work = layer.shared.gpu + std::max(of_hits, static_cast<double>(n_read) * layer.link_seconds);
+    split_.took(static_cast<int64_t>(n_on_cpu), n_on_cpu * cpu_each);
+    if (options_.defers && all_in_memory_) {
+      constexpr double kShareOfNew = 1.0 / 64;  // as engine/forward/host_side.cc follows it
+      const double own = layer.before_experts.gpu + layer.overhead + layer.shared.gpu + of_hits;
+      gpu_seconds_ += gpu_seconds_ > 0 ? kShareOfNew * (own - gpu_seconds_) : own;
+      cpu_free_ = std::max(now_, cpu_free_) + layer.shared.cpu + n_on_cpu * cpu_each;
+      pass(gpu_work, result_.gpu_seconds);
+      wait_for_cpu(std::exchange(deferred_until_, cpu_free_));
+      if (next == nullptr) wait_for_cpu(deferred_until_);
+      return;
+    }
+
     const double begin = now_;
     if (layer.shared.cpu > 0) on_cpu(layer.shared.cpu);
-    if (!ready.empty()) on_cpu(layer.expert.cpu * static_cast<double>(ready.size()));
+    if (n_on_cpu > 0) on_cpu(cpu_each * n_on_cpu);
     for (const ExpertNumber expert : coming) {
       // Without a slot it is read into the next one that becomes free: then, and no sooner.
       if (!load_of_[expert]) load_of_[expert] = disk_.begin(layer.expert_bytes, Urgency::Now);
@@ -260,6 +279,19 @@ class Simulation {
       }
     const double passed = now_ - begin;
     if (gpu_work > passed) pass(gpu_work - passed, result_.gpu_seconds);
+  }
+
+  // Of a layer's missed experts that are in RAM and such that are on their way there.
+  size_t n_read_by_gpu(const SimulatedLayer& layer, size_t n_ready, size_t n_coming) {
+    if (!options_.reads_host || n_vram_ == 0) return 0;
+    const std::span<const uint32_t> counts = split_.counts(layer.link_seconds, options_.defers ? gpu_seconds_ : 0);
+    const size_t n_read = std::min<size_t>(n_ready, counts[n_ready + n_coming]);
+    result_.read_by_gpu += static_cast<double>(n_read);
+    result_.pcie_bytes += static_cast<double>(n_read) * layer.expert_bytes;
+    return n_read;
+  }
+  void wait_for_cpu(double until) {
+    if (until > now_) pass(until - now_, result_.cpu_seconds);
   }
 
   // Holds the slot.
@@ -360,8 +392,8 @@ class Simulation {
     const double disk_bytes = disk_.bytes_read() - disk_bytes_before_;
     result.disk_bytes = disk_bytes / n;
     result.disk_busy = disk_bytes / machine_.disk_bytes_per_second / result.seconds;
-    for (double* sum : {&result.promoted, &result.pcie_bytes, &result.cpu_seconds, &result.gpu_seconds,
-                        &result.disk_seconds, &result.overhead_seconds})
+    for (double* sum : {&result.promoted, &result.read_by_gpu, &result.pcie_bytes, &result.cpu_seconds,
+                        &result.gpu_seconds, &result.disk_seconds, &result.overhead_seconds})
       *sum /= n;
     return result;
   }
@@ -384,6 +416,11 @@ class Simulation {
   VirtualDisk disk_;
   std::mt19937 random_;
   double now_ = 0;  // seconds
+
+  MissSplit split_;
+  double gpu_seconds_ = 0;  // of a layer, without what it reads of RAM
+  // When the CPU has done all that it was given, and what is to be added next.
+  double cpu_free_ = 0, deferred_until_ = 0;
 
   std::vector<SimulatedLayer>& layers_ = model_.layers;
   bool all_in_memory_ = true;

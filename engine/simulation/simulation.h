@@ -22,6 +22,11 @@ struct SimulationOptions {
   double guess_precision = 0.86;
   // Experts that are moved into VRAM after a token at most, in exchange for others.
   uint32_t promotions = 4;
+  // The GPU multiplies some of the missed experts where they lie in RAM, by the run's own rule (engine/forward/miss_split.h): where the plan
+  // has them in pinned memory.
+  bool reads_host = false;
+  // What the CPU computes of a layer is added one layer later; only where nothing is read from the disk.
+  bool defers = false;
   std::vector<float> heat;  // of earlier runs, a number for each layer of the trace and expert; may be empty
   double warm_share = 0.5;  // of the tokens: those before the count begins
 };
@@ -33,6 +38,7 @@ struct SimulationResult {
   double in_vram = 0, in_ram = 0, guessed = 0, missed = 0;
   std::vector<double> in_vram_of_gpu;  // the same of the experts that layers of each GPU chose
   double promoted = 0;                 // experts a token
+  double read_by_gpu = 0;              // of a token's experts in RAM, that the GPU read there
   // A token.
   double disk_bytes = 0, pcie_bytes = 0;
   // The critical path of a token: who kept the next step waiting.

@@ -272,6 +272,56 @@ TEST_CASE("over two GPUs experts move into the memory of their layer's, and laye
   CHECK(other.in_vram_of_gpu[1] > other.in_vram_of_gpu[0] + 0.1);
 }
 
+TEST_CASE("what the GPU reads in RAM, and sums that may come later, shorten a token as by hand") {
+  // Two layers with experts, of which three are used; attention and all else takes no time that counts.
+  const PlannedModel model(tests::fixture_path("deepseek2-v3-split"));
+  PlanOptions plan_options;
+  plan_options.n_context = 64;
+  plan_options.n_batch = 16;
+  Machine slow = machine();
+  slow.ram_bytes_per_second = 1e12;
+  slow.kernels[gguf::TensorType::F16] = {1e7, 0, 1e8};  // far more than launches take
+  Plan plan = model.plan(slow, plan_options);
+  double expert_bytes = 0, cpu_each = 0;
+  for (size_t i = 0; i < plan.places.size(); ++i) {
+    const WeightGroup& group = plan.work.groups[i];
+    if (group.role != GroupRole::RoutedExperts) continue;
+    plan.places[i] = {2, 6, 0, 0};
+    expert_bytes = static_cast<double>(group.unit_file_bytes());
+    cpu_each = cpu_seconds_of_unit(group, slow);
+  }
+  // The link brings one in the time that the CPU takes for it.
+  slow.gpus.front().pcie_bytes_per_second = expert_bytes / cpu_each;
+  RoutingRecipe two_layers = recipe(0);
+  two_layers.n_layers = 2;
+  two_layers.n_experts = 8;
+  const auto passes = tokens(two_layers, 300);
+  const auto header = MadeUpRouting(two_layers).header();
+  SimulationOptions chosen = options();
+  chosen.promotions = 0;
+  const SimulationResult alone = simulate(plan, slow, header, passes, chosen);
+  CHECK(alone.read_by_gpu == 0);
+  chosen.reads_host = true;
+  const SimulationResult reads = simulate(plan, slow, header, passes, chosen);
+  CHECK(reads.in_vram == alone.in_vram);
+  CHECK(reads.pcie_bytes == doctest::Approx(reads.read_by_gpu * expert_bytes));
+  // Of two or three misses one, of one none.
+  CHECK(reads.read_by_gpu > 0.25 * 6 * alone.in_ram);
+  CHECK(reads.read_by_gpu < 0.5 * 6 * alone.in_ram);
+  CHECK(reads.seconds < alone.seconds);
+  const double saved = (alone.seconds - reads.seconds) / static_cast<double>(alone.n_tokens);
+  CHECK(saved == doctest::Approx(reads.read_by_gpu * cpu_each).epsilon(0.1));
+  // Sums that come a layer later: the GPU's part of the next layer is beside them.
+  chosen.reads_host = false;
+  chosen.defers = true;
+  const SimulationResult deferred = simulate(plan, slow, header, passes, chosen);
+  CHECK(deferred.in_vram == alone.in_vram);
+  CHECK(deferred.seconds < alone.seconds);
+  // The CPU is never done before it has done all.
+  const double n_on_cpu = 6 * deferred.in_ram * static_cast<double>(deferred.n_tokens);
+  CHECK(deferred.seconds >= n_on_cpu * cpu_each);
+}
+
 TEST_CASE("prompts fill memory and are not counted; a trace of prompts alone or of another model is refused") {
   MadeUpRouting routing(recipe(0.5));
   std::vector<traces::Pass> passes = {routing.next(32)};

@@ -102,6 +102,26 @@ TEST_CASE("over two GPUs a plan says which layers lie where") {
   CHECK(contains(call({"plan", sparse("qwen3-30b"), "-m", machine_path("rtx4090-rtx3060-64g")}).out, "not used"));
 }
 
+TEST_CASE("the latent cache of R1's whole context fits into 24 GB, and one row's way through it is counted") {
+  for (const char* cache : {"f16", "q8_0"}) {
+    CAPTURE(std::string(cache));
+    const json plan =
+        plan_json(sparse("r1-ud-iq1s"), machine_path("rtx4090-24g-64g"), {"-c", "131072", "--cache-type", cache});
+    // 61 layers of 512 latent and 64 rotated columns: two bytes each, or 34 for 32 of them.
+    const uint64_t row = std::string(cache) == "f16" ? 576 * 2 : 576 / 32 * 34;
+    CHECK(plan["vram"]["state_bytes"] == 61 * row * 131072);
+    // Each of 1024 pages leaves 512 sums, a scale and a maximum for each of 128 heads.
+    const uint64_t of_pages = uint64_t{1024} * 128 * (512 + 2) * 4;
+    CHECK(plan["vram"]["workspace_bytes"] >= of_pages);
+    CHECK(plan["vram"]["workspace_bytes"] < of_pages + 40'000'000);
+    CHECK(plan["vram_used_bytes"].get<uint64_t>() + plan["vram"]["margin_bytes"].get<uint64_t>() <=
+          (uint64_t{24} << 30));
+    CHECK(plan["vram_used_bytes"].get<double>() > 0.97 * double(uint64_t{24} << 30));
+    for (const json& group : plan["groups"])
+      if (group["role"] == "attention" || group["role"] == "routers") CHECK(group["ram_bytes"] == 0);
+  }
+}
+
 TEST_CASE("prompts are planned in passes as a run makes them, with the experts' way to the GPU") {
   const std::vector<std::string> words = {
       "plan", sparse("r1-ud-iq1s"), "-m", machine_path("rtx4090-48g-124g"), "-c", "32768", "--json"};
@@ -257,6 +277,31 @@ TEST_CASE("simulate prints a line for each size and policy, and its JSON adds up
   const Outcome other = call({"simulate", sparse("qwen3-30b"), "--trace", trace, "-m", machine_path("laptop-32g")});
   CHECK(other.exit_code == 2);
   CHECK(contains(other.err, "another model"));
+}
+
+TEST_CASE("the simulation is near the engine's runs over virtual time") {
+  // docs/performance.md, "The engine over virtual time": R1 with slots for 29% of the experts, which are equally popular, at 2048 positions.
+  const std::string trace = scratch("uniform.trace");
+  REQUIRE(call({"trace", trace, "--make", "--skew", "0", "--locality", "0", "--tokens", "48"}).exit_code == 0);
+  const auto simulated = [&](std::vector<std::string> more) {
+    more.insert(more.begin(),
+                {"simulate", sparse("r1-ud-iq1s"), "--trace", trace, "-m", machine_path("rtx4090-48g-124g"), "--vram",
+                 "45.7G", "-c", "4096", "--policy", "hybrid", "--promotions", "0", "--json"});
+    const Outcome outcome = call(more);
+    REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
+    return json::parse(outcome.out)["runs"][0];
+  };
+  const json mapped = simulated({}), reads = simulated({"--store", "disk"}),
+             deferred = simulated({"--store", "disk", "--defer-experts"}),
+             without = simulated({"--store", "disk", "--no-reads"});
+  CHECK(mapped["in_vram"].get<double>() == doctest::Approx(0.29).epsilon(0.04));
+  CHECK(mapped["tok_s"].get<double>() == doctest::Approx(11.8).epsilon(0.1));
+  CHECK(mapped["read_by_gpu_per_token"] == 0);
+  CHECK(reads["tok_s"].get<double>() == doctest::Approx(15.6).epsilon(0.1));
+  CHECK(reads["read_by_gpu_per_token"].get<double>() == doctest::Approx(111).epsilon(0.1));
+  CHECK(deferred["tok_s"].get<double>() == doctest::Approx(17.7).epsilon(0.1));
+  CHECK(deferred["read_by_gpu_per_token"].get<double>() == doctest::Approx(89).epsilon(0.15));
+  CHECK(without["tok_s"] == mapped["tok_s"]);
 }
 
 TEST_CASE("doctor writes a machine that plan reads") {
