@@ -41,6 +41,7 @@ inline VramStatistics together(VramStatistics a, const VramStatistics& b) {
   a.n_copied_back += b.n_copied_back;
   a.copied_back_bytes += b.copied_back_bytes;
   a.n_slots_given_back += b.n_slots_given_back;
+  a.n_slots_taken_back += b.n_slots_taken_back;
   a.copy_seconds += b.copy_seconds;
   a.n_streamed_passes = std::max(a.n_streamed_passes, b.n_streamed_passes);
   a.n_streamed += b.n_streamed;
