@@ -81,7 +81,7 @@ Action prepare_plan(CLI::App& app) {
   add_flag_with_value(
       app, "--vram", "BYTES",
       [flags](const std::string& text) { flags->options.vram_bytes = text == "0" ? 0 : parse_bytes("--vram", text); },
-      "VRAM that the program may have, in place of the machine's; 0: no GPU");
+      "VRAM that the program may have of each GPU, in place of the machine's; 0: no GPU");
   add_switch(app, "--json", flags->json, "Print one JSON object; `run --plan` takes it");
   set_notes(app, kPlanNotes);
   return [flags] { return plan(*flags); };

@@ -171,7 +171,7 @@ Action prepare_simulate(CLI::App& app) {
       "Memory that the program may have, one or several sizes");
   add_flag_with_value(
       app, "--vram", "BYTES[,...]", [flags](const std::string& text) { flags->vram = parse_sizes("--vram", text); },
-      "VRAM that it may have, one or several sizes, in place of the machine's");
+      "VRAM that it may have of each GPU, one or several sizes, in place of the machine's");
   add_choice(
       app, "--policy", {"all", "lru", "lfu", "static", "hybrid"},
       [flags](size_t i) {

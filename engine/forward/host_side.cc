@@ -32,11 +32,15 @@ void HostSide::make_room(Stage& on, int64_t n_rows, int64_t n_positions, uint64_
   const bool is_another = n_rows > 0 && (rows != pass_rows_ || positions != pass_positions_);
   if (!is_another && growth_bytes == 0) return;
   uint64_t bytes = growth_bytes;
+  bool comes_back = false;
   if (is_another) {
     // What passes of another shape have left behind is of no use to this one.
     on.device.synchronize(*on.stream);
     on.workspace.clear();
     on.device.trim(*on.stream);
+    // Behind a prompt, when rows come one by one again, experts have the memory of its ring and its large passes again.
+    comes_back = n_rows == 1 && std::exchange(has_lent_slots_, false);
+    if (comes_back) expert_stream_->free_ring();
     if (pass_rows_ == 0) bytes += kCellBytes;
     pass_room_ = pass_bytes_(rows, std::max(rows, positions));
     pass_rows_ = rows;
@@ -50,7 +54,10 @@ void HostSide::make_room(Stage& on, int64_t n_rows, int64_t n_positions, uint64_
   bytes += pass_room_ - std::min(pass_room_, taken - std::min(taken, expected));
   grown_bytes_ += growth_bytes;
   const uint64_t room = on.device.room(0);
-  if (room < bytes) tier_->give_back(*on.stream, bytes - room);
+  if (room < bytes)
+    tier_->give_back(*on.stream, bytes - room);
+  else if (comes_back)
+    tier_->take_back(room - bytes);
 }
 
 // But for experts' slots.
@@ -75,6 +82,7 @@ void HostSide::start_pass(Stage& on) {
   on.device.start(*on.stream);
   if (!is_streamed_) return;
   ++n_streamed_passes_;
+  has_lent_slots_ = true;
   on.device.synchronize(*on.stream);
   expert_stream_->end();
 }

@@ -121,6 +121,7 @@ class HostSide {
   std::unique_ptr<ExpertStream> expert_stream_;  // from the first streamed pass on: prompts come again
   bool is_streamed_ = false;
   uint64_t n_streamed_passes_ = 0;
+  bool has_lent_slots_ = false;  // to the ring and the passes of a prompt that was streamed
   // Of a layer on the device, but for what it reads of the host: known when the host waited for it, and needed when sums are deferred.
   double device_seconds_ = 0;
   double last_begin_ = 0, last_end_ = 0;  // of the host's work, in this pass

@@ -40,7 +40,7 @@ class ExpertSlots {
   std::optional<SlotNumber> withdraw(uint32_t slot_class);
   void put_back(SlotNumber slot);
 
-  // Takes a slot out of use for good; nobody holds it.
+  // Takes this slot out of use, whose expert is forgotten; nobody holds it. put_back() has it again.
   void take_away(SlotNumber slot);
 
   size_t n_free(uint32_t slot_class) const { return free_[slot_class].size(); }

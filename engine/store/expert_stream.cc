@@ -27,6 +27,13 @@ bool ExpertStream::make_ring(uint64_t half_bytes) {
   return true;
 }
 
+void ExpertStream::free_ring() {
+  end();
+  copied_ = {};
+  halves_ = {};
+  half_bytes_ = 0;
+}
+
 uint64_t ExpertStream::bytes_in_ring(const ExpertHandles& expert) {
   return in_slot(expert.gate.bytes()) + in_slot(expert.up.bytes()) + in_slot(expert.down.bytes());
 }

@@ -26,9 +26,11 @@ class ExpertStream {
   ExpertStream(const ExpertStream&) = delete;
   ExpertStream& operator=(const ExpertStream&) = delete;
 
-  // Takes the device's own memory for the ring, each half of so many bytes: once. False where it has no such room.
+  // Takes the device's own memory for the ring, each half of so many bytes, unless there is one. False where it has no such room.
   bool make_ring(uint64_t half_bytes);
   uint64_t ring_bytes() const { return 2 * half_bytes_; }
+  // Gives the memory of the ring back, until it is made again. Nothing that was asked for may read it any more.
+  void free_ring();
   // Of a half, that an expert takes.
   static uint64_t bytes_in_ring(const ExpertHandles& expert);
 

@@ -18,7 +18,7 @@ struct VramStatistics {
   uint64_t n_failed_copies = 0;
   uint64_t n_copied_back = 0;  // experts that went to the host's memory when they gave up their slot
   uint64_t copied_back_bytes = 0;
-  uint64_t n_slots_given_back = 0;
+  uint64_t n_slots_given_back = 0, n_slots_taken_back = 0;
   double copy_seconds = 0;
   // Passes in which experts came through a ring; the ring's bytes now.
   uint64_t n_streamed_passes = 0, n_streamed = 0, streamed_bytes = 0, ring_bytes = 0;
@@ -41,6 +41,7 @@ inline VramStatistics together(VramStatistics a, const VramStatistics& b) {
   a.n_copied_back += b.n_copied_back;
   a.copied_back_bytes += b.copied_back_bytes;
   a.n_slots_given_back += b.n_slots_given_back;
+  a.n_slots_taken_back += b.n_slots_taken_back;
   a.copy_seconds += b.copy_seconds;
   a.n_streamed_passes = std::max(a.n_streamed_passes, b.n_streamed_passes);
   a.n_streamed += b.n_streamed;
@@ -60,6 +61,7 @@ inline VramStatistics since(const VramStatistics& begin, VramStatistics now) {
   now.n_copied_back -= begin.n_copied_back;
   now.copied_back_bytes -= begin.copied_back_bytes;
   now.n_slots_given_back -= begin.n_slots_given_back;
+  now.n_slots_taken_back -= begin.n_slots_taken_back;
   now.copy_seconds -= begin.copy_seconds;
   now.n_streamed_passes -= begin.n_streamed_passes;
   now.n_streamed -= begin.n_streamed;

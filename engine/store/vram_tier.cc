@@ -477,8 +477,34 @@ void VramTier::give_back(Stream& stream, uint64_t bytes) {
     counts_.n_slots -= least->n_slots;
     counts_.n_slots_given_back += least->n_slots;
     counts_.slot_bytes -= least->buffer->bytes();
+    given_back_.push_back({nullptr, least->first, least->n_slots});
     chunks_.erase(least);
   }
+}
+
+// What was worth most went last, and comes first.
+uint64_t VramTier::take_back(uint64_t bytes) {
+  uint64_t taken = 0;
+  while (!given_back_.empty()) {
+    Chunk& chunk = given_back_.back();
+    const uint64_t slot_bytes = classes_[slots_.class_of(chunk.first)].slot_bytes;
+    const uint64_t chunk_bytes = chunk.n_slots * slot_bytes;
+    if (chunk_bytes > bytes - taken) break;
+    chunk.buffer = device_.allocate_own(chunk_bytes, 0);
+    if (chunk.buffer == nullptr) break;
+    auto* const memory = static_cast<std::byte*>(chunk.buffer->data());
+    for (SlotNumber i = 0; i < chunk.n_slots; ++i) {
+      memory_[chunk.first + i] = memory + i * slot_bytes;
+      slots_.put_back(chunk.first + i);
+    }
+    taken += chunk_bytes;
+    counts_.n_slots += chunk.n_slots;
+    counts_.n_slots_taken_back += chunk.n_slots;
+    counts_.slot_bytes += chunk_bytes;
+    chunks_.push_back(std::move(chunk));
+    given_back_.pop_back();
+  }
+  return taken;
 }
 
 std::vector<float> VramTier::heat() const {

@@ -75,6 +75,9 @@ class VramTier {
   // Frees device memory that nobody else takes from the slots of least worth, at least so much; experts that were there are the host's
   // from the next pass on. Nothing may be in flight. After an exception what was not given back is as it was, or empty.
   void give_back(Stream& stream, uint64_t bytes);
+  // Takes up to so many bytes of the device's own memory again, for slots that were given back: empty ones, which promotions fill. Returns how
+  // many bytes it took.
+  uint64_t take_back(uint64_t bytes);
 
   VramStatistics statistics() const;
   // Uses a token since it was made, of each expert of each layer of the model: what a later run takes for heat. Empty where there was no
@@ -136,6 +139,7 @@ class VramTier {
   std::vector<SlotClass> classes_;
   std::vector<uint32_t> class_of_layer_;  // kNoClass: it has no experts
   std::vector<Chunk> chunks_;
+  std::vector<Chunk> given_back_;  // without their buffers
   std::vector<std::byte*> memory_;  // of each slot
   ExpertSlots slots_;
   std::unique_ptr<Policy> policy_;

@@ -431,10 +431,11 @@ TEST_CASE("a long prompt is streamed to two GPUs, each of which has the experts 
   tests::check_same(cpu, tests::answer(session, tokens, 1, kRows), 320);
   for (const engine::GpuUse& gpu : model->gpus()) {
     CHECK(gpu.vram.n_streamed_passes == 1);
-    CHECK(gpu.vram.n_streamed == gpu.vram.n_experts - gpu.vram.n_slots);
+    CHECK(gpu.vram.n_streamed >= gpu.vram.n_experts - gpu.vram.n_slots);  // fewer slots then than now
     CHECK(gpu.vram.n_streamed > 0);
     CHECK(gpu.vram.n_slots > 0);
-    CHECK(gpu.vram.ring_bytes > 0);
+    CHECK(gpu.vram.ring_bytes == 0);  // given back by the token
+    CHECK(gpu.vram.n_slots_taken_back > 0);
     CHECK(gpu.memory.host_bytes == 0);
   }
   CHECK(model->vram_statistics().n_streamed_passes == 1);

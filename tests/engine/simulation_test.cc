@@ -280,6 +280,7 @@ TEST_CASE("what the GPU reads in RAM, and sums that may come later, shorten a to
   plan_options.n_batch = 16;
   Machine slow = machine();
   slow.ram_bytes_per_second = 1e12;
+  slow.kernels[gguf::TensorType::F16] = {1e7, 0, 1e8};  // far more than launches take
   Plan plan = model.plan(slow, plan_options);
   double expert_bytes = 0, cpu_each = 0;
   for (size_t i = 0; i < plan.places.size(); ++i) {
@@ -316,7 +317,6 @@ TEST_CASE("what the GPU reads in RAM, and sums that may come later, shorten a to
   const SimulationResult deferred = simulate(plan, slow, header, passes, chosen);
   CHECK(deferred.in_vram == alone.in_vram);
   CHECK(deferred.seconds < alone.seconds);
-  CHECK(deferred.seconds > 0.4 * alone.seconds);
   // The CPU is never done before it has done all.
   const double n_on_cpu = 6 * deferred.in_ram * static_cast<double>(deferred.n_tokens);
   CHECK(deferred.seconds >= n_on_cpu * cpu_each);

@@ -281,6 +281,68 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("slots that were given back come again, empty, and are filled with what is missed") {
+  const RoutingRecipe uniform = recipe(0, 0, 0);
+  SmallExperts model(uniform.n_layers, uniform.n_experts);
+  const uint64_t bytes = 3 * 256 * uint64_t{uniform.n_layers} * uniform.n_experts / 2;
+  tests::FakeGpu gpu(bytes);
+  engine::VramTierOptions options;
+  options.promotion.has_thread = false;
+  options.promotion.must_pay = false;
+  options.promotion.now = [seconds = 0.0]() mutable { return seconds += 0.01; };
+  engine::VramTier tier(gpu, model.weights, bytes, 0, options, {});
+  tier.set_store(*model.store);
+  const auto stream = gpu.make_stream();
+  const auto n_here = [&] {
+    uint64_t n = 0;
+    for (uint32_t layer = 0; layer < uniform.n_layers; ++layer)
+      for (int32_t id = 0; id < static_cast<int32_t>(uniform.n_experts); ++id) n += tier.holds(layer, id);
+    return n;
+  };
+  const uint64_t n_first = tier.statistics().n_slots, slot_bytes = tier.statistics().slot_bytes;
+  CHECK(tier.take_back(bytes) == 0);  // nothing was given
+  tier.give_back(*stream, slot_bytes / 2);
+  const uint64_t n_left = tier.statistics().n_slots;
+  CHECK(n_left < n_first);
+  CHECK(n_here() == n_left);
+  CHECK(tier.take_back(0) == 0);
+  CHECK(tier.take_back(100) == 0);  // less than what was given at once
+  // The fake GPU does not count what comes back: as if others had it.
+  CHECK(tier.take_back(bytes) == 0);
+  gpu.has_again(slot_bytes - tier.statistics().slot_bytes);
+  const uint64_t half = (slot_bytes - tier.statistics().slot_bytes) / 2;
+  const uint64_t taken = tier.take_back(half);
+  CHECK(taken > 0);
+  CHECK(taken <= half);
+  CHECK(tier.take_back(bytes) > 0);
+  CHECK(tier.statistics().n_slots == n_first);
+  CHECK(tier.statistics().slot_bytes == slot_bytes);
+  CHECK(tier.statistics().n_slots_taken_back == tier.statistics().n_slots_given_back);
+  CHECK(n_here() == n_left);
+  MadeUpRouting routing(uniform);
+  for (int token = 0; token < 200; ++token) {
+    const engine::traces::Pass pass = routing.next();
+    tier.begin_pass(1);
+    for (uint32_t layer = 0; layer < uniform.n_layers; ++layer) {
+      const auto chosen = pass.experts(routing.header(), 0, layer);
+      const std::vector<int32_t> ids(chosen.begin(), chosen.end());
+      const uint32_t hits = 0;
+      tier.used(layer, uniform.n_used, ids, std::span(&hits, 1));
+    }
+    tier.end_pass(*stream);
+  }
+  tier.settle(*stream);  // some are always on their way
+  CHECK(n_here() == n_first);
+  // What lies there is what belongs there: no two experts have a place in common.
+  std::set<const std::byte*> places;
+  for (uint32_t layer = 0; layer < uniform.n_layers; ++layer)
+    for (int32_t id = 0; id < static_cast<int32_t>(uniform.n_experts); ++id)
+      if (tier.holds(layer, id)) places.insert(tier.places(layer)[id].gate);
+  CHECK(places.size() == n_first);
+  tier.give_back(*stream, bytes);
+  CHECK(tier.statistics().n_slots == 0);
+}
+
 TEST_CASE("copies on a thread of their own bring experts while passes go on") {
   const RoutingRecipe skewed = recipe(1, 0, 0);
   SmallExperts model(skewed.n_layers, skewed.n_experts);
