@@ -18,8 +18,8 @@ LENGTHS = [0, 4096, 16384, 32768, 65536, 131072]
 # A machine, and what is said of it besides.
 SETTINGS = [
     ("rtx4090-24g-64g", [], "24 GB of VRAM, 64 GB of RAM"),
-    ("rtx4090-48g-124g", ["--vram", "24G", "--store", "disk"], "24 GB of VRAM, 124 GB of RAM"),
-    ("rtx4090-48g-124g", ["--store", "disk"], "48 GB of VRAM, 124 GB of RAM"),
+    ("rtx4090-48g-124g", ["--vram", "24G"], "24 GB of VRAM, 124 GB of RAM"),
+    ("rtx4090-48g-124g", [], "48 GB of VRAM, 124 GB of RAM"),
 ]
 
 

@@ -19,14 +19,14 @@ MODELS = ["qwen3-30b", "llama-70b-q4km", "qwen3-235b", "llama-405b", "r1-ud-iq1s
 # Of some models only: the tests plan them all.
 MORE_MACHINES = ["two-rtx3090-128g", "rtx4090-rtx3060-64g"]
 MODELS_ON_MORE = ["llama-70b-q4km", "qwen3-235b", "r1-ud-iq1s"]
-# And with options: experts in memory that the GPU reads as well; a long context.
+# And with options: experts in a mapped file, which the GPU does not read; a long context.
 LONG = "-c 131072"
 R1_SETTINGS = [
-    "rtx4090-48g-124g --store disk",
+    "rtx4090-48g-124g --store mapped",
     f"rtx4090-24g-64g {LONG}",
     f"rtx4090-24g-64g {LONG} --cache-type q8_0",
-    f"rtx4090-48g-124g --vram 24G --store disk {LONG}",
-    f"rtx4090-48g-124g --vram 24G --store disk {LONG} --cache-type q8_0",
+    f"rtx4090-48g-124g --vram 24G {LONG}",
+    f"rtx4090-48g-124g --vram 24G {LONG} --cache-type q8_0",
 ]
 MACHINES = ["laptop-32g", "rtx4060-8g-64g", "rtx4090-24g-64g", "rtx4090-48g-124g", "server-8ch-512g"]
 

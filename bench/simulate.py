@@ -121,7 +121,7 @@ def main():
     of_sweep = verbs.add_parser("sweep")
     of_sweep.add_argument("--tokens", type=int, default=2048)
     of_sweep.add_argument("--promotions", type=int, default=4)
-    of_sweep.add_argument("--store", choices=["auto", "disk"], default="disk", help="disk: the GPU reads experts in RAM as well")
+    of_sweep.add_argument("--store", choices=["auto", "mapped"], default="auto", help="mapped: the GPU does not read experts in RAM")
     of_check = verbs.add_parser("check")
     of_check.add_argument("model")
     of_check.add_argument("--limits", nargs="+", default=["2G", "2500M", "3G"])

@@ -31,6 +31,7 @@ inline engine::ModelOptions options_for(engine::DeviceKind device, engine::Cache
   options.device = device;
   options.session.cache = cache;
   options.session.n_context = 256;
+  options.store.storage = engine::Storage::Mapped;               // tests of stores ask for one
   options.latent_attention = engine::LatentAttention::Absorbed;  // or each device takes the form that is cheaper there
   return options;
 }

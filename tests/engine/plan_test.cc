@@ -169,7 +169,8 @@ TEST_CASE("attention and routers that VRAM has no room for are read over PCIe, n
   for (const char* name : {"llama-q8_0", "deepseek2-v3", "qwen3moe"}) {
     CAPTURE(std::string(name));
     const PlannedModel model(tests::fixture_path(name));
-    const PlanOptions options = small_options();
+    PlanOptions options = small_options();
+    options.storage = Storage::Mapped;  // or the link brings experts as well
     const SessionMemory session =
         session_memory(model.spec(), bind_weights(model.file(), model.spec()), LatentAttention::Automatic,
                        {options.n_context, options.cache, options.n_batch});

@@ -129,8 +129,7 @@ TEST_CASE("prompts are planned in passes as a run makes them, with the experts' 
     more.insert(more.begin(), words.begin(), words.end());
     return json::parse(call(more).out);
   };
-  const json mapped = planned({}), pinned = planned({"--store", "disk"}),
-             never = planned({"--store", "disk", "--streamed-rows", "0"});
+  const json mapped = planned({"--store", "mapped"}), pinned = planned({}), never = planned({"--streamed-rows", "0"});
   for (const json* plan : {&mapped, &pinned, &never}) {
     REQUIRE((*plan)["prompts"].size() == 3);
     CHECK((*plan)["prompts"][0]["n_tokens"] == 1024);
@@ -154,8 +153,7 @@ TEST_CASE("prompts are planned in passes as a run makes them, with the experts' 
   for (const json& one : mapped["what_would_help"])
     would_help = would_help || contains(one["change"].get<std::string>(), "pinned memory (--store auto)");
   CHECK(would_help);
-  const Outcome in_words =
-      call({"plan", sparse("r1-ud-iq1s"), "-m", machine_path("rtx4090-48g-124g"), "--store", "disk"});
+  const Outcome in_words = call({"plan", sparse("r1-ud-iq1s"), "-m", machine_path("rtx4090-48g-124g")});
   for (const char* part : {"1024 tokens: the first one after ", "4096 tokens: ", "over PCIe, ring "})
     CHECK_MESSAGE(contains(in_words.out, part), part);
 }
@@ -291,9 +289,8 @@ TEST_CASE("the simulation is near the engine's runs over virtual time") {
     REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
     return json::parse(outcome.out)["runs"][0];
   };
-  const json mapped = simulated({}), reads = simulated({"--store", "disk"}),
-             deferred = simulated({"--store", "disk", "--defer-experts"}),
-             without = simulated({"--store", "disk", "--no-reads"});
+  const json mapped = simulated({"--store", "mapped"}), reads = simulated({}),
+             deferred = simulated({"--defer-experts"}), without = simulated({"--no-reads"});
   CHECK(mapped["in_vram"].get<double>() == doctest::Approx(0.29).epsilon(0.04));
   CHECK(mapped["tok_s"].get<double>() == doctest::Approx(11.8).epsilon(0.1));
   CHECK(mapped["read_by_gpu_per_token"] == 0);
