@@ -51,11 +51,6 @@ void obey_plan(const std::filesystem::path& path, ModelFlags& flags) {
   const json& run = file.member(file.content(), "run");
   if (!run.is_object()) file.refuse("'run' is no object", "one");
   const std::vector<uint64_t> vram = sizes(file, run, "vram_bytes");
-  if (vram.size() > 1)
-    throw engine::Error(engine::Error::Kind::Device,
-                        "The plan " + printable(path.string()) + " divides the layers over " +
-                            std::to_string(vram.size()) +
-                            " GPUs, and this program runs on one; plan for a machine with one GPU.");
   flags.session.n_context = static_cast<uint32_t>(file.number(run, "n_context", 1, 1 << 28));
   flags.session.n_batch = static_cast<uint32_t>(file.number(run, "n_batch", 1, 1 << 20));
   flags.model.sharing.most_streamed_rows = static_cast<uint32_t>(file.number(run, "streamed_rows", 0, 1 << 20));
@@ -64,7 +59,14 @@ void obey_plan(const std::filesystem::path& path, ModelFlags& flags) {
   flags.model.store.storage = choice(file, run, "store", kStorageWords);
   flags.model.store.ram_bytes = static_cast<uint64_t>(file.number(run, "ram_bytes", 1, 1e18));
   flags.model.device = vram.empty() ? engine::DeviceKind::Cpu : engine::DeviceKind::Cuda;
-  if (!vram.empty()) flags.model.vram_bytes = vram.front();
+  // A machine file has the fastest GPU first, and so has the driver. One without layers has no part in it.
+  std::vector<int> gpus;
+  for (size_t i = 0; i < vram.size(); ++i) {
+    if (vram[i] == 0) continue;
+    gpus.push_back(static_cast<int>(i));
+    flags.model.vram_bytes_of_gpus.push_back(vram[i]);
+  }
+  if (flags.model.gpus.empty()) flags.model.gpus = gpus;
   flags.planned_bytes =
       static_cast<uint64_t>(file.number(file.member(file.content(), "model"), "tensor_bytes", 1, 1e18));
 }
