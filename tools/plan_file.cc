@@ -58,7 +58,6 @@ void obey_plan(const std::filesystem::path& path, ModelFlags& flags) {
   flags.model.residency = choice(file, run, "resident", kResidencyWords);
   flags.model.store.storage = choice(file, run, "store", kStorageWords);
   flags.model.store.ram_bytes = static_cast<uint64_t>(file.number(run, "ram_bytes", 1, 1e18));
-  flags.model.device = vram.empty() ? engine::DeviceKind::Cpu : engine::DeviceKind::Cuda;
   // A machine file has the fastest GPU first, and so has the driver. One without layers has no part in it.
   std::vector<int> gpus;
   for (size_t i = 0; i < vram.size(); ++i) {
@@ -66,6 +65,7 @@ void obey_plan(const std::filesystem::path& path, ModelFlags& flags) {
     gpus.push_back(static_cast<int>(i));
     flags.model.vram_bytes_of_gpus.push_back(vram[i]);
   }
+  flags.model.device = gpus.empty() ? engine::DeviceKind::Cpu : engine::DeviceKind::Cuda;
   if (flags.model.gpus.empty()) flags.model.gpus = gpus;
   flags.planned_bytes =
       static_cast<uint64_t>(file.number(file.member(file.content(), "model"), "tensor_bytes", 1, 1e18));

@@ -230,8 +230,8 @@ TEST_CASE("run takes a saved plan for its model, and no other") {
   CHECK(plan["run"]["vram_bytes"] == json::array());
   plan["run"]["vram_bytes"] = {1000};
   CHECK(call({"run", path, "--plan", write_file("plan.json", plan.dump()), "-p", "a"}).exit_code == 0);
-  plan["run"]["vram_bytes"] = {1000, 1000};
-  CHECK(contains(call({"run", path, "--plan", write_file("plan.json", plan.dump()), "-p", "a"}).err, "over 2 GPUs"));
+  plan["run"]["vram_bytes"] = {1000, 0, 1000};  // tests/cuda_device runs one over two GPUs
+  CHECK(call({"run", path, "--plan", write_file("plan.json", plan.dump()), "-p", "a"}).exit_code == 0);
   for (const json& bad : {json("much"), json(-1), json(1e30)}) {
     plan["run"]["vram_bytes"] = {bad};
     CHECK(call({"run", path, "--plan", write_file("plan.json", plan.dump()), "-p", "a"}).exit_code == 2);
