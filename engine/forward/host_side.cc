@@ -1,10 +1,10 @@
 #include "engine/forward/host_side.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "engine/forward/batch.h"
 #include "engine/forward/expert_groups.h"
+#include "engine/forward/streaming_rules.h"
 
 namespace sluice::engine {
 
@@ -27,8 +27,7 @@ HostSide::HostSide(std::shared_ptr<Device> cpu, const ModelSpec& spec, const Mod
 }
 
 void HostSide::make_room(Stage& on, int64_t n_rows, int64_t n_positions, uint64_t growth_bytes) {
-  const auto rounded = [](int64_t n) { return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n))); };
-  const int64_t rows = rounded(n_rows), positions = std::max(kPagePositions, rounded(n_positions));
+  const int64_t rows = rounded_up(n_rows), positions = std::max(kPagePositions, rounded_up(n_positions));
   const bool is_another = n_rows > 0 && (rows != pass_rows_ || positions != pass_positions_);
   if (!is_another && growth_bytes == 0) return;
   uint64_t bytes = growth_bytes;

@@ -1,7 +1,6 @@
 // What a device and its host need for passes of a prompt that bring all experts to the device.
 
 #include <algorithm>
-#include <bit>
 
 #include "engine/forward/batch.h"
 #include "engine/forward/host_side.h"
@@ -58,10 +57,9 @@ int64_t HostSide::most_streamed_rows(Stage& on, int64_t n_rows, int64_t n_positi
   const uint64_t ring = has_ring ? 0 : 2 * half_ring_bytes();
   const uint64_t bytes = on.device.room(0) + tier_->statistics().slot_bytes / kPassShare;
   const auto is_room = [&](int64_t rows) {
-    const int64_t rounded = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(rows)));
+    const int64_t rounded = rounded_up(rows);
     if (rounded == pass_rows_) return true;  // there is
-    const auto positions = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n_positions + rows)));
-    return ring + pass_bytes_(rounded, std::max(rounded, positions)) <= bytes;
+    return ring + pass_bytes_(rounded, std::max(rounded, rounded_up(n_positions + rows))) <= bytes;
   };
   return rows_with_room(n_rows, kMostSharedRows, is_room);
 }

@@ -6,6 +6,7 @@
 
 #include "engine/forward/miss_split.h"
 #include "engine/placement/cost.h"
+#include "engine/placement/vram_plan.h"
 
 namespace sluice::engine {
 namespace {
@@ -60,13 +61,16 @@ bool has_gpu(std::span<const GroupPlace> places) {
 
 // Attention and routers are not left to the CPU: what VRAM does not hold of them the GPU reads over PCIe, while nothing else can happen.
 bool is_read_over_pcie(const WeightGroup& group, const GroupPlace& place, bool gpu_runs) {
-  return gpu_runs && place.n_vram == 0 && (group.role == GroupRole::Attention || group.role == GroupRole::Router);
+  return gpu_runs && place.n_vram == 0 && is_always_gpus(group.role);
+}
+
+double link_seconds_of_unit(const WeightGroup& group, const Gpu& gpu) {
+  return static_cast<double>(group.unit_file_bytes()) / gpu.pcie_bytes_per_second;
 }
 
 void read_over_pcie(Prediction& prediction, Total& total, const WeightGroup& group, const GroupPlace& place,
                     const Machine& machine) {
-  const double seconds =
-      static_cast<double>(group.unit_file_bytes()) / gpu_of(machine, place.gpu).pcie_bytes_per_second;
+  const double seconds = link_seconds_of_unit(group, gpu_of(machine, place.gpu));
   prediction.pcie_seconds += seconds;
   prediction.disk_bytes += place.n_disk * static_cast<double>(group.unit_file_bytes());
   total.critical.add(Bound::Pcie, seconds);
@@ -106,10 +110,6 @@ void add_layers(Prediction& prediction, Total& total, const ModelWork& work, std
     total.critical.add(Bound::Pcie, handover.link_seconds);
     prediction.pcie_seconds += handover.link_seconds;
   }
-}
-
-double link_seconds_of_unit(const WeightGroup& group, const Gpu& gpu) {
-  return static_cast<double>(group.unit_file_bytes()) / gpu.pcie_bytes_per_second;
 }
 
 const Gpu* gpu_or_none(const Machine& machine, const GroupPlace& place) {

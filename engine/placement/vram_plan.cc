@@ -4,7 +4,7 @@
 #include <span>
 
 #include "engine/device/device_memory.h"
-#include "engine/placement/layer_split.h"
+#include "engine/placement/gpu_split.h"
 
 namespace sluice::engine {
 namespace {
@@ -12,21 +12,20 @@ namespace {
 // A CUDA context with modules and graphs.
 constexpr uint64_t kCudaBytes = uint64_t{400} << 20;
 
-// The part of a whole that layers [first, end) have of all, so that parts add up to it.
-uint64_t part_of(uint64_t whole, uint32_t first, uint32_t end, uint32_t n_layers) {
-  const auto upto = [&](uint64_t layer) { return whole / n_layers * layer + whole % n_layers * layer / n_layers; };
-  return upto(end) - upto(first);
-}
-
 class VramPlan {
  public:
   VramPlan(Plan& plan, const SessionMemory& session, const Machine& machine)
       : plan_(plan), session_(session), machine_(machine), groups_(plan.work.groups) {}
 
   void make() {
-    if (!divide(session_.gpu_pass_bytes) || !is_whole()) {
-      if (!divide(session_.shared_pass_bytes)) return forget();  // not even a pass: as if there were no GPU
-    }
+    std::vector<uint64_t> state_bytes;
+    for (uint32_t layer = 0; layer < n_layers(); ++layer)
+      state_bytes.push_back(part_of(session_.state_bytes, layer, layer + 1, n_layers()));
+    std::vector<GpuRoom> rooms;
+    for (const Gpu& gpu : machine_.gpus) rooms.push_back({vram_room_of(gpu.vram_bytes), gpu.vram_bytes_per_second});
+    const GpuSplit split = split_over_gpus(plan_.work, state_bytes, session_, rooms);
+    if (!divide(split.ends, split.is_whole ? session_.gpu_pass_bytes : session_.shared_pass_bytes))
+      return forget();  // not even a pass: as if there were no GPU
     for (GpuPlan& gpu : plan_.gpus)
       if (gpu.has_layers()) fill(gpu, static_cast<uint32_t>(&gpu - plan_.gpus.data()));
     for (const GpuPlan& gpu : plan_.gpus)
@@ -41,25 +40,7 @@ class VramPlan {
   uint32_t layer_of(const WeightGroup& group) const { return std::min(group.layer, n_layers() - 1); }
 
   // Gives each GPU its layers, caches and passes. False where one that has layers has no room for more.
-  bool divide(uint64_t pass_bytes) {
-    std::vector<LayerCost> layers(n_layers());
-    uint64_t output_bytes = 0;
-    for (uint32_t layer = 0; layer < n_layers(); ++layer) {
-      layers[layer].state_bytes = part_of(session_.state_bytes, layer, layer + 1, n_layers());
-      layers[layer].dense_bytes = part_of(plan_.work.vram_vector_bytes, layer, layer + 1, n_layers());
-    }
-    for (const WeightGroup& group : groups_) {
-      const uint64_t bytes = group.unit_vram_bytes() * group.n_units;
-      if (group.role == GroupRole::Output)
-        output_bytes += bytes;
-      else if (group.role == GroupRole::RoutedExperts)
-        layers[group.layer].expert_bytes += bytes;
-      else if (group.role != GroupRole::Embedding)
-        layers[group.layer].dense_bytes += bytes;
-    }
-    std::vector<GpuRoom> rooms;
-    for (const Gpu& gpu : machine_.gpus) rooms.push_back({vram_room_of(gpu.vram_bytes), gpu.vram_bytes_per_second});
-    const std::vector<uint32_t> ends = split_layers(layers, 0, output_bytes, pass_bytes, rooms);
+  bool divide(std::span<const uint32_t> ends, uint64_t pass_bytes) {
     plan_.gpus.assign(ends.size(), {});
     for (size_t i = 0; i < ends.size(); ++i) {
       GpuPlan& gpu = plan_.gpus[i];
@@ -84,15 +65,6 @@ class VramPlan {
   }
   bool is_on(const WeightGroup& group, const GpuPlan& gpu) const {
     return group.role != GroupRole::Embedding && layer_of(group) >= gpu.first_layer && layer_of(group) < gpu.end_layer;
-  }
-
-  bool is_whole() const {
-    return std::ranges::all_of(plan_.gpus, [&](const GpuPlan& gpu) {
-      uint64_t all = vector_bytes_of(gpu);
-      for (const WeightGroup& group : groups_)
-        if (is_on(group, gpu)) all += group.unit_vram_bytes() * group.n_units;
-      return !gpu.has_layers() || all <= room_of(gpu);
-    });
   }
 
   void forget() {

@@ -6,9 +6,9 @@
 
 #include "engine/device/cpu_device.h"
 #include "engine/forward/host_side.h"
+#include "engine/placement/gpu_split.h"
 #include "engine/placement/memory.h"
 #include "engine/session/copied_pages.h"
-#include "engine/session/gpu_split.h"
 #include "engine/session/model_state.h"
 #include "engine/session/session_memory.h"
 

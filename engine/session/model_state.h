@@ -54,7 +54,7 @@ struct Model::State {
   // The GPU's weights are moved there. The result: the VRAM tier, where some experts are the host's.
   std::unique_ptr<VramTier> open_on_gpu(Device& gpu, GpuPart& part, std::span<const float> heat,
                                         const std::function<void(uint64_t done)>& on_bytes);
-  // What the GPUs do not hold of the experts, from the disk into memory of a set size; null where the mapped file will do. `cpu` multiplies
+  // What the GPUs do not hold of the experts, from the disk into memory of a set size; null where a mapped file was asked for. `cpu` multiplies
   // it. tiers: of each GPU, null where that has all of its experts.
   std::unique_ptr<DiskStore> open_experts(Device& cpu, std::span<const std::unique_ptr<VramTier>> tiers,
                                           const std::filesystem::path& path, const MemoryBudget& budget);

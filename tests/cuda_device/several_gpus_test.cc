@@ -8,7 +8,7 @@
 #include "engine/forward/forward.h"
 #include "engine/forward/host_side.h"
 #include "engine/model/bound_model.h"
-#include "engine/session/gpu_split.h"
+#include "engine/placement/gpu_split.h"
 #include "engine/session/session_memory.h"
 #include "engine/store/heat_map.h"
 #include "engine/synthetic/model.h"

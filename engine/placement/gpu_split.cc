@@ -1,13 +1,18 @@
-#include "engine/session/gpu_split.h"
+#include "engine/placement/gpu_split.h"
 
 #include <utility>
 
 namespace sluice::engine {
 
+uint64_t part_of(uint64_t whole, uint32_t first, uint32_t end, uint32_t n_layers) {
+  const auto upto = [&](uint64_t layer) { return whole / n_layers * layer + whole % n_layers * layer / n_layers; };
+  return upto(end) - upto(first);
+}
+
 std::vector<LayerCost> layer_costs(const ModelWork& work, std::span<const uint64_t> state_bytes) {
   std::vector<LayerCost> layers(work.n_layers);
   for (uint32_t layer = 0; layer < work.n_layers; ++layer)
-    layers[layer] = {work.vram_vector_bytes / work.n_layers, state_bytes[layer], 0};
+    layers[layer] = {part_of(work.vram_vector_bytes, layer, layer + 1, work.n_layers), state_bytes[layer], 0};
   for (const WeightGroup& group : work.groups) {
     if (group.role == GroupRole::Output || group.role == GroupRole::Embedding) continue;
     LayerCost& layer = layers[group.layer];
