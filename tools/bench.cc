@@ -8,7 +8,6 @@
 #include <numeric>
 #include <optional>
 #include <random>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -152,11 +151,7 @@ static std::string table(const std::vector<BenchRow>& rows, const engine::Model&
 
 // Of a list such as 0,4096, each once, the least first: a context grows from one to the next.
 static std::vector<int64_t> parse_depths(const std::string& text, int64_t most) {
-  std::vector<int64_t> depths;
-  std::istringstream list(text);
-  for (std::string one; std::getline(list, one, ',');) depths.push_back(parse_integer("--depth", one, 0, most));
-  if (depths.empty())
-    throw UsageError("--depth has no number; found an empty list; give numbers of tokens, such as 0,4096");
+  std::vector<int64_t> depths = parse_integers("--depth", text, 0, most);
   std::ranges::sort(depths);
   depths.erase(std::unique(depths.begin(), depths.end()), depths.end());
   return depths;

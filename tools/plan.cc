@@ -72,7 +72,8 @@ Action prepare_plan(CLI::App& app) {
       "Prompt tokens in one pass at most for which experts come to the GPU; 0: there is none (4096)");
   add_choice(
       app, "--store", kStorageWords, flags->options.storage,
-      "Where weights are: auto maps a file that fits; disk reads experts into memory that a GPU can read (auto)");
+      "Where weights are: auto maps a file that fits, but for experts beside a GPU, which come into memory that it can "
+      "read (auto)");
   add_choice(app, "--resident", kResidencyWords, flags->options.residency, "Form of the weights in memory (auto)");
   add_flag_with_value(
       app, "--ram", "BYTES",

@@ -192,7 +192,8 @@ Action prepare_simulate(CLI::App& app) {
       "Experts that are moved into VRAM after a token at most (4)");
   add_choice(
       app, "--store", kStorageWords, flags->options.storage,
-      "Where weights are: auto maps a file that fits; disk reads experts into memory that a GPU can read (auto)");
+      "Where weights are: auto maps a file that fits, but for experts beside a GPU, which come into memory that it can "
+      "read (auto)");
   add_switch(app, "--no-reads", flags->no_reads, "The GPU multiplies no experts that lie in that memory");
   add_switch(app, "--defer-experts", flags->simulation.defers,
              "What the CPU computes of a layer is added one layer later, where nothing is read from the disk");
