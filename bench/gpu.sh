@@ -62,7 +62,7 @@ fixtures=("$root"/models/*.gguf "$root"/tests/data/models/*.gguf)
 run_models() {
   local status=0
   python3 "$root/bench/gpu_models.py" "$sluice" --only models "${fixtures[@]}" "${models[@]}" >"$build/models.md" || status=1
-  python3 "$root/bench/gpu_models.py" "$sluice" --only shared --only gpus --only contexts --needle "$build/bench/needle" \
+  python3 "$root/bench/gpu_models.py" "$sluice" --only shared --only gpus --only contexts --only needles --needle "$build/bench/needle" \
     "$root"/models/*.gguf "${models[@]}" >>"$build/models.md" || status=1
   return $status
 }

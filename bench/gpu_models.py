@@ -2,8 +2,8 @@
 """Models end to end on the GPUs of this machine, as tables for the report of bench/gpu.sh.
 
     gpu_models.py SLUICE MODEL.gguf ...                    each against the CPU, shared with it, over several GPUs, at rising contexts
-    gpu_models.py SLUICE --only shared MODEL.gguf ...      one of them (models, shared, gpus, contexts)
-    gpu_models.py SLUICE --needle PROGRAM MODEL.gguf ...   and what the model finds again in long texts (bench/needle.cc)
+    gpu_models.py SLUICE --only shared MODEL.gguf ...      one of them (models, shared, gpus, contexts, needles)
+    gpu_models.py SLUICE --needle PROGRAM MODEL.gguf ...   and needles: what the model finds again in long texts (bench/needle.cc)
 
 SLUICE may be the program with an emulated GPU inside, which tries this script where there is no GPU:
     SIMT_CHECK=0 SIMT_DEVICES=2 gpu_models.py build/test/tests/cuda_device/sluice_emulated --tokens 4 tests/data/models/qwen3moe.gguf
@@ -35,14 +35,18 @@ def call(command):
 class Program:
     def __init__(self, path, n_tokens, folder):
         self.path, self.n_tokens, self.folder = path, n_tokens, folder
+        self.cpu_logits = {}
 
     def run(self, model, *flags):
         return json.loads(call([self.path, "run", model, "--temp", 0, "--ignore-eos", "-n", self.n_tokens, "-p", PROMPT, "--json", "-q", *flags]))
 
-    # Against the CPU's logits, token by token.
+    # Against the CPU's logits, token by token; those are made once a model.
     def divergence(self, model, *flags):
-        logits = Path(self.folder) / "cpu.logits"
-        call([self.path, "logits", model, "--device", "cpu", "-b", 1, "-p", PROMPT, "-o", logits, "-q"])
+        logits = self.cpu_logits.get(model)
+        if logits is None:
+            logits = Path(self.folder) / f"{len(self.cpu_logits)}.logits"
+            call([self.path, "logits", model, "--device", "cpu", "-b", 1, "-p", PROMPT, "-o", logits, "-q"])
+            self.cpu_logits[model] = logits
         return json.loads(call([self.path, "logits", model, "--device", "cuda", *flags, "-b", 1, "-p", PROMPT, "--against", logits, "--json", "-q"]))
 
     def deferral(self, model, *flags):
@@ -51,8 +55,10 @@ class Program:
     def bench(self, model, *flags):
         return json.loads(call([self.path, "bench", model, "-r", 2, "-o", "json", "-q", *flags]))
 
-    def metadata(self, model):
-        return json.loads(call([self.path, "inspect", model, "--json", "--metadata"]))["metadata"]
+    # That the model was trained with.
+    def context(self, model):
+        metadata = json.loads(call([self.path, "inspect", model, "--json", "--metadata"]))["metadata"]
+        return next((int(value) for name, value in metadata.items() if name.endswith(".context_length")), 4096)
 
 
 def rate(value):
@@ -106,14 +112,12 @@ GPUS_HEAD = ["model", "GPUs", "layers", "KL to the CPU, mean", "tokens/s", "prom
 
 
 def gpus_rows(program, model, arguments):
-    if arguments.n_gpus < 2:
-        return
     # Each alone, then together: a GPU that may have little takes few layers, so all of them get some.
     some = max(1, int(model_bytes(model) * 0.7))
     for gpus, vram in [(str(i), None) for i in range(arguments.n_gpus)] + [(",".join(map(str, range(arguments.n_gpus))), some)]:
         flags = ["--gpus", gpus, *([] if vram is None else ["--vram", vram])]
         divergence, run = program.divergence(model, *flags), program.run(model, "--device", "cuda", *flags)
-        layers = ", ".join(f"{gpu['name']}: {gpu['layers']}" for gpu in run.get("gpus", []))
+        layers = ", ".join(f"{gpu['name']}: {gpu['n_layers']}" for gpu in run.get("gpus", []))
         yield [gpus + ("" if vram is None else ", 70% of the file each"), layers, f"{divergence['mean_kl']:.2g}", rate(run["decode_tok_s"]), rate(run["prefill_tok_s"])]
 
 
@@ -121,8 +125,7 @@ CONTEXTS_HEAD = ["model", "test", "cache", "tokens/s", "limit"]
 
 
 def contexts_rows(program, model, _):
-    metadata = program.metadata(model)
-    trained = next((int(value) for name, value in metadata.items() if name.endswith(".context_length")), 4096)
+    trained = program.context(model)
     fitting = lambda lengths, n: [length for length in lengths if length + n <= trained]
     generated = min(program.n_tokens, 32)
     for n_prompt in fitting((128, 1024, 8192, 32768), 1):
@@ -134,11 +137,24 @@ def contexts_rows(program, model, _):
             yield [f"a token behind {row['depth']}", cache, rate(row["avg_ts"]), row["usage"].get("limit") or "-"]
 
 
+NEEDLES_HEAD = ["model", "cache", "tokens", "names found again at the end of a text (tests/engine/needle.h)", "gain, nats"]
+
+
+def needles_rows(program, model, arguments):
+    trained = program.context(model)
+    lengths = [length for length in (128, 500, 2000, 8000, 32000, 128000) if length <= trained]
+    for cache in ("f16", "q8_0"):
+        for line in call([arguments.needle, model, ",".join(map(str, lengths)), cache]).splitlines():
+            one = json.loads(line)
+            yield [cache, one["tokens"], f"{one['found']} of {one['of']}", f"{one['gain_nats']:.2f}"]
+
+
 SECTIONS = {
     "models": ("Models", MODELS_HEAD, models_rows),
     "shared": ("Shared between GPU and CPU", SHARED_HEAD, shared_rows),
     "gpus": ("Several GPUs", GPUS_HEAD, gpus_rows),
     "contexts": ("Prompts and contexts", CONTEXTS_HEAD, contexts_rows),
+    "needles": ("Needles", NEEDLES_HEAD, needles_rows),
 }
 
 
@@ -161,7 +177,7 @@ def main():
         program = Program(arguments.sluice, arguments.tokens, folder)
         for name in arguments.only or SECTIONS:
             title, head, rows_of = SECTIONS[name]
-            if name == "gpus" and arguments.n_gpus < 2:
+            if name == "gpus" and arguments.n_gpus < 2 or name == "needles" and not arguments.needle:
                 continue
             print(f"\n## {title}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}", flush=True)
             for model in arguments.models:
@@ -172,19 +188,6 @@ def main():
                 except Failed as error:
                     failed = True
                     print("| " + " | ".join([model.stem, f"**failed**: {error}", *[""] * (len(head) - 2)]) + " |", flush=True)
-        if arguments.needle:
-            print("\n## Needles\n\nOf ten names, how many the GPU finds again at the end of a text (tests/engine/needle.h).\n\n| model | cache | tokens | found | gain, nats |\n|---|---|---|---|---|")
-            for model in arguments.models:
-                trained = next((int(value) for name, value in program.metadata(model).items() if name.endswith(".context_length")), 4096)
-                lengths = [length for length in (128, 500, 2000, 8000, 32000, 128000) if length <= trained]
-                for cache in ("f16", "q8_0"):
-                    try:
-                        for line in call([arguments.needle, model, ",".join(map(str, lengths)), cache]).splitlines():
-                            one = json.loads(line)
-                            print(f"| {model.stem} | {cache} | {one['tokens']} | {one['found']} of {one['of']} | {one['gain_nats']:.2f} |", flush=True)
-                    except Failed as error:
-                        failed = True
-                        print(f"| {model.stem} | {cache} | | **failed**: {error} | |", flush=True)
     return 1 if failed else 0
 
 

@@ -14,6 +14,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 import attention  # noqa: E402
 import gpu_counts  # noqa: E402
 import gpus  # noqa: E402
+import tiles  # noqa: E402
 
 FLOAT_LANES = {75: 64, 80: 64}  # of an SM; 128 on all others
 MEMORY_LATENCY_S = 600e-9
@@ -24,11 +25,13 @@ def described(facts):
     architecture = facts["architecture"]
     known = max((one for one in gpus.TENSOR_PRODUCTS if one <= architecture), default=75)
     return gpus.Gpu(facts["name"], architecture, facts["n_sms"], facts["clock_hz"], facts["peak_bytes_s"], facts["sm_shared_bytes"],
-                    FLOAT_LANES.get(architecture, 128), 2, MEMORY_LATENCY_S, gpus.TENSOR_PRODUCTS[known], 0.63 if architecture >= 90 else 1.0)
+                    FLOAT_LANES.get(architecture, 128), 2, MEMORY_LATENCY_S, gpus.TENSOR_PRODUCTS[known], gpus.FLOAT_TENSOR_PRODUCTS[known],
+                    0.63 if 90 <= architecture < 120 else 1.0)  # what mma.sync gets of wgmma's rate and of tcgen05's
 
 
 def predicted_seconds(build, gpu):
-    """Of every case that is timed, by its model, place and format: seconds and what bounds them."""
+    """Of every case that is timed, by its model, place and format: seconds, what bounds them, and how long tensor cores at their peak would take
+    for the products that must be made (None in decode, which does not use them)."""
     folder = build / "gpu_counts"
     folder.mkdir(exist_ok=True)
     occupancy = build / "bench/gpu/gpu_occupancy"
@@ -38,25 +41,16 @@ def predicted_seconds(build, gpu):
         launches = json.loads(gpu_counts.run([build / "bench/gpu/count_kernels", *mode]))
         if mode != ["--attention"]:
             for (model, place, name, _), row in gpu_counts.predictions(launches, kernels, build, [gpu]).items():
-                found[model, place, name] = row.prediction.seconds, row.prediction.bound
+                at_peak = tiles.of_peak(row) * row.prediction.seconds if mode else None
+                found[model, place, name] = row.prediction.seconds, row.prediction.bound, at_peak
             continue
         for launch in launches:
             registers, _, shared, _ = kernels[gpu.architecture][launch["kernel"]]
             blocks = gpu_counts.occupancies(occupancy, [(gpu.architecture // 10, gpu.architecture % 10, gpu.n_sms, gpu.sm_shared_bytes, registers,
                                                          shared, launch["block"], launch["dynamic_shared_bytes"])])[0]
             one = attention.predict_counted(gpu, launch, blocks)
-            found[launch["model"], launch["place"], launch["format"]] = one.seconds, one.bound
+            found[launch["model"], launch["place"], launch["format"]] = one.seconds, one.bound, one.peak * one.seconds
     return found
-
-
-def shares(case, gpu):
-    """Of the peak of memory; of tensor cores where a weight meets many inputs."""
-    seconds = case["seconds"]
-    memory = (case["weight_bytes"] + case["other_bytes"]) / seconds / gpu.peak_bytes_s
-    products = case["weights"] * case["n_inputs"] / seconds / (gpu.n_sms * gpu.clock_hz)
-    if case["n_inputs"] == 1:
-        return f"{memory:.0%}", "-"
-    return f"{memory:.0%}", f"{products / (gpus.FLOAT_TENSOR_PRODUCTS.get(gpu.architecture, 256) if case['place'].startswith('prefill') else gpu.tensor_products):.0%}"
 
 
 def main():
@@ -79,12 +73,14 @@ def main():
     print("|---|---|---|---:|---:|---:|---:|---:|---|")
     ratios = []
     for case in timed["cases"]:
-        seconds, bound = found[case["model"], case["place"], case["format"]]
+        seconds, bound, at_peak = found[case["model"], case["place"], case["format"]]
+        of_memory = (case["weight_bytes"] + case["other_bytes"]) / case["seconds"] / gpu.peak_bytes_s
+        of_tensor_cores = "-" if at_peak is None else f"{at_peak / case['seconds']:.0%}"
         predicted = seconds + gpus.LAUNCH_GAP_S
         ratio = case["seconds"] / predicted
         ratios.append(ratio)
         print(f"| {case['model']} | {case['place']} | {case['format']} | {case['seconds'] * 1e6:.1f} | {predicted * 1e6:.1f} | {ratio:.2f} | "
-              f"{' | '.join(shares(case, gpu))} | {bound} |")
+              f"{of_memory:.0%} | {of_tensor_cores} | {bound} |")
     print(f"\nMeasured over predicted: {statistics.median(ratios):.2f} in the middle, {min(ratios):.2f} to {max(ratios):.2f}.")
 
 

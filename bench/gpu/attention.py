@@ -15,15 +15,7 @@ CONTEXTS = (4096, 32768)
 SEEN = (1024, 2048)
 MMA_PRODUCTS = 16 * 8 * 16  # of an m16n8k16
 
-# Multiply-adds of 16-bit floats with sums in 32 bits, an SM and cycle.
-TENSOR_PRODUCTS = gpus.FLOAT_TENSOR_PRODUCTS
-# What mma.sync reaches of it, as published microbenchmarks have it: the H100's full rate is for its wgmma alone. Not measured here.
-MMA_SHARE = {90: 0.62}
 PRODUCT_SHARE = 0.6  # of the peak, assumed of the products that make expanded keys and values
-
-
-def mma_share(gpu):
-    return MMA_SHARE.get(gpu.architecture, 1.0)
 
 
 @dataclass(frozen=True)
@@ -85,9 +77,9 @@ def predict(gpu, case, launch, counts, blocks_an_sm, n_positions):
     wavefronts = sum(n for name, n in counts.items() if name.startswith("shared") and name.endswith(" wavefronts") and "least" not in name)
     memory_names = ("global load", "global store", "shared load", "shared store", "async copy", "exchange")
     rows_bytes = ROWS * case.n_heads * (case.key_size + case.value_size) * 4
-    peak = TENSOR_PRODUCTS[gpu.architecture] * gpu.n_sms * gpu.clock_hz
+    peak = gpu.float_tensor_products * gpu.n_sms * gpu.clock_hz
     bounds = {
-        "tensor cores": sm_seconds(of("matrix") * MMA_PRODUCTS / TENSOR_PRODUCTS[gpu.architecture] / mma_share(gpu)),
+        "tensor cores": sm_seconds(of("matrix") * MMA_PRODUCTS / gpu.float_tensor_products / gpu.mma_share),
         "shared memory": sm_seconds(wavefronts / gpus.SHARED_WAVEFRONTS),
         "issue": sm_seconds(sum(n for name, n in counts.items() if name.startswith("instructions: ") and name != "instructions: move") /
                             gpus.ISSUE_SLOTS),
@@ -119,7 +111,7 @@ def table(head, rows):
 def expansion_seconds(gpu, n_positions):
     """The products that make keys and values of all positions of R1's latents."""
     products = n_positions * 128 * 512 * (128 + 128)
-    return products / (TENSOR_PRODUCTS[gpu.architecture] * mma_share(gpu) * gpu.n_sms * gpu.clock_hz * PRODUCT_SHARE)
+    return products / (gpu.float_tensor_products * gpu.mma_share * gpu.n_sms * gpu.clock_hz * PRODUCT_SHARE)
 
 
 def section(launches, kernels, occupancies):
@@ -161,8 +153,8 @@ that end at the given position; numbers stand for {" / ".join(gpu.name for gpu i
 
 The time is the largest bound, as if none disturbed another and as if warps always had something to issue, so real times will be longer: a
 block's softmax waits for its scores, and few warps are there to fill the gap. "Of peak": the multiply-adds that attention must make,
-against the tensor cores' rate for 16-bit floats with sums in 32 bits ({", ".join(f"{gpu.name} {TENSOR_PRODUCTS[gpu.architecture]}" for gpu in GPUS)} an SM and cycle).
-On the H100 `mma.sync` reaches about {100 * MMA_SHARE[90]:.0f}% of that, as published measurements have it; what reaches more is `wgmma`, which is not used.
+against the tensor cores' rate for 16-bit floats with sums in 32 bits ({", ".join(f"{gpu.name} {gpu.float_tensor_products}" for gpu in GPUS)} an SM and cycle).
+On the H100 `mma.sync` reaches about {100 * GPUS[-1].mma_share:.0f}% of that, as published measurements have it; what reaches more is `wgmma`, which is not used.
 
 {table(["model", "launch", "cache", "context", "registers", "warps an SM", "ms", "of peak", "bound", "next bound, of it"], rows)}
 Latent attention of R1, expanded against absorbed, ms a layer. Making keys and values is taken to reach {100 * PRODUCT_SHARE:.0f}% of the peak:

@@ -16,13 +16,14 @@ class Gpu:
     float64_lanes: int
     memory_latency_s: float  # of a load that goes to DRAM
     tensor_products: int  # of 8-bit numbers, an SM and cycle, dense: the data sheet's rate by SMs and clock
-    mma_share: float  # of that which mma.sync reaches; Hopper's whole rate needs wgmma, which other GPUs do not have
+    float_tensor_products: int  # the same of 16-bit floats with sums in 32 bits
+    mma_share: float  # of both that mma.sync reaches; Hopper's whole rate needs wgmma, which other GPUs do not have
 
 
 GPUS = [
-    Gpu("RTX 4090", 89, 128, 2.52e9, 1008e9, 100 << 10, 128, 2, 600e-9, 1024, 1.0),
-    Gpu("A100-80GB", 80, 108, 1.41e9, 2039e9, 164 << 10, 64, 32, 560e-9, 2048, 1.0),
-    Gpu("H100 SXM", 90, 132, 1.755e9, 3350e9, 228 << 10, 128, 64, 650e-9, 4096, 0.63),
+    Gpu("RTX 4090", 89, 128, 2.52e9, 1008e9, 100 << 10, 128, 2, 600e-9, 1024, 256, 1.0),
+    Gpu("A100-80GB", 80, 108, 1.41e9, 2039e9, 164 << 10, 64, 32, 560e-9, 2048, 1024, 1.0),
+    Gpu("H100 SXM", 90, 132, 1.755e9, 3350e9, 228 << 10, 128, 64, 650e-9, 4096, 2048, 0.63),
 ]
 
 # Of other GPUs by their architecture, as data sheets of cards with it have them, by SMs and clock.

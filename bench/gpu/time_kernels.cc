@@ -106,8 +106,6 @@ int main() {
       out["cases"].push_back({{"model", c.model},
                               {"place", c.place},
                               {"format", c.format},
-                              {"weights", c.weights},
-                              {"n_inputs", c.n_inputs},
                               {"weight_bytes", c.weight_bytes},
                               {"other_bytes", c.other_bytes},
                               {"seconds", median_seconds(c.launch, flush)}});
