@@ -93,6 +93,22 @@ uint64_t most_hits(const std::vector<std::set<uint32_t>>& steps, size_t at, cons
   return hits + best;
 }
 
+// Of a model with two layers of eight experts each.
+Plan small_plan(const Machine& on, std::optional<uint64_t> vram_bytes = {}) {
+  PlanOptions options;
+  options.n_context = 64;
+  options.n_batch = 16;
+  options.vram_bytes = vram_bytes;
+  return PlannedModel(tests::fixture_path("deepseek2-v3-split")).plan(on, options);
+}
+// And routing of that shape.
+RoutingRecipe small_recipe(double skew) {
+  RoutingRecipe small = recipe(skew);
+  small.n_layers = 2;
+  small.n_experts = 8;
+  return small;
+}
+
 }  // namespace
 
 TEST_CASE("a virtual disk reads what is urgent first, and its clock adds up") {
@@ -184,17 +200,10 @@ TEST_CASE("what is read is what was missed, and guesses hide some of the waiting
 
 TEST_CASE("a guess is read while the layer before it multiplies") {
   // Three layers, the last two with 8 experts of which three are used.
-  const PlannedModel model(tests::fixture_path("deepseek2-v3-split"));
-  PlanOptions plan_options;
-  plan_options.n_context = 64;
-  plan_options.n_batch = 16;
-  plan_options.vram_bytes = 0;
-  Plan plan = model.plan(machine(), plan_options);
+  Plan plan = small_plan(machine(), 0);
   for (size_t i = 0; i < plan.places.size(); ++i)
     if (plan.work.groups[i].role == GroupRole::RoutedExperts) plan.places[i] = {0, 5, 3};
-  RoutingRecipe two_layers = recipe(0.5);
-  two_layers.n_layers = 2;
-  two_layers.n_experts = 8;
+  const RoutingRecipe two_layers = small_recipe(0.5);
   const auto passes = tokens(two_layers, 400);
   const auto header = MadeUpRouting(two_layers).header();
   Machine cpu = machine();
@@ -237,16 +246,10 @@ TEST_CASE("experts that are worth more move into VRAM, as many a token as may") 
 }
 
 TEST_CASE("over two GPUs experts move into the memory of their layer's, and layers take the time of their GPU") {
-  const PlannedModel model(tests::fixture_path("deepseek2-v3-split"));
-  PlanOptions plan_options;
-  plan_options.n_context = 64;
-  plan_options.n_batch = 16;
   Machine two = machine();
   two.gpus.push_back({"slow", uint64_t{1} << 33, 10e9, 1e9, 1e12});
-  Plan plan = model.plan(two, plan_options);
-  RoutingRecipe two_layers = recipe(1);
-  two_layers.n_layers = 2;
-  two_layers.n_experts = 8;
+  Plan plan = small_plan(two);
+  const RoutingRecipe two_layers = small_recipe(1);
   const auto passes = tokens(two_layers, 400);
   const auto header = MadeUpRouting(two_layers).header();
   const auto simulated = [&](uint32_t n_first, uint32_t n_second) {
@@ -274,14 +277,10 @@ TEST_CASE("over two GPUs experts move into the memory of their layer's, and laye
 
 TEST_CASE("what the GPU reads in RAM, and sums that may come later, shorten a token as by hand") {
   // Two layers with experts, of which three are used; attention and all else takes no time that counts.
-  const PlannedModel model(tests::fixture_path("deepseek2-v3-split"));
-  PlanOptions plan_options;
-  plan_options.n_context = 64;
-  plan_options.n_batch = 16;
   Machine slow = machine();
   slow.ram_bytes_per_second = 1e12;
   slow.kernels[gguf::TensorType::F16] = {1e7, 0, 1e8};  // far more than launches take
-  Plan plan = model.plan(slow, plan_options);
+  Plan plan = small_plan(slow);
   double expert_bytes = 0, cpu_each = 0;
   for (size_t i = 0; i < plan.places.size(); ++i) {
     const WeightGroup& group = plan.work.groups[i];
@@ -292,9 +291,7 @@ TEST_CASE("what the GPU reads in RAM, and sums that may come later, shorten a to
   }
   // The link brings one in the time that the CPU takes for it.
   slow.gpus.front().pcie_bytes_per_second = expert_bytes / cpu_each;
-  RoutingRecipe two_layers = recipe(0);
-  two_layers.n_layers = 2;
-  two_layers.n_experts = 8;
+  const RoutingRecipe two_layers = small_recipe(0);
   const auto passes = tokens(two_layers, 300);
   const auto header = MadeUpRouting(two_layers).header();
   SimulationOptions chosen = options();

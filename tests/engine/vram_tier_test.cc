@@ -105,6 +105,33 @@ RoutingRecipe recipe(double skew, double locality, double drift) {
   return recipe;
 }
 
+// Whatever is missed comes, by a clock that a look moves on, in the order of the calls.
+engine::VramTierOptions eager_options() {
+  engine::VramTierOptions options;
+  options.promotion.has_thread = false;
+  options.promotion.must_pay = false;
+  options.promotion.now = [seconds = 0.0]() mutable { return seconds += 0.01; };
+  return options;
+}
+
+uint64_t n_held(const engine::VramTier& tier, uint32_t begin_layer, uint32_t end_layer, int64_t n_experts) {
+  uint64_t n = 0;
+  for (uint32_t layer = begin_layer; layer < end_layer; ++layer)
+    for (int32_t id = 0; id < n_experts; ++id) n += tier.holds(layer, id);
+  return n;
+}
+
+// Begins a pass of one token, all of whose experts are told to be missed.
+void begin_missed(engine::VramTier& tier, const engine::traces::TraceHeader& header, const engine::traces::Pass& pass) {
+  tier.begin_pass(1);
+  for (uint32_t layer = 0; layer < header.expert_layers.size(); ++layer) {
+    const auto chosen = pass.experts(header, 0, layer);
+    const std::vector<int32_t> ids(chosen.begin(), chosen.end());
+    const uint32_t hits = 0;
+    tier.used(layer, header.n_used, ids, std::span(&hits, 1));
+  }
+}
+
 }  // namespace
 
 TEST_CASE("experts that are equally popular stay where they are, and favourites come as before") {
@@ -144,14 +171,9 @@ TEST_CASE("heat says which experts are there at first, and what a run used is th
   std::vector<double> n_uses(size_t{skewed.n_layers} * skewed.n_experts, 0);
   for (int token = 0; token < 300; ++token) {
     const engine::traces::Pass pass = routing.next();
-    first.begin_pass(1);
-    for (uint32_t layer = 0; layer < skewed.n_layers; ++layer) {
-      const auto chosen = pass.experts(routing.header(), 0, layer);
-      const std::vector<int32_t> ids(chosen.begin(), chosen.end());
-      const uint32_t hits = 0;
-      first.used(layer, skewed.n_used, ids, std::span(&hits, 1));
-      for (const int32_t id : ids) ++n_uses[layer * skewed.n_experts + static_cast<size_t>(id)];
-    }
+    begin_missed(first, routing.header(), pass);
+    for (uint32_t layer = 0; layer < skewed.n_layers; ++layer)
+      for (const uint16_t id : pass.experts(routing.header(), 0, layer)) ++n_uses[layer * skewed.n_experts + id];
   }
   options.heat = first.heat();
   for (size_t i = 0; i < n_uses.size(); ++i) CHECK(options.heat[i] == doctest::Approx(n_uses[i] / 300));
@@ -175,21 +197,13 @@ TEST_CASE(
   const uint64_t half =
       (3 * 256 + 2 * 512 + 1792) * 3 * 32 / 2;  // three layers of the small, two of the middle, one of the large
   tests::FakeGpu gpu(half);
-  double seconds = 0;
-  engine::VramTierOptions options;
-  options.promotion.has_thread = false;
-  options.promotion.must_pay = false;
-  options.promotion.now = [&seconds] { return seconds += 0.01; };
+  engine::VramTierOptions options = eager_options();
   options.promotion.link_bytes_per_second = 1e6;
   engine::VramTier tier(gpu, model.weights, half, 0, options, {});
   tier.set_store(*model.store);
   const auto stream = gpu.make_stream();
-  const auto n_here = [&](uint32_t layer) {
-    int n = 0;
-    for (int32_t id = 0; id < 32; ++id) n += tier.holds(layer, id);
-    return n;
-  };
-  for (uint32_t layer = 0; layer < 6; ++layer) CHECK(std::abs(n_here(layer) - 16) <= 2);
+  for (uint32_t layer = 0; layer < 6; ++layer)
+    CHECK(std::abs(static_cast<int>(n_held(tier, layer, layer + 1, 32)) - 16) <= 2);
   const auto check_places = [&] {
     for (uint32_t layer = 0; layer < 6; ++layer)
       for (int32_t id = 0; id < 32; ++id) {
@@ -214,14 +228,7 @@ TEST_CASE(
   shape.n_experts = 32;
   MadeUpRouting routing(shape);
   for (int token = 0; token < 200; ++token) {
-    const engine::traces::Pass pass = routing.next();
-    tier.begin_pass(1);
-    for (uint32_t layer = 0; layer < 6; ++layer) {
-      const auto chosen = pass.experts(routing.header(), 0, layer);
-      const std::vector<int32_t> ids(chosen.begin(), chosen.end());
-      const uint32_t hits = 0;
-      tier.used(layer, shape.n_used, ids, std::span(&hits, 1));
-    }
+    begin_missed(tier, routing.header(), routing.next());
     tier.end_pass(*stream);
     for (uint32_t layer = 0; layer < 6; ++layer)
       for (int32_t id = 0; id < 32; ++id)
@@ -245,19 +252,10 @@ TEST_CASE(
   for (int64_t nth = 0; nth < 20; ++nth) {
     CAPTURE(nth);
     tests::FakeGpu gpu(bytes);
-    engine::VramTierOptions options;
-    options.promotion.has_thread = false;
-    options.promotion.must_pay = false;
-    options.promotion.now = [seconds = 0.0]() mutable { return seconds += 0.01; };
-    engine::VramTier tier(gpu, model.weights, bytes, 0, options, {});
+    engine::VramTier tier(gpu, model.weights, bytes, 0, eager_options(), {});
     tier.set_store(*model.store);
     const auto stream = gpu.make_stream();
-    const auto n_here = [&] {
-      uint64_t n = 0;
-      for (uint32_t layer = 0; layer < 2; ++layer)
-        for (int32_t id = 0; id < 512; ++id) n += tier.holds(layer, id);
-      return n;
-    };
+    const auto n_here = [&] { return n_held(tier, 0, 2, 512); };
     const auto pass = [&](std::initializer_list<int32_t> ids) {
       tier.begin_pass(1);
       const uint32_t hits = 0;
@@ -286,19 +284,10 @@ TEST_CASE("slots that were given back come again, empty, and are filled with wha
   SmallExperts model(uniform.n_layers, uniform.n_experts);
   const uint64_t bytes = 3 * 256 * uint64_t{uniform.n_layers} * uniform.n_experts / 2;
   tests::FakeGpu gpu(bytes);
-  engine::VramTierOptions options;
-  options.promotion.has_thread = false;
-  options.promotion.must_pay = false;
-  options.promotion.now = [seconds = 0.0]() mutable { return seconds += 0.01; };
-  engine::VramTier tier(gpu, model.weights, bytes, 0, options, {});
+  engine::VramTier tier(gpu, model.weights, bytes, 0, eager_options(), {});
   tier.set_store(*model.store);
   const auto stream = gpu.make_stream();
-  const auto n_here = [&] {
-    uint64_t n = 0;
-    for (uint32_t layer = 0; layer < uniform.n_layers; ++layer)
-      for (int32_t id = 0; id < static_cast<int32_t>(uniform.n_experts); ++id) n += tier.holds(layer, id);
-    return n;
-  };
+  const auto n_here = [&] { return n_held(tier, 0, uniform.n_layers, uniform.n_experts); };
   const uint64_t n_first = tier.statistics().n_slots, slot_bytes = tier.statistics().slot_bytes;
   CHECK(tier.take_back(bytes) == 0);  // nothing was given
   tier.give_back(*stream, slot_bytes / 2);
@@ -321,14 +310,7 @@ TEST_CASE("slots that were given back come again, empty, and are filled with wha
   CHECK(n_here() == n_left);
   MadeUpRouting routing(uniform);
   for (int token = 0; token < 200; ++token) {
-    const engine::traces::Pass pass = routing.next();
-    tier.begin_pass(1);
-    for (uint32_t layer = 0; layer < uniform.n_layers; ++layer) {
-      const auto chosen = pass.experts(routing.header(), 0, layer);
-      const std::vector<int32_t> ids(chosen.begin(), chosen.end());
-      const uint32_t hits = 0;
-      tier.used(layer, uniform.n_used, ids, std::span(&hits, 1));
-    }
+    begin_missed(tier, routing.header(), routing.next());
     tier.end_pass(*stream);
   }
   tier.settle(*stream);  // some are always on their way
@@ -356,14 +338,7 @@ TEST_CASE("copies on a thread of their own bring experts while passes go on") {
   MadeUpRouting routing(skewed);
   uint64_t n_errors = 0;
   for (int token = 0; token < 400; ++token) {
-    const engine::traces::Pass pass = routing.next();
-    tier.begin_pass(1);
-    for (uint32_t layer = 0; layer < skewed.n_layers; ++layer) {
-      const auto chosen = pass.experts(routing.header(), 0, layer);
-      const std::vector<int32_t> ids(chosen.begin(), chosen.end());
-      const uint32_t hits = 0;
-      tier.used(layer, skewed.n_used, ids, std::span(&hits, 1));
-    }
+    begin_missed(tier, routing.header(), routing.next());
     try {
       tier.end_pass(*stream);
       if (token % 97 == 96) tier.give_back(*stream, 3000);
