@@ -13,6 +13,7 @@
 
 #include "engine/forward/forward.h"
 #include "engine/forward/miss_split.h"
+#include "engine/forward/prefill_cost.h"
 #include "engine/store/expert_stream.h"
 #include "engine/store/host_places.h"
 #include "engine/store/vram_tier.h"
@@ -43,9 +44,9 @@ class HostSide {
   bool can_stream() const;
   // Of n_rows, how many such a pass might have, after so many positions.
   int64_t most_streamed_rows(Stage& on, int64_t n_rows, int64_t n_positions);
-  // The link's time for what is missed, by its measured rate.
-  double missed_link_seconds() const;
-  // Is all that is missed where copies can read it? Waits for what comes and goes.
+  // For what is missed, by measured rates.
+  StreamSeconds missed_seconds() const;
+  // Is all that is missed where copies can read it, or can be fetched from the disk? Waits for what comes and goes.
   bool finds_missed_experts(Stage& on);
   // Takes memory for their way, and for a pass of so many rows that ends at n_positions and lets sequences grow so much. False where there is
   // none.
@@ -97,6 +98,7 @@ class HostSide {
   bool make_ring(Stage& on);
   bool begin_stream(Stage& on);
   std::optional<std::vector<ExpertStream::Expert>> missed_experts(Stage& on) const;
+  bool leave_slots(std::vector<ExpertStream::Expert>& experts) const;
   std::optional<std::vector<ExpertStream::Expert>> experts_to_stream(Stage& on) const;
   void time_device(uint32_t layer, const HostShare& share, double begin);
   Processor processor() { return {*cpu_, *stream_, workspace_}; }

@@ -2,24 +2,38 @@
 // decode, some rows at a time?
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace sluice::engine {
 
-// Judged by live timings. Streaming takes what the link takes for the bytes, whatever the rows, and some time a row; passes that the host has
-// a part in take their time a row.
+// What bringing all missed experts takes, whatever the rows.
+struct StreamSeconds {
+  double link = 0;
+  double disk = 0;  // for those that are not in the host's memory
+
+  double at_once() const { return std::max(link, disk); }
+  StreamSeconds& operator+=(const StreamSeconds& other) {
+    link += other.link;
+    disk += other.disk;
+    return *this;
+  }
+};
+
+// Judged by live timings. Streaming takes what link or disk take for the bytes, and some time a row; passes that the host has a part in take
+// their time a row.
 class PrefillCost {
  public:
   // Of a pass of fewer most is the same for one row as for all.
   static constexpr int64_t kFewestRows = 8;
   void took_shared(int64_t n_rows, double seconds);
-  void took_streamed(int64_t n_rows, double seconds, double link_seconds);
+  void took_streamed(int64_t n_rows, double seconds, const StreamSeconds& missed);
 
-  // For a prompt of so many rows, when the link needs so long for all experts that are not there. Streaming is, where it is as fast.
-  bool is_streaming_faster(int64_t n_rows, double link_seconds) const;
+  // For a prompt of so many rows. Streaming is, where it is as fast.
+  bool is_streaming_faster(int64_t n_rows, const StreamSeconds& missed) const;
 
   double shared_row_seconds() const { return shared_row_seconds_; }      // 0: not measured
-  double streamed_row_seconds() const { return streamed_row_seconds_; }  // besides the link's
+  double streamed_row_seconds() const { return streamed_row_seconds_; }  // besides those
  private:
   double shared_row_seconds_ = 0, streamed_row_seconds_ = 0;
 };

@@ -35,10 +35,10 @@ int64_t PromptPasses::rows_of_next_pass(ForwardContext& context, const SequenceS
   for (Stage& stage : context.stages)
     if (stage.host && rows > kMostSharedRows) rows = stage.host->most_streamed_rows(stage, rows, sequence.length());
   if (rows <= kMostSharedRows) return shared;
-  double link_seconds = 0;
+  StreamSeconds missed;
   for (const Stage& stage : context.stages)
-    if (stage.host) link_seconds += stage.host->missed_link_seconds();
-  if (weighs && !cost_.is_streaming_faster(rows, link_seconds)) return shared;
+    if (stage.host) missed += stage.host->missed_seconds();
+  if (weighs && !cost_.is_streaming_faster(rows, missed)) return shared;
   if (!make_room_to_stream(context, sequence, rows)) return shared;
   rows_to_stream_ = rows;
   return rows;
@@ -71,15 +71,15 @@ void PromptPasses::end_pass(ForwardContext& context) {
   if (tier != nullptr && rows_now_ >= PrefillCost::kFewestRows) {
     const double seconds = tier->now() - pass_begin_;
     size_t n_hosts = 0, n_streamed = 0;
-    double link_seconds = 0;
+    StreamSeconds missed;
     for (const Stage& stage : context.stages) {
       if (!stage.host) continue;
       ++n_hosts;
       n_streamed += stage.host->is_streamed() ? 1 : 0;
-      if (stage.host->is_streamed()) link_seconds += stage.host->missed_link_seconds();
+      if (stage.host->is_streamed()) missed += stage.host->missed_seconds();
     }
     if (n_streamed == n_hosts)
-      cost_.took_streamed(rows_now_, seconds, link_seconds);
+      cost_.took_streamed(rows_now_, seconds, missed);
     else if (n_streamed == 0)
       cost_.took_shared(rows_now_, seconds);
   }

@@ -9,8 +9,16 @@
 namespace sluice::engine {
 namespace {
 
+ExpertHandles first_of(const ExpertsWeights& experts) {
+  return {experts.gate.first, experts.up.first, experts.down.first};
+}
+
 uint64_t bytes_in_ring(const ExpertsWeights& experts) {
-  return ExpertStream::bytes_in_ring({experts.gate.first, experts.up.first, experts.down.first});
+  return ExpertStream::bytes_in_ring(first_of(experts));
+}
+
+bool have_same_slots(const ExpertHandles& a, const ExpertHandles& b) {
+  return a.gate.bytes() == b.gate.bytes() && a.up.bytes() == b.up.bytes() && a.down.bytes() == b.down.bytes();
 }
 
 }  // namespace
@@ -35,9 +43,14 @@ bool HostSide::can_stream() const {
   return tier_ != nullptr && !has_dense_work();
 }
 
-double HostSide::missed_link_seconds() const {
-  double seconds = 0;
-  for_each_missed([&](uint32_t layer, int32_t, const ExpertsWeights&) { seconds += tier_->link_seconds(layer); });
+StreamSeconds HostSide::missed_seconds() const {
+  StreamSeconds seconds;
+  const double disk_rate = store_.read_bytes_per_second();
+  for_each_missed([&](uint32_t layer, int32_t id, const ExpertsWeights& experts) {
+    seconds.link += tier_->link_seconds(layer);
+    if (disk_rate > 0 && !store_.has(layer, id))
+      seconds.disk += static_cast<double>(bytes_in_ring(experts)) / disk_rate;
+  });
   return seconds;
 }
 
@@ -65,7 +78,7 @@ int64_t HostSide::most_streamed_rows(Stage& on, int64_t n_rows, int64_t n_positi
 }
 
 bool HostSide::make_ring(Stage& on) {
-  if (!expert_stream_) expert_stream_ = std::make_unique<ExpertStream>(on.device, tier_->n_experts_a_layer());
+  if (!expert_stream_) expert_stream_ = std::make_unique<ExpertStream>(on.device, store_, tier_->n_experts_a_layer());
   if (expert_stream_->ring_bytes() > 0) return true;
   const uint64_t half = half_ring_bytes();
   if (half == 0) return true;  // nothing needs one
@@ -75,20 +88,44 @@ bool HostSide::make_ring(Stage& on) {
   return expert_stream_->make_ring(half);
 }
 
-// Null where one of them is on its way, on the disk, or where the link's copies cannot read it.
+// Lets go of experts where others of their size are to be fetched, so that these have slots. False where they have none.
+bool HostSide::leave_slots(std::vector<ExpertStream::Expert>& experts) const {
+  std::vector<ExpertHandles> sizes;  // that have been seen
+  for (const ExpertStream::Expert& fetched : experts) {
+    const auto is_same = [&](const ExpertHandles& seen) { return have_same_slots(seen, fetched.like); };
+    if (fetched.hold || std::ranges::any_of(sizes, is_same)) continue;
+    sizes.push_back(fetched.like);
+    const auto is_alike = [&](const ExpertStream::Expert& other) {
+      return other.hold && have_same_slots(other.like, fetched.like);
+    };
+    const int64_t n_free = store_.n_fetchable(fetched.layer), n_held = std::ranges::count_if(experts, is_alike);
+    // Evenly of all layers, as what is fetched passes by all of them.
+    int64_t n_too_few = std::min(n_held, fetch_slots(n_free + n_held) - n_free);
+    const int64_t step = n_too_few > 0 ? n_held / n_too_few : 0;
+    int64_t n_seen = 0;
+    for (ExpertStream::Expert& other : experts)
+      if (n_too_few > 0 && is_alike(other) && n_seen++ % step == 0) {
+        other.hold = nullptr;
+        --n_too_few;
+      }
+    if (store_.n_fetchable(fetched.layer) <= 0) return false;
+  }
+  return true;
+}
+
+// Null where the link's copies cannot read one of them, or it is not in memory and cannot be fetched.
 std::optional<std::vector<ExpertStream::Expert>> HostSide::missed_experts(Stage& on) const {
   std::vector<ExpertStream::Expert> experts;
   bool are_all = true;
-  for_each_missed([&](uint32_t layer, int32_t id, const ExpertsWeights&) {
+  for_each_missed([&](uint32_t layer, int32_t id, const ExpertsWeights& weights) {
     auto hold = are_all ? store_.hold(layer, id) : nullptr;
-    are_all = hold != nullptr;
-    if (!are_all) return;
-    for (const Linear* matrix : {&hold->handles.gate, &hold->handles.up, &hold->handles.down})
-      are_all = are_all && on.device.device_address(matrix->data) != nullptr &&
-                on.device.device_address(matrix->data + matrix->bytes() - 1) != nullptr;
-    experts.push_back({layer, id, std::move(hold)});
+    if (hold)
+      for (const Linear* matrix : {&hold->handles.gate, &hold->handles.up, &hold->handles.down})
+        are_all = are_all && on.device.device_address(matrix->data) != nullptr &&
+                  on.device.device_address(matrix->data + matrix->bytes() - 1) != nullptr;
+    experts.push_back({layer, id, first_of(weights), std::move(hold)});
   });
-  if (!are_all) return std::nullopt;
+  if (!are_all || !leave_slots(experts)) return std::nullopt;
   return experts;
 }
 

@@ -16,6 +16,13 @@ inline uint64_t half_ring_bytes(uint64_t slot_bytes, uint64_t largest_expert_byt
   return std::max(largest_expert_bytes, std::min(slot_bytes / kHalfRingShare, most_missed_bytes));
 }
 
+// Slots of the host's memory through which experts come from the disk: enough for a disk that is busy, and half of the slots of their size at
+// most. The others keep what they have.
+inline constexpr int64_t kFetchSlots = 48;
+inline int64_t fetch_slots(int64_t n_slots) {
+  return std::min(kFetchSlots, (n_slots + 1) / 2);
+}
+
 // Passes are made room for in whole powers of two.
 inline int64_t rounded_up(int64_t n) {
   return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n)));

@@ -285,12 +285,13 @@ Prediction predict_pass(const ModelWork& work, std::span<const GroupPlace> place
     const Gpu* const gpu = gpu_or_none(machine, places[i]);
     // Of all units together. The output is needed for the last token only.
     const double n_inputs = group.role == GroupRole::Output ? 1 : n * group.uses * group.n_units;
-    const double n_reads = is_routed ? touched_share(group, n) * group.n_units : group.n_units;
+    const bool is_streamed = pass.is_streamed && is_routed;
+    // Streams do not wait for routers: every expert comes.
+    const double n_reads = is_routed && !is_streamed ? touched_share(group, n) * group.n_units : group.n_units;
     const double in_vram = is_routed ? shares.vram : places[i].n_vram;
     const double on_disk = is_routed ? 1 - shares.vram - shares.ram : places[i].n_disk;
     prediction.disk_bytes += std::max(on_disk, 0.0) * n_reads * static_cast<double>(group.unit_file_bytes());
-    const bool is_streamed = pass.is_streamed && is_routed;
-    // Copies do not wait for routers: every expert comes. Tiers exchange the blocks of the file.
+    // Tiers exchange the blocks of the file.
     if (is_streamed) streamed_seconds += (1 - in_vram) * group.n_units * link_seconds_of_unit(group, *gpu);
     const double on_gpu = is_streamed ? 1 : in_vram;
     total.add_beside(multiply_group(group, machine, gpu, {(1 - on_gpu) * n_inputs, (1 - on_gpu) * n_reads},

@@ -92,16 +92,20 @@ class Prompt {
         return static_cast<double>(2 * half_ring_of(gpu) + pass_bytes(n)) <= room;
       });
     }
-    if (rows <= rules_.most_shared_rows || !cost_.is_streaming_faster(rows, link_seconds())) return 0;
+    if (rows <= rules_.most_shared_rows || !cost_.is_streaming_faster(rows, missed_seconds())) return 0;
     return static_cast<uint32_t>(rows);
   }
 
   // For all experts that are not there.
-  double link_seconds() const {
-    double seconds = 0;
-    for (size_t gpu = 0; gpu < sizes_.size(); ++gpu)
-      seconds += (1 - shares_[gpu].vram) * sizes_[gpu].all_bytes /
-                 gpu_of(machine_, static_cast<uint32_t>(gpu)).pcie_bytes_per_second;
+  StreamSeconds missed_seconds() const {
+    StreamSeconds seconds;
+    for (size_t gpu = 0; gpu < sizes_.size(); ++gpu) {
+      const ExpertShares& shares = shares_[gpu];
+      const double on_disk = std::max(0.0, 1 - shares.vram - shares.ram);
+      seconds.link += (1 - shares.vram) * sizes_[gpu].all_bytes /
+                      gpu_of(machine_, static_cast<uint32_t>(gpu)).pcie_bytes_per_second;
+      seconds.disk += on_disk * sizes_[gpu].all_bytes / machine_.disk_bytes_per_second;
+    }
     return seconds;
   }
 
@@ -118,7 +122,9 @@ class Prompt {
       sum_.ring_bytes += 2 * half_rings_[gpu];
       if (room.slot_bytes == 0) continue;
       const double left = slot_bytes_of(gpu) / static_cast<double>(room.slot_bytes);
-      shares_[gpu].ram = first_shares_[gpu].ram + (1 - left) * first_shares_[gpu].vram;
+      // Where RAM is full, what gives up its slot is on the disk.
+      const bool is_full = first_shares_[gpu].ram + first_shares_[gpu].vram < 1 - 1e-6;
+      shares_[gpu].ram = first_shares_[gpu].ram + (is_full ? 0 : (1 - left) * first_shares_[gpu].vram);
       shares_[gpu].vram = left * first_shares_[gpu].vram;
     }
   }
@@ -146,7 +152,7 @@ class Prompt {
     at_ += rows * n_passes;
     if (!is_streamed) return cost_.took_shared(rows, pass.seconds);
     sum_.n_streamed_passes += n_passes;
-    cost_.took_streamed(rows, pass.seconds, link_seconds());
+    cost_.took_streamed(rows, pass.seconds, missed_seconds());
     for (size_t gpu = 0; gpu < sizes_.size(); ++gpu)
       sum_.streamed_bytes += (1 - shares_[gpu].vram) * sizes_[gpu].all_bytes;
   }
@@ -174,7 +180,6 @@ bool can_stream(const ModelWork& work, std::span<const GroupPlace> places) {
   bool has_experts = false;
   for (size_t i = 0; i < work.groups.size(); ++i) {
     const GroupRole role = work.groups[i].role;
-    if (role == GroupRole::RoutedExperts && places[i].n_disk > 0) return false;
     if ((role == GroupRole::DenseFfn || role == GroupRole::SharedExperts) && places[i].n_vram == 0) return false;
     has_experts = has_experts || role == GroupRole::RoutedExperts;
   }

@@ -36,7 +36,7 @@ struct PromptPrediction : Prediction {
   double shares_vram_then = 0;  // of the experts, how many have slots while ring and passes have their room
 };
 
-// Can experts be streamed, as far as places tell? None may be on the disk, and the CPU may have no part in what is no expert.
+// Can experts be streamed, as far as places tell? The CPU may have no part in what is no expert.
 bool can_stream(const ModelWork& work, std::span<const GroupPlace> places);
 
 // A prompt of so many tokens at the beginning of a context, evaluated by a program that has timed nothing yet. Its seconds are those to the

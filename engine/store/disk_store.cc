@@ -374,15 +374,39 @@ std::unique_ptr<ExpertRequest> DiskStore::begin(uint32_t layer, std::span<const 
   return std::make_unique<Request>(*this, layer, expert_ids, n_rows);
 }
 
+// A slot that is held already; `is_passing`: it is free when this ends.
+class DiskStore::Held : public ExpertHold {
+ public:
+  Held(DiskStore& store, uint32_t layer, int32_t expert_id, SlotNumber slot, bool is_passing = false)
+      : store_(store), layer_(layer), expert_id_(expert_id), slot_(slot), is_passing_(is_passing) {
+    handles = store.handles_of(layer, expert_id, slot);
+    ++store.n_lasting_[store.slots_.class_of(slot)];
+  }
+  ~Held() override {
+    --store_.n_lasting_[store_.slots_.class_of(slot_)];
+    store_.release_slot(slot_);
+    if (!is_passing_ || store_.slots_.is_held(slot_)) return;
+    store_.empty(slot_);
+    store_.clear_slot(slot_);
+  }
+  void wait() override {
+    SlotState& state = store_.slot_states_[slot_];
+    if (state.load) store_.loader_.hasten(*state.load, Urgency::Now);
+    const Clock::time_point begin = Clock::now();
+    store_.settle(layer_, expert_id_, slot_);
+    store_.counts_.expert_wait_seconds += seconds_since(begin);
+    store_.end_load(slot_);
+  }
+
+ private:
+  DiskStore& store_;
+  uint32_t layer_;
+  int32_t expert_id_;
+  SlotNumber slot_;
+  bool is_passing_;
+};
+
 std::unique_ptr<ExpertHold> DiskStore::hold(uint32_t layer, int32_t expert_id) {
-  struct Held : ExpertHold {
-    DiskStore* store = nullptr;
-    SlotNumber slot = 0;
-    ~Held() override {
-      --store->n_lasting_[store->slots_.class_of(slot)];
-      store->release_slot(slot);
-    }
-  };
   const auto slot = slots_.find(number_of(layer, expert_id));
   if (!slot || is_on_its_way(*slot) || slot_states_[*slot].is_broken) return nullptr;
   if (std::shared_ptr<Load>& load = slot_states_[*slot].load) {  // a request that was given up has left it
@@ -390,13 +414,44 @@ std::unique_ptr<ExpertHold> DiskStore::hold(uint32_t layer, int32_t expert_id) {
     load = nullptr;
     note_moved(number_of(layer, expert_id));
   }
-  auto held = std::make_unique<Held>();
   slots_.hold(*slot);
-  ++n_lasting_[slots_.class_of(*slot)];
-  held->store = this;
-  held->slot = *slot;
-  held->handles = handles_of(layer, expert_id, *slot);
-  return held;
+  return std::make_unique<Held>(*this, layer, expert_id, *slot);
+}
+
+// Whoever fetches comes by one expert after the other, and would find none of them here when he comes again: the slot goes to the next.
+std::unique_ptr<ExpertHold> DiskStore::fetch(uint32_t layer, int32_t expert_id) {
+  const ExpertNumber expert = number_of(layer, expert_id);
+  const auto begin = [&](SlotNumber slot) {
+    slot_states_[slot].load = loader_.begin(load_parts(layer, expert_id, slot), Urgency::Soon);
+    slot_states_[slot].is_broken = false;
+  };
+  if (const auto slot = slots_.find(expert)) {
+    const SlotState& state = slot_states_[*slot];
+    slots_.hold(*slot);
+    if (state.is_broken || (state.load && loader_.has_failed(*state.load))) begin(*slot);
+    ++counts_.n_hits;
+    counts_.hit_bytes += expert_bytes(layer);
+    return std::make_unique<Held>(*this, layer, expert_id, *slot);
+  }
+  const auto slot = take_slot(expert, plan_.class_of_layer[layer], worth_of(expert));
+  if (!slot) return nullptr;
+  empty(*slot);
+  begin(*slot);
+  ++counts_.n_misses;
+  counts_.miss_bytes += expert_bytes(layer);
+  return std::make_unique<Held>(*this, layer, expert_id, *slot, true);
+}
+
+int64_t DiskStore::n_fetchable(uint32_t layer) const {
+  const uint32_t slot_class = plan_.class_of_layer[layer];
+  int64_t n = int64_t{plan_.classes[slot_class].n_slots} - n_lasting_[slot_class];
+  for (const SlotNumber slot : lent_slots_) n -= slots_.class_of(slot) == slot_class ? 1 : 0;
+  return n;
+}
+
+double DiskStore::read_bytes_per_second() const {
+  const LoaderCounts counts = loader_.counts();
+  return counts.busy_seconds > 0 ? static_cast<double>(counts.bytes_read) / counts.busy_seconds : 0;
 }
 
 bool DiskStore::wants_guess(uint32_t layer) const {

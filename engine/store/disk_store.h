@@ -46,6 +46,9 @@ class DiskStore : public WeightStore {
   std::unique_ptr<ExpertRequest> begin(uint32_t layer, std::span<const int32_t> expert_ids,
                                        std::span<const int64_t> n_rows) override;
   std::unique_ptr<ExpertHold> hold(uint32_t layer, int32_t expert_id) override;
+  std::unique_ptr<ExpertHold> fetch(uint32_t layer, int32_t expert_id) override;
+  int64_t n_fetchable(uint32_t layer) const override;
+  double read_bytes_per_second() const override;
   bool wants_guess(uint32_t layer) const override;
   void guess(uint32_t layer, std::span<const int32_t> expert_ids) override;
   void may_drop(uint32_t layer, int32_t expert_id) override;
@@ -67,8 +70,10 @@ class DiskStore : public WeightStore {
 
  private:
   class Request;
+  class Held;
   class Return;
   friend class Request;
+  friend class Held;
   friend class Return;
 
   // What a slot's memory holds and what is on its way there.

@@ -6,8 +6,12 @@
 
 namespace sluice::engine {
 
-ExpertStream::ExpertStream(Device& device, int64_t n_experts_a_layer)
-    : device_(device), copies_(device.make_stream()), places_(static_cast<size_t>(n_experts_a_layer)) {}
+// Of the experts that can be fetched at a time, those of one group: as many again are read while its copies read these, and as many are
+// asked for besides.
+static constexpr int64_t kGroupsFetched = 3;
+
+ExpertStream::ExpertStream(Device& device, WeightStore& store, int64_t n_experts_a_layer)
+    : device_(device), store_(store), copies_(device.make_stream()), places_(static_cast<size_t>(n_experts_a_layer)) {}
 
 ExpertStream::~ExpertStream() {
   try {
@@ -42,14 +46,22 @@ void ExpertStream::begin(Stream& stream, std::vector<Expert> experts) {
   end();
   stream_ = &stream;
   experts_ = std::move(experts);
+  // What is fetched last in each layer has the time of the others to come.
+  std::ranges::stable_sort(experts_, {}, [](const Expert& expert) { return std::pair(expert.layer, !expert.hold); });
   ring_places_.clear();
   uint64_t used = 0;
   for (size_t i = 0; i < experts_.size(); ++i) {
-    const ExpertHandles& handles = experts_[i].hold->handles;
+    const ExpertHandles& handles = experts_[i].like;
     const uint64_t bytes = bytes_in_ring(handles);
+    const bool is_fetched = experts_[i].hold == nullptr;
     if (bytes > half_bytes_) throw std::logic_error("An expert does not fit into its ring.");
-    if (groups_.empty() || groups_.back().layer != experts_[i].layer || used + bytes > half_bytes_) {
-      groups_.push_back({experts_[i].layer, i, i});
+    const auto has_room = [&](const Group& group) {
+      const int64_t n_more = store_.n_fetchable(group.layer) / kGroupsFetched - static_cast<int64_t>(i - group.begin);
+      return used + bytes <= half_bytes_ && (!is_fetched || n_more > 0);
+    };
+    if (groups_.empty() || groups_.back().layer != experts_[i].layer || groups_.back().is_fetched != is_fetched ||
+        !has_room(groups_.back())) {
+      groups_.push_back({experts_[i].layer, is_fetched, i, i});
       used = 0;
     }
     const auto* const gate =
@@ -60,12 +72,37 @@ void ExpertStream::begin(Stream& stream, std::vector<Expert> experts) {
   }
   // What the stream was asked for before may read the ring.
   device_.begin_after(*copies_, *device_.moment(stream));
-  for (size_t group = 0; group < 2; ++group) copy(group);
+  while (next_copy_ < std::min<size_t>(2, groups_.size()) && !groups_[next_copy_].is_fetched) copy(next_copy_);
+}
+
+void ExpertStream::fetch_ahead() {
+  for (; next_fetch_ < experts_.size(); ++next_fetch_) {
+    Expert& expert = experts_[next_fetch_];
+    if (expert.hold) continue;
+    expert.hold = store_.fetch(expert.layer, expert.id);
+    if (!expert.hold) return;
+  }
+}
+
+void ExpertStream::let_go_of_fetched() {
+  if (copies_read_.empty()) return;
+  device_.synchronize(*copies_);
+  for (const size_t i : std::exchange(copies_read_, {})) experts_[i].hold = nullptr;
 }
 
 void ExpertStream::copy(size_t group) {
-  if (group >= groups_.size()) return;
+  next_copy_ = group + 1;
+  const bool is_fetched = groups_[group].is_fetched;
+  if (is_fetched) {
+    let_go_of_fetched();
+    fetch_ahead();
+  }
   for (size_t i = groups_[group].begin; i < groups_[group].end; ++i) {
+    if (!experts_[i].hold) throw std::logic_error("An expert waits for memory that nobody will let go.");
+    if (is_fetched) {
+      experts_[i].hold->wait();
+      copies_read_.push_back(i);
+    }
     const auto& [gate, up, down] = experts_[i].hold->handles;
     const auto copy = [&](const std::byte* to, const Linear& from) {
       device_.copy_to_device(*copies_, const_cast<std::byte*>(to), from.data, from.bytes());
@@ -81,15 +118,20 @@ void ExpertStream::copy(size_t group) {
 
 ExpertParts& ExpertStream::parts(uint32_t layer) {
   layer_ = layer;
+  fetch_ahead();
   return parts_;
 }
 
 std::span<const ExpertPlace> ExpertStream::next() {
-  if (std::exchange(is_handed_out_, false) && next_group_ + 1 < groups_.size()) {
+  const bool is_there_one = next_group_ < groups_.size() && groups_[next_group_].layer == layer_;
+  // The half in which the last group was is free behind its products.
+  if (std::exchange(is_handed_out_, false) && next_copy_ < groups_.size())
     device_.begin_after(*copies_, *device_.moment(*stream_));
-    copy(next_group_ + 1);
-  }
-  if (next_group_ == groups_.size() || groups_[next_group_].layer != layer_) return {};
+  // The next group but one as well, unless the host would have to wait for it.
+  for (const size_t end = std::min(next_group_ + 2, groups_.size()); next_copy_ < end; copy(next_copy_))
+    if (groups_[next_copy_].is_fetched && !(is_there_one && next_copy_ == next_group_)) break;
+  if (next_copy_ == groups_.size()) let_go_of_fetched();
+  if (!is_there_one) return {};
   const Group& group = groups_[next_group_];
   device_.begin_after(*stream_, *copied_[next_group_ % 2]);
   std::ranges::fill(places_, ExpertPlace{});
@@ -108,7 +150,8 @@ void ExpertStream::end() {
   }
   experts_.clear();
   groups_.clear();
-  next_group_ = 0;
+  copies_read_.clear();
+  next_group_ = next_copy_ = next_fetch_ = 0;
   is_handed_out_ = false;
 }
 

@@ -6,6 +6,13 @@
 //
 // Group n + 2 is copied behind the products of group n, which read the same half; products of a group begin behind its copy. Nobody waits in
 // the host, and the copies do not wait for routers: in a pass of many rows nearly every expert is chosen.
+//
+// Experts that are on the disk pass through a few of the store's slots first. They are the last groups of their layer, and are read ahead in
+// the same order; the host waits for such a group when it is asked for, and the next ones are read meanwhile:
+//
+//   disk      | group 0 | group 1 | group 2 | ...
+//   copies              | 0 |     | 1 |     | 2 |
+//   computes                | by 0 |  | by 1 |
 #pragma once
 
 #include <array>
@@ -21,7 +28,7 @@ namespace sluice::engine {
 class ExpertStream {
  public:
   // What is referred to must outlive this.
-  ExpertStream(Device& device, int64_t n_experts_a_layer);
+  ExpertStream(Device& device, WeightStore& store, int64_t n_experts_a_layer);
   ~ExpertStream();
   ExpertStream(const ExpertStream&) = delete;
   ExpertStream& operator=(const ExpertStream&) = delete;
@@ -37,7 +44,8 @@ class ExpertStream {
   struct Expert {
     uint32_t layer = 0;
     int32_t id = 0;
-    std::unique_ptr<ExpertHold> hold;  // in pinned memory
+    ExpertHandles like;                // matrices of the same sizes
+    std::unique_ptr<ExpertHold> hold;  // in pinned memory; null: it is fetched from the store
   };
   // Begins to bring a pass's experts, in the order of its layers; each must fit in a half. Ends the pass before.
   void begin(Stream& stream, std::vector<Expert> experts);
@@ -53,6 +61,7 @@ class ExpertStream {
  private:
   struct Group {
     uint32_t layer = 0;
+    bool is_fetched = false;    // all of them, or none
     size_t begin = 0, end = 0;  // of experts_
   };
   class Parts : public ExpertParts {
@@ -64,10 +73,13 @@ class ExpertStream {
     ExpertStream& of_;
   };
 
+  void fetch_ahead();
+  void let_go_of_fetched();  // once copies have read them
   void copy(size_t group);
   std::span<const ExpertPlace> next();
 
   Device& device_;
+  WeightStore& store_;
   std::unique_ptr<Stream> copies_;
   Parts parts_{*this};
   uint64_t half_bytes_ = 0;
@@ -78,7 +90,10 @@ class ExpertStream {
   std::vector<Expert> experts_;
   std::vector<ExpertPlace> ring_places_;  // of experts_, in the ring
   std::vector<Group> groups_;
-  size_t next_group_ = 0;  // to be handed out
+  size_t next_group_ = 0;            // to be handed out
+  size_t next_copy_ = 0;             // group to be copied
+  size_t next_fetch_ = 0;            // of experts_: those before are held, or were
+  std::vector<size_t> copies_read_;  // of experts_: fetched ones, which copies may still read
   uint32_t layer_ = 0;
   bool is_handed_out_ = false;       // the group before next_group_ may be read by what the stream is asked for
   std::vector<ExpertPlace> places_;  // of one layer

@@ -32,10 +32,12 @@ struct ExpertHandles {
   Linear gate, up, down;
 };
 
-// An expert in the host's memory, which stays there while this lives.
+// An expert in the host's memory, which stays there while this lives. Must not outlive the store.
 struct ExpertHold {
   ExpertHandles handles;
   virtual ~ExpertHold() = default;
+  // Until all of it has come, if it was on its way. Throws Error when it could not be read.
+  virtual void wait() {}
 };
 
 // Memory of the store to which an expert comes back from a device. The slot is the expert's from the beginning; whoever asks for the expert
@@ -94,8 +96,15 @@ class WeightStore {
   // must not outlive its store, and there is one at a time.
   virtual std::unique_ptr<ExpertRequest> begin(uint32_t layer, std::span<const int32_t> expert_ids,
                                                std::span<const int64_t> n_rows) = 0;
-  // The expert if it is in memory now, else null. Must not outlive the store.
+  // The expert if it is in memory now, else null.
   virtual std::unique_ptr<ExpertHold> hold(uint32_t layer, int32_t expert_id) = 0;
+  // The same of one that is not: it begins to be read, is there behind wait(), and goes when this does. Null where others hold all slots
+  // that it might have.
+  virtual std::unique_ptr<ExpertHold> fetch(uint32_t, int32_t) { return nullptr; }
+  // How many of a layer's experts can be fetched and held at a time, as long as nothing else is held.
+  virtual int64_t n_fetchable(uint32_t) const { return 0; }
+  // By what was read so far; 0: nothing was.
+  virtual double read_bytes_per_second() const { return 0; }
   // Is it of use to guess what the layer's router will choose?
   virtual bool wants_guess(uint32_t layer) const = 0;
   // The guess, at most one for a layer and pass, before its begin(): expert_ids distinct, the likeliest first. May be wrong. What an

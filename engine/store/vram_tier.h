@@ -139,7 +139,7 @@ class VramTier {
   std::vector<SlotClass> classes_;
   std::vector<uint32_t> class_of_layer_;  // kNoClass: it has no experts
   std::vector<Chunk> chunks_;
-  std::vector<Chunk> given_back_;  // without their buffers
+  std::vector<Chunk> given_back_;   // without their buffers
   std::vector<std::byte*> memory_;  // of each slot
   ExpertSlots slots_;
   std::unique_ptr<Policy> policy_;

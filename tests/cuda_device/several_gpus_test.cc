@@ -418,27 +418,34 @@ TEST_CASE("a long prompt is streamed to two GPUs, each of which has the experts 
   options.promotion.promotes = false;
   options.sharing.weighs_streaming = false;
   options.store.storage = engine::Storage::Disk;
-  options.store.store_bytes = uint64_t{64} << 20;
-  const Sizes sizes(path, options);
-  options.vram_bytes_of_gpus = limits_of(sizes, 0.3);
-  for (uint64_t& limit : options.vram_bytes_of_gpus) limit += sizes.pass_bytes(64);
-  tests::fresh_gpu(gpus(2));
-  const auto model = engine::Model::open(path, options);
-  check_parts(*model, 2);
-  for (engine::Stage& stage : model->forward_context().stages)
-    stage.host->tier()->give_back(*stage.stream, sizes.pass_bytes(64));
-  engine::Session session(model, options.session);
-  tests::check_same(cpu, tests::answer(session, tokens, 1, kRows), 320);
-  for (const engine::GpuUse& gpu : model->gpus()) {
-    CHECK(gpu.vram.n_streamed_passes == 1);
-    CHECK(gpu.vram.n_streamed >= gpu.vram.n_experts - gpu.vram.n_slots);  // fewer slots then than now
-    CHECK(gpu.vram.n_streamed > 0);
-    CHECK(gpu.vram.n_slots > 0);
-    CHECK(gpu.vram.ring_bytes == 0);  // given back by the token
-    CHECK(gpu.vram.n_slots_taken_back > 0);
-    CHECK(gpu.memory.host_bytes == 0);
+  // Slots for all experts, and for some of which both GPUs have others come from the disk through the same few.
+  for (const bool has_all_in_memory : {true, false}) {
+    CAPTURE(has_all_in_memory);
+    options.store.store_bytes = has_all_in_memory ? uint64_t{64} << 20 : uint64_t{3} << 19;
+    const Sizes sizes(path, options);
+    options.vram_bytes_of_gpus = limits_of(sizes, 0.3);
+    for (uint64_t& limit : options.vram_bytes_of_gpus) limit += sizes.pass_bytes(64);
+    tests::fresh_gpu(gpus(2));
+    const auto model = engine::Model::open(path, options);
+    check_parts(*model, 2);
+    for (engine::Stage& stage : model->forward_context().stages)
+      stage.host->tier()->give_back(*stage.stream, sizes.pass_bytes(64));
+    const engine::StoreStatistics before = model->store_statistics();
+    if (!has_all_in_memory) CHECK(before.n_expert_slots < before.n_experts / 2);
+    engine::Session session(model, options.session);
+    tests::check_same(cpu, tests::answer(session, tokens, 1, kRows), 320);
+    for (const engine::GpuUse& gpu : model->gpus()) {
+      CHECK(gpu.vram.n_streamed_passes == 1);
+      CHECK(gpu.vram.n_streamed >= gpu.vram.n_experts - gpu.vram.n_slots);  // fewer slots then than now
+      CHECK(gpu.vram.n_streamed > 0);
+      CHECK(gpu.vram.n_slots > 0);
+      CHECK(gpu.vram.ring_bytes == 0);  // given back by the token
+      CHECK(gpu.vram.n_slots_taken_back > 0);
+      CHECK(gpu.memory.host_bytes == 0);
+    }
+    CHECK(model->vram_statistics().n_streamed_passes == 1);
+    CHECK((engine::since(before, model->store_statistics()).bytes_read > 0) == !has_all_in_memory);
   }
-  CHECK(model->vram_statistics().n_streamed_passes == 1);
   CHECK(simt::take_findings() == std::vector<std::string>());
 }
 

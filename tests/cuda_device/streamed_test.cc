@@ -1,12 +1,16 @@
 // Passes of many rows in which all experts come to the GPU: those that it does not hold through a ring, each once.
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <memory>
 
 #include "engine/forward/forward.h"
 #include "engine/forward/host_side.h"
 #include "engine/forward/prefill_cost.h"
 #include "engine/session/session_memory.h"
 #include "tests/cuda_device/fixture.h"
+#include "tests/engine/store_fixtures.h"
 
 using namespace sluice;
 using engine::DeviceKind;
@@ -64,6 +68,19 @@ std::shared_ptr<const engine::Model> open(const char* name, engine::ModelOptions
   return model;
 }
 
+// Of the store beneath.
+uint64_t least_store_bytes(const char* name, engine::ModelOptions options) {
+  for (options.store.store_bytes = uint64_t{8} << 10;; options.store.store_bytes += uint64_t{4} << 10) {
+    tests::fresh_gpu();
+    try {
+      engine::Model::open(tests::fixture_path(name), options);
+      return options.store.store_bytes;
+    } catch (const engine::Error&) {
+      REQUIRE(options.store.store_bytes < uint64_t{64} << 20);
+    }
+  }
+}
+
 std::vector<bool> held(const engine::Model& model) {
   std::vector<bool> all;
   const engine::ForwardContext& context = model.forward_context();
@@ -118,6 +135,54 @@ TEST_CASE(
   CHECK(simt::take_findings() == std::vector<std::string>());
 }
 
+TEST_CASE(
+    "in a long prompt experts that neither the GPU nor the host's memory holds come from the disk, once, and those "
+    "that "
+    "memory holds stay there") {
+  for (const char* name : {kModel, "qwen3moe", "deepseek2-r1-ud"}) {
+    CAPTURE(std::string(name));
+    const tests::Golden golden = tests::read_golden(name);
+    const std::vector<int32_t> tokens = prompt_of(golden);
+    const auto cpu = tests::answer(tests::fixture_path(name),
+                                   tests::options_for(DeviceKind::Cpu, engine::CacheType::F32), tokens, 2, kRows);
+    engine::ModelOptions options = streaming_options();
+    options.vram_bytes = vram_bytes(name);
+    // As few slots as a store may have, and more.
+    const uint64_t least_bytes = least_store_bytes(name, options);
+    for (const uint64_t store_bytes : {least_bytes, least_bytes + (uint64_t{48} << 10)}) {
+      CAPTURE(store_bytes);
+      options.store.store_bytes = store_bytes;
+      tests::fresh_gpu();
+      const auto model = open(name, options, 0.3);
+      const uint64_t n_slots = model->store_statistics().n_expert_slots;
+      CAPTURE(n_slots);
+      REQUIRE(n_slots < model->store_statistics().n_experts);
+      engine::Session session(model, options.session);
+      for (uint64_t n_prompts = 1; n_prompts <= 2; ++n_prompts) {
+        const engine::StoreStatistics before = model->store_statistics();
+        const engine::VramStatistics tier_before = model->vram_statistics();
+        CHECK(session.append(tokens));
+        const engine::StoreStatistics now = engine::since(before, model->store_statistics());
+        const engine::VramStatistics tier = model->vram_statistics();
+        const auto n_missed = tier.n_experts - static_cast<uint64_t>(std::ranges::count(held(*model), true));
+        CHECK(tier.n_streamed_passes == tier_before.n_streamed_passes + 1);
+        CHECK(tier.n_streamed == tier_before.n_streamed + n_missed);
+        // What was not read was in one of the slots.
+        CHECK(now.n_misses > 0);
+        CHECK(now.n_misses + now.n_hits <= n_missed);
+        CHECK(now.n_misses + n_slots >= n_missed);
+        // Half of the slots pass experts on at most, unless what they had is on the GPU.
+        const bool is_one_class = std::string(name) == "qwen3moe";
+        if (n_prompts == 2 && is_one_class) CHECK(now.n_misses + n_slots / 2 <= n_missed);
+      }
+      engine::Session other(model, options.session);
+      tests::check_same(cpu, tests::answer(other, tokens, 2, kRows), golden.n_vocabulary);
+      CHECK(model->vram_statistics().n_streamed_passes == 3);
+    }
+  }
+  CHECK(simt::take_findings() == std::vector<std::string>());
+}
+
 namespace {
 
 // Its layers with experts follow one another.
@@ -130,10 +195,11 @@ struct Scheduled {
   bool has_failed = false;
 };
 
-Scheduled scheduled(const char* name, uint64_t vram, const simt::GpuOptions& gpu) {
+Scheduled scheduled(const char* name, uint64_t vram, const simt::GpuOptions& gpu, bool has_all_in_memory = true) {
   const tests::Golden golden = tests::read_golden(name);
   engine::ModelOptions options = streaming_options();
   options.vram_bytes = vram;
+  if (!has_all_in_memory) options.store.store_bytes = least_store_bytes(name, options);
   tests::fresh_gpu(gpu, true);
   Scheduled result;
   try {
@@ -152,18 +218,21 @@ Scheduled scheduled(const char* name, uint64_t vram, const simt::GpuOptions& gpu
 
 TEST_CASE("experts that come through the ring as late as is legal, or at odd moments, race with nothing") {
   const uint64_t vram = vram_bytes(kInTurn);
-  const Scheduled eager = scheduled(kInTurn, vram, {});
-  CHECK(eager.n_streamed > 4);  // each half of the ring is used again
-  CHECK(!eager.has_failed);
-  CHECK(eager.findings == std::vector<std::string>());
-  for (const auto& [effects, seed] : {std::pair(simt::Effects::Lazy, 1), std::pair(simt::Effects::Seeded, 1)}) {
-    simt::GpuOptions gpu;
-    gpu.effects = effects;
-    gpu.seed = static_cast<uint64_t>(seed);
-    const Scheduled other = scheduled(kInTurn, vram, gpu);
-    CHECK(!other.has_failed);
-    CHECK(other.findings == std::vector<std::string>());
-    CHECK(other.answer.logits == eager.answer.logits);
+  for (const bool has_all_in_memory : {true, false}) {
+    CAPTURE(has_all_in_memory);
+    const Scheduled eager = scheduled(kInTurn, vram, {}, has_all_in_memory);
+    CHECK(eager.n_streamed > 4);  // each half of the ring is used again
+    CHECK(!eager.has_failed);
+    CHECK(eager.findings == std::vector<std::string>());
+    for (const auto& [effects, seed] : {std::pair(simt::Effects::Lazy, 1), std::pair(simt::Effects::Seeded, 1)}) {
+      simt::GpuOptions gpu;
+      gpu.effects = effects;
+      gpu.seed = static_cast<uint64_t>(seed);
+      const Scheduled other = scheduled(kInTurn, vram, gpu, has_all_in_memory);
+      CHECK(!other.has_failed);
+      CHECK(other.findings == std::vector<std::string>());
+      CHECK(other.answer.logits == eager.answer.logits);
+    }
   }
 }
 
@@ -203,7 +272,6 @@ TEST_CASE("where experts are not in memory that copies can read, or nobody wants
   };
   for (const Case& one :
        {Case{"a mapped file", [](engine::ModelOptions& o) { o.store.storage = engine::Storage::Mapped; }, false},
-        Case{"a disk", [](engine::ModelOptions& o) { o.store.store_bytes = uint64_t{48} << 10; }, false},
         Case{"memory that is not pinned", [](engine::ModelOptions&) {}, true},
         Case{"switched off", [](engine::ModelOptions& o) { o.sharing.most_streamed_rows = 0; }, false}}) {
     CAPTURE(one.name);
@@ -259,6 +327,42 @@ TEST_CASE("a long prompt that is cancelled, or meets a GPU that fails, leaves a 
   CHECK(simt::take_findings() == std::vector<std::string>());
 }
 
+TEST_CASE("a disk that fails under a long prompt is told of, and leaves a session that works") {
+  const tests::Golden golden = tests::read_golden(kModel);
+  const std::vector<int32_t> tokens = prompt_of(golden);
+  const auto cpu = tests::answer(tests::fixture_path(kModel),
+                                 tests::options_for(DeviceKind::Cpu, engine::CacheType::F32), tokens, 2, kRows);
+  engine::ModelOptions options = streaming_options();
+  options.vram_bytes = vram_bytes(kModel);
+  options.store.store_bytes = least_store_bytes(kModel, options);
+  const auto n_until_failure = std::make_shared<std::atomic<int>>(1 << 20);
+  options.store.wrap_disk = [n_until_failure](std::unique_ptr<engine::Disk> disk) {
+    return std::make_unique<tests::MeddlingDisk>(std::move(disk),
+                                                 [n_until_failure](const engine::DiskRead&, int64_t result) -> int64_t {
+                                                   return (*n_until_failure)-- == 0 ? -EIO : result;
+                                                 });
+  };
+  tests::fresh_gpu();
+  const auto model = open(kModel, options, 0.3);
+  int n_errors = 0;
+  for (const int n : {0, 3, 5}) {
+    CAPTURE(n);
+    engine::Session session(model, options.session);
+    *n_until_failure = n;
+    try {
+      session.append(tokens);
+    } catch (const engine::Error& error) {
+      ++n_errors;
+      CHECK(error.kind() == engine::Error::Kind::BadFile);
+      CHECK(session.tokens().empty());
+    }
+    *n_until_failure = 1 << 20;
+    tests::check_same(cpu, tests::answer(session, tokens, 2, kRows), golden.n_vocabulary);
+  }
+  CHECK(n_errors == 3);
+  CHECK(simt::take_findings() == std::vector<std::string>());
+}
+
 TEST_CASE("what the routers chose for a long prompt is told") {
   const tests::Golden golden = tests::read_golden("qwen3moe");
   const std::vector<int32_t> tokens = prompt_of(golden);
@@ -306,22 +410,38 @@ TEST_CASE("a prompt is streamed when that is faster by what was measured") {
 
 TEST_CASE(
     "streaming costs the link's time and some a row, and the host time a row; before it was timed 128 rows decide") {
+  const auto link = [](double seconds) { return engine::StreamSeconds{seconds, 0}; };
   engine::PrefillCost cost;
-  CHECK(!cost.is_streaming_faster(127, 3.0));
-  CHECK(cost.is_streaming_faster(129, 3.0));
-  CHECK(cost.is_streaming_faster(1, 0.0));  // all is there
-  cost.took_shared(7, 100.0);               // tells nothing about many rows
+  CHECK(!cost.is_streaming_faster(127, link(3.0)));
+  CHECK(cost.is_streaming_faster(129, link(3.0)));
+  CHECK(cost.is_streaming_faster(1, link(0.0)));  // all is there
+  cost.took_shared(7, 100.0);                     // tells nothing about many rows
   CHECK(cost.shared_row_seconds() == 0);
   cost.took_shared(32, 1.6);
   CHECK(cost.shared_row_seconds() == doctest::Approx(0.05));
-  CHECK(!cost.is_streaming_faster(59, 3.0));
-  CHECK(cost.is_streaming_faster(61, 3.0));
-  cost.took_streamed(1000, 13.0, 3.0);
+  CHECK(!cost.is_streaming_faster(59, link(3.0)));
+  CHECK(cost.is_streaming_faster(61, link(3.0)));
+  cost.took_streamed(1000, 13.0, link(3.0));
   CHECK(cost.streamed_row_seconds() == doctest::Approx(0.01));
-  CHECK(!cost.is_streaming_faster(74, 3.0));
-  CHECK(cost.is_streaming_faster(76, 3.0));
-  cost.took_streamed(1000, 1.0, 3.0);  // the link was faster than thought
+  CHECK(!cost.is_streaming_faster(74, link(3.0)));
+  CHECK(cost.is_streaming_faster(76, link(3.0)));
+  cost.took_streamed(1000, 1.0, link(3.0));  // the link was faster than thought
   CHECK(cost.streamed_row_seconds() == doctest::Approx(0.0075));
   cost.took_shared(32, 32 * 0.09);
   CHECK(cost.shared_row_seconds() == doctest::Approx(0.06));
+}
+
+TEST_CASE("of link and disk the slower one decides; before the host was timed a disk pays from 48 rows on") {
+  engine::PrefillCost cost;
+  CHECK(!cost.is_streaming_faster(47, {3.0, 20.0}));
+  CHECK(cost.is_streaming_faster(49, {3.0, 20.0}));
+  CHECK(!cost.is_streaming_faster(120, {20.0, 3.0}));
+  cost.took_shared(32, 32.0);
+  CHECK(!cost.is_streaming_faster(19, {3.0, 20.0}));
+  CHECK(cost.is_streaming_faster(21, {3.0, 20.0}));
+  cost.took_streamed(1000, 520.0, {3.0, 20.0});
+  CHECK(cost.streamed_row_seconds() == doctest::Approx(0.5));
+  engine::StreamSeconds all{1.0, 2.0};
+  all += {3.0, 4.0};
+  CHECK(all.at_once() == 6.0);
 }

@@ -3,7 +3,9 @@
 
 #include <doctest/doctest.h>
 
+#include <cerrno>
 #include <cstring>
+#include <memory>
 #include <set>
 
 #include "engine/forward/forward.h"
@@ -20,10 +22,10 @@ constexpr const char* kModel = "qwen3moe";  // two layers of eight experts of on
 // A store with slots for some of the experts, which are filled with the first
 // ones.
 struct Beside {
-  explicit Beside(int32_t most_slots) {
+  explicit Beside(int32_t most_slots, const tests::MeddlingDisk::Meddle& meddle = as_it_is) {
     uint64_t bytes = tests::store_sizes(tests::fixture_path(kModel), 64).all;
     do {
-      model = tests::open_fixture(kModel, tests::disk_options(bytes));
+      model = tests::open_fixture(kModel, tests::disk_options(bytes, meddle));
       n_slots = static_cast<int32_t>(store().statistics().n_expert_slots);
       bytes -= 4096;
     } while (n_slots > most_slots);
@@ -33,6 +35,7 @@ struct Beside {
     store().begin_pass(1);
     for (int32_t i = 0; i < n_slots; ++i) use(at(i));
   }
+  static int64_t as_it_is(const engine::DiskRead&, int64_t result) { return result; }
   engine::WeightStore& store() const { return *model->forward_context().store; }
   static LayerExpert at(int32_t i) { return {static_cast<uint32_t>(i / 8), i % 8}; }
 
@@ -62,6 +65,9 @@ struct Beside {
     REQUIRE(ready.size() == 1);
     CHECK(is_right(expert, ready[0].handles));
     CHECK(request->next().empty());
+  }
+  std::unique_ptr<engine::ExpertHold> fetch(LayerExpert expert) const {
+    return store().fetch(expert.layer, expert.expert_id);
   }
   bool has(LayerExpert expert) const { return store().has(expert.layer, expert.expert_id); }
   bool holds(LayerExpert expert) const { return store().hold(expert.layer, expert.expert_id) != nullptr; }
@@ -221,4 +227,81 @@ TEST_CASE("not all slots are held over passes") {
   beside.use(Beside::at(15));
   held.pop_back();
   CHECK(beside.store().can_spare_slots(0));
+}
+
+TEST_CASE("what is fetched passes through a slot that nobody holds, and is gone when it is let go") {
+  const Beside beside(12);
+  const auto n_slots = static_cast<size_t>(beside.n_slots);
+  CHECK(beside.store().n_fetchable(0) == beside.n_slots);
+  std::vector<std::unique_ptr<engine::ExpertHold>> held;
+  for (int32_t i = 0; i + 2 < beside.n_slots; ++i)
+    held.push_back(beside.store().hold(Beside::at(i).layer, Beside::at(i).expert_id));
+  CHECK(beside.store().n_fetchable(0) == 2);
+  const engine::StoreStatistics before = beside.store().statistics();
+  REQUIRE(n_slots + 4 <= 16);
+  for (const int32_t first : {beside.n_slots, beside.n_slots + 2}) {
+    const LayerExpert one = Beside::at(first), other = Beside::at(first + 1);
+    const LayerExpert third = Beside::at(first == beside.n_slots ? first + 2 : beside.n_slots);
+    auto hold_of_one = beside.fetch(one);
+    const auto hold_of_other = beside.fetch(other);
+    REQUIRE(hold_of_one != nullptr);
+    REQUIRE(hold_of_other != nullptr);
+    CHECK(beside.store().n_fetchable(0) == 0);
+    CHECK(beside.fetch(third) == nullptr);
+    hold_of_one->wait();
+    CHECK(beside.is_right(one, hold_of_one->handles));
+    CHECK(beside.holds(one));
+    hold_of_one->wait();
+    hold_of_one = nullptr;
+    CHECK(!beside.has(one));
+    CHECK(beside.has(other));  // which is let go while it may be on its way
+  }
+  CHECK(beside.store().n_fetchable(0) == 2);
+  const engine::StoreStatistics now = engine::since(before, beside.store().statistics());
+  CHECK(now.n_misses == 4);
+  CHECK(now.n_hits == 0);
+  CHECK(now.miss_bytes > 0);
+  for (size_t i = 0; i < held.size(); ++i)
+    CHECK(beside.is_right(Beside::at(static_cast<int32_t>(i)), held[i]->handles));
+  held.clear();
+  CHECK(beside.store().n_fetchable(0) == static_cast<int64_t>(n_slots));
+  CHECK(beside.store().read_bytes_per_second() > 0);
+}
+
+TEST_CASE("what is fetched and was there stays there") {
+  const Beside beside(12);
+  const engine::StoreStatistics before = beside.store().statistics();
+  {
+    const auto hold = beside.fetch(Beside::at(2));
+    REQUIRE(hold != nullptr);
+    hold->wait();
+    CHECK(beside.is_right(Beside::at(2), hold->handles));
+  }
+  CHECK(beside.holds(Beside::at(2)));
+  const engine::StoreStatistics now = engine::since(before, beside.store().statistics());
+  CHECK(now.n_hits == 1);
+  CHECK(now.n_misses == 0);
+  CHECK(now.bytes_read == 0);
+}
+
+TEST_CASE("what cannot be fetched says so when it is waited for, and can be when the disk is well again") {
+  const auto is_ill = std::make_shared<bool>(false);
+  const Beside beside(12, [is_ill](const engine::DiskRead&, int64_t result) { return *is_ill ? -EIO : result; });
+  const LayerExpert expert = Beside::at(15);
+  for (const bool asks_twice : {true, false}) {
+    *is_ill = true;
+    auto hold = beside.fetch(expert);
+    REQUIRE(hold != nullptr);
+    CHECK_THROWS_AS(hold->wait(), engine::Error);
+    *is_ill = false;
+    if (asks_twice) {
+      const auto again = beside.fetch(expert);
+      REQUIRE(again != nullptr);
+      again->wait();
+      CHECK(beside.is_right(expert, again->handles));
+    }
+    hold = nullptr;
+    CHECK(!beside.has(expert));
+  }
+  beside.use(expert);
 }
