@@ -67,15 +67,16 @@ static PromptRules rules_of(const Model& model) {
     return shared_pass_bytes(context.spec, context.weights, context.latent_attention, cache, n_rows, n_positions);
   };
   // As they were when the model was opened.
-  const SessionMemory session =
-      session_memory(context.spec, context.weights, context.latent_attention, options.session);
   const uint32_t n_context = session_context(context.spec, options.session);
+  for (const Stage& stage : context.stages) {
+    const SessionMemory session =
+        session_memory(context.spec, context.weights, context.latent_attention, options.session, stage.layers);
+    rules.gpus.push_back({0, session.first_bytes(), session.state_bytes / n_context});
+  }
   for (size_t i = 0; i < model.places().size(); ++i) {
     const WeightGroup& group = model.work().groups[i];
     const GroupPlace& place = model.places()[i];
-    if (place.gpu >= rules.gpus.size())
-      rules.gpus.resize(place.gpu + 1, {0, session.first_bytes(), session.state_bytes / n_context});
-    if (group.role == GroupRole::RoutedExperts)
+    if (place.gpu < rules.gpus.size() && group.role == GroupRole::RoutedExperts)
       rules.gpus[place.gpu].slot_bytes += place.n_vram * group.unit_vram_bytes();
   }
   return rules;

@@ -49,12 +49,15 @@ static void check_memory(const Model& model, const SessionOptions& options) {
   if (!model.store_statistics().reads_disk) return;
   const ForwardContext& context = model.forward_context();
   const uint64_t wanted = session_memory(model.spec(), context.weights, context.latent_attention, options).bytes();
-  if (wanted <= model.session_bytes()) return;
-  throw Error(Error::Kind::OutOfMemory,
-              "A context of " + std::to_string(options.n_context) + " tokens needs " + std::to_string(wanted >> 20) +
-                  " MiB, but " + std::to_string(model.session_bytes() >> 20) +
-                  " MiB were kept free for a session when the model was opened; open it for this context, or take a "
-                  "shorter one.");
+  // On a GPU experts give up their slots to a longer context.
+  const uint64_t kept = model.session_bytes() + model.vram_statistics().slot_bytes;
+  if (wanted <= kept) return;
+  throw Error(
+      Error::Kind::OutOfMemory,
+      "A context of " + std::to_string(options.n_context) + " tokens needs " + std::to_string(wanted >> 20) +
+          " MiB, but " + std::to_string(kept >> 20) +
+          " MiB were kept free for a session when the model was opened, or can be had of experts on a GPU; open "
+          "it for this context, or take a shorter one.");
 }
 
 Session::Session(std::unique_ptr<State> state) : state_(std::move(state)) {}

@@ -98,6 +98,26 @@ TEST_CASE("sessions that grow get VRAM from the experts, until none is left, and
   CHECK(simt::take_findings() == std::vector<std::string>());
 }
 
+TEST_CASE(
+    "over a store on the disk too a session may be longer than the model was opened for, as far as experts give way") {
+  const tests::Golden golden = tests::read_golden(kModel);
+  const Sizes sizes = sizes_of(kModel);
+  auto options = gpu_options(sizes.with(0.7));
+  options.store.storage = engine::Storage::Disk;
+  options.store.store_bytes = uint64_t{64} << 20;
+  tests::fresh_gpu();
+  const auto model = engine::Model::open(tests::fixture_path(kModel), options);
+  REQUIRE(model->store_statistics().reads_disk);
+  engine::SessionOptions longer = options.session;
+  while (longer.n_context <= 2 * options.session.n_context) longer.n_context += 64;
+  const auto cpu = tests::answer(tests::fixture_path(kModel), tests::options_for(DeviceKind::Cpu), golden.tokens, 2, 3);
+  engine::Session session(model, longer);
+  CHECK(session.n_context() == longer.n_context);
+  tests::check_same(cpu, tests::answer(session, golden.tokens, 2, 3), golden.n_vocabulary);
+  longer.n_context = 1 << 20;
+  CHECK_THROWS_WITH_AS(engine::Session(model, longer), doctest::Contains("can be had of experts"), engine::Error);
+}
+
 TEST_CASE("contexts that are restored take their room from the experts at once") {
   const Sizes sizes = sizes_of(kModel);
   std::vector<int32_t> tokens(240);
