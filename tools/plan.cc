@@ -80,9 +80,12 @@ Action prepare_plan(CLI::App& app) {
       [flags](const std::string& text) { flags->options.ram_bytes = parse_bytes("--ram", text); },
       "Memory that the program may have, all told; without it: the machine's, less a margin");
   add_flag_with_value(
-      app, "--vram", "BYTES",
-      [flags](const std::string& text) { flags->options.vram_bytes = text == "0" ? 0 : parse_bytes("--vram", text); },
-      "VRAM that the program may have of each GPU, in place of the machine's; 0: no GPU");
+      app, "--vram", "BYTES[,...]",
+      [flags](const std::string& text) {
+        flags->options.vram_bytes = text == "0" ? std::vector<uint64_t>{0} : parse_sizes("--vram", text);
+      },
+      "VRAM that the program may have of each of the machine's GPUs, in place of what they have: one size for all, or "
+      "one for each; 0: no GPU");
   add_switch(app, "--json", flags->json, "Print one JSON object; `run --plan` takes it");
   set_notes(app, kPlanNotes);
   return [flags] { return plan(*flags); };

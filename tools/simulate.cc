@@ -60,10 +60,10 @@ static uint64_t experts_in_memory(const engine::Plan& plan, engine::HitTier tier
 static std::vector<SimulatedRun> simulate_all(const SimulateFlags& flags, const engine::PlannedModel& model,
                                               const engine::Machine& machine, const engine::traces::Trace& trace) {
   std::vector<SimulatedRun> runs;
-  const auto run = [&](uint64_t ram_bytes, std::optional<uint64_t> vram_bytes) {
+  const auto run = [&](uint64_t ram_bytes, std::vector<uint64_t> vram_bytes) {
     engine::PlanOptions options = flags.options;
     options.ram_bytes = ram_bytes;
-    options.vram_bytes = vram_bytes;
+    options.vram_bytes = std::move(vram_bytes);
     const engine::Plan plan = model.plan(machine, options);
     if (!plan.fits)
       throw engine::Error(engine::Error::Kind::OutOfMemory, "The model does not fit into " +
@@ -82,8 +82,8 @@ static std::vector<SimulatedRun> simulate_all(const SimulateFlags& flags, const 
   };
   const std::vector<uint64_t> ram = flags.ram.empty() ? std::vector<uint64_t>{0} : flags.ram;
   for (const uint64_t ram_bytes : ram) {
-    if (flags.vram.empty()) run(ram_bytes, std::nullopt);
-    for (const uint64_t vram_bytes : flags.vram) run(ram_bytes, vram_bytes);
+    if (flags.vram.empty()) run(ram_bytes, {});
+    for (const uint64_t vram_bytes : flags.vram) run(ram_bytes, {vram_bytes});
   }
   return runs;
 }

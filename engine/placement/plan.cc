@@ -137,14 +137,21 @@ std::vector<GroupPlace> places_in_ram(const ModelWork& work) {
 
 Machine machine_for(const Machine& machine, const PlanOptions& options) {
   Machine changed = machine;
-  if (!options.vram_bytes) return changed;
-  if (*options.vram_bytes == 0)
+  std::vector<uint64_t> sizes = options.vram_bytes;
+  if (sizes.empty()) return changed;
+  if (sizes.size() == 1 && sizes.front() == 0) {
     changed.gpus.clear();
-  else if (changed.gpus.empty())
+    return changed;
+  }
+  if (machine.gpus.empty())
     throw Error(Error::Kind::Usage, "VRAM was given for a machine without a GPU ('" + machine.name +
                                         "'); name a machine with one, or leave the size out.");
-  else
-    for (Gpu& gpu : changed.gpus) gpu.vram_bytes = *options.vram_bytes;
+  if (sizes.size() == 1) sizes.resize(machine.gpus.size(), sizes.front());
+  if (sizes.size() != machine.gpus.size())
+    throw Error(Error::Kind::Usage, "There are " + std::to_string(sizes.size()) + " sizes of VRAM for the " +
+                                        std::to_string(machine.gpus.size()) + " GPUs of '" + machine.name +
+                                        "'; give one for each, or a single one that holds for each of them.");
+  for (size_t i = 0; i < sizes.size(); ++i) changed.gpus[i].vram_bytes = sizes[i];
   return changed;
 }
 

@@ -26,7 +26,8 @@ struct PlanOptions {
   Storage storage = Storage::Automatic;
   uint64_t ram_bytes = 0;              // that the process may have; 0: what the machine has, less a margin
   uint32_t most_streamed_rows = 4096;  // of a pass of a prompt for which experts come to the GPU; 0: there are none
-  std::optional<uint64_t> vram_bytes;  // of each GPU, in place of the machine's; 0: no GPU
+  // Of each GPU, in place of what the machine's have: a single one for all, 0 for none; or one for each.
+  std::vector<uint64_t> vram_bytes;
 };
 
 // What one memory holds.

@@ -72,7 +72,7 @@ std::vector<Improvement> improvements(const PlannedModel& model, const Machine& 
   };
   PlanOptions options = plan.options;
   Machine changed = machine_for(machine, options);
-  options.vram_bytes.reset();
+  options.vram_bytes.clear();
   const Machine base = changed;
   const auto with = [&](const std::string& change, const auto& apply) {
     Machine other = base;

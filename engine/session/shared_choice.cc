@@ -62,7 +62,7 @@ std::string why_not_shared(std::span<const WantedGpu> gpus, const gguf::File& fi
   const Plan shared = make_plan(file, spec, session, program_bytes, machine, wanted);
   if (!holds_what_cannot_be_shared(shared))
     return name + " has no room for attention, routers and the caches of a session";
-  wanted.vram_bytes = 0;
+  wanted.vram_bytes = {0};
   const Plan alone = make_plan(file, spec, session, program_bytes, machine, wanted);
   if (!alone.fits) return {};
   if (!shared.fits) return "with the caches of " + name + " there is too little RAM for what VRAM does not hold";

@@ -205,13 +205,13 @@ TEST_CASE("no VRAM is asked for, or too little for a pass, and the plan is that 
   const PlannedModel model(tests::fixture_path("deepseek2-r1-ud"));
   const Plan cpu = model.plan(small_machine(), small_options());
   PlanOptions none = small_options();
-  none.vram_bytes = 0;
+  none.vram_bytes = {0};
   CHECK(model.plan(with_gpu(uint64_t{1} << 33), none).decode.seconds == cpu.decode.seconds);
   const Plan tiny = model.plan(with_gpu(1000), small_options());
   CHECK(tiny.decode.seconds == cpu.decode.seconds);
   CHECK(tiny.vram.used_bytes() == 0);
   PlanOptions some = small_options();
-  some.vram_bytes = uint64_t{1} << 33;
+  some.vram_bytes = {uint64_t{1} << 33};
   CHECK_THROWS_AS(model.plan(small_machine(), some), Error);
 }
 

@@ -56,9 +56,9 @@ Plan plan_with(uint32_t n_vram, uint32_t n_ram) {
   PlanOptions options;
   options.n_context = 64;
   options.n_batch = 16;
-  options.vram_bytes = 0;
+  options.vram_bytes = {0};
   Plan plan = model.plan(machine(), options);
-  plan.options.vram_bytes.reset();
+  plan.options.vram_bytes.clear();
   for (size_t i = 0; i < plan.places.size(); ++i)
     if (plan.work.groups[i].role == GroupRole::RoutedExperts) plan.places[i] = {n_vram, n_ram, 16 - n_vram - n_ram};
   return plan;
@@ -94,11 +94,11 @@ uint64_t most_hits(const std::vector<std::set<uint32_t>>& steps, size_t at, cons
 }
 
 // Of a model with two layers of eight experts each.
-Plan small_plan(const Machine& on, std::optional<uint64_t> vram_bytes = {}) {
+Plan small_plan(const Machine& on, std::vector<uint64_t> vram_bytes = {}) {
   PlanOptions options;
   options.n_context = 64;
   options.n_batch = 16;
-  options.vram_bytes = vram_bytes;
+  options.vram_bytes = std::move(vram_bytes);
   return PlannedModel(tests::fixture_path("deepseek2-v3-split")).plan(on, options);
 }
 // And routing of that shape.
@@ -200,7 +200,7 @@ TEST_CASE("what is read is what was missed, and guesses hide some of the waiting
 
 TEST_CASE("a guess is read while the layer before it multiplies") {
   // Three layers, the last two with 8 experts of which three are used.
-  Plan plan = small_plan(machine(), 0);
+  Plan plan = small_plan(machine(), {0});
   for (size_t i = 0; i < plan.places.size(); ++i)
     if (plan.work.groups[i].role == GroupRole::RoutedExperts) plan.places[i] = {0, 5, 3};
   const RoutingRecipe two_layers = small_recipe(0.5);

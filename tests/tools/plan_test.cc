@@ -95,6 +95,15 @@ TEST_CASE("over two GPUs a plan says which layers lie where") {
   const Outcome words = call({"plan", sparse("r1-ud-iq1s"), "-m", machine_path("rtx4090-rtx3060-64g")});
   for (const char* part : {"GPU 1    ", "RTX 3060 12 GB: layers ", " of their experts"})
     CHECK_MESSAGE(contains(words.out, part), part);
+  // A part of each GPU, whichever the larger part is of.
+  const Outcome halves =
+      call({"plan", sparse("r1-ud-iq1s"), "-m", machine_path("rtx4090-rtx3060-64g"), "--vram", "10G,12G", "--json"});
+  const json of_halves = json::parse(halves.out);
+  CHECK(of_halves["gpus"][0]["used_bytes"].get<double>() <= 10.0 * (1 << 30));
+  CHECK(of_halves["gpus"][1]["used_bytes"] > of_halves["gpus"][0]["used_bytes"]);
+  CHECK(contains(
+      call({"plan", sparse("r1-ud-iq1s"), "-m", machine_path("rtx4090-rtx3060-64g"), "--vram", "10G,12G,8G"}).err,
+      "There are 3 sizes of VRAM for the 2 GPUs of"));
   // What the first one holds alone needs no other.
   const json small = plan_json(sparse("qwen3-30b"), machine_path("rtx4090-rtx3060-64g"));
   CHECK(small["gpus"][0]["n_layers"] == 48);
