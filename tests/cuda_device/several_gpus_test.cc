@@ -624,12 +624,14 @@ TEST_CASE("where nobody asks for a device, two GPUs take together what neither h
   }
 }
 
-TEST_CASE("a GPU of two that fails, or has no memory left, gives a sentence and no hang, and the next session works") {
+TEST_CASE(
+    "a GPU of two that fails, or has no memory left, gives a sentence that names it and no hang, and the next session "
+    "works") {
   using simt::FaultPoint;
   const tests::Golden golden = tests::read_golden(kModel);
   const std::span<const int32_t> tokens = std::span(golden.tokens).first(3);
   const Sizes sizes(tests::fixture_path(kModel), split_options());
-  size_t n_errors = 0;
+  size_t n_errors = 0, n_named[2] = {};
   for (const double share : {1.0, 0.4}) {
     engine::ModelOptions options = split_options();
     options.vram_bytes_of_gpus = limits_of(sizes, share);
@@ -654,9 +656,15 @@ TEST_CASE("a GPU of two that fails, or has no memory left, gives a sentence and 
         } catch (const engine::Error& error) {
           ++n_errors;
           CHECK(nth > 0);
-          CHECK(std::string(error.what()).size() > 20);
+          const std::string text = error.what();
+          CHECK(text.size() > 20);
+          CHECK(text.find("The GPU") == std::string::npos);
+          for (size_t i = 0; i < 2; ++i)
+            n_named[i] += text.starts_with("GPU " + std::to_string(i) + " failed ") ? 1 : 0;
         }
       }
   }
   CHECK(n_errors > 12);
+  CHECK(n_named[0] > 0);
+  CHECK(n_named[1] > 0);
 }

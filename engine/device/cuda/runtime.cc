@@ -2,23 +2,30 @@
 
 namespace sluice::engine::cuda {
 
+// By this thread, last.
+static thread_local int entered_gpu = -1;
+
+// The GPU that the thread is on, by its number where there are others.
+static std::string gpu_in_words() {
+  int n_gpus = 0;
+  if (cudaGetDeviceCount(&n_gpus) != cudaSuccess) cudaGetLastError();
+  return n_gpus > 1 && entered_gpu >= 0 ? "GPU " + std::to_string(entered_gpu) : "The GPU";
+}
+
 void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
   cudaGetLastError();  // the next call begins afresh
   const std::string reason = std::string(cudaGetErrorName(status)) + ", " + cudaGetErrorString(status);
   if (status == cudaErrorMemoryAllocation)
-    throw Error(Error::Kind::OutOfMemory, std::string("The GPU ran out of memory ") + what + " (" + reason +
+    throw Error(Error::Kind::OutOfMemory, gpu_in_words() + " ran out of memory " + what + " (" + reason +
                                               "); use less of it (--vram), a shorter context (-c), or --device cpu.");
   throw Error(Error::Kind::Device,
-              std::string("The GPU failed ") + what + " (" + reason + "); --device cpu does without it.");
+              gpu_in_words() + " failed " + what + " (" + reason + "); --device cpu does without it.");
 }
 
-// By this thread, last.
-static thread_local int entered_gpu = -1;
-
 void enter_gpu(int ordinal) {
-  check(cudaSetDevice(ordinal), "being chosen");
   entered_gpu = ordinal;
+  check(cudaSetDevice(ordinal), "being chosen");
 }
 
 void stay_on_gpu(int ordinal) {
