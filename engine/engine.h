@@ -175,6 +175,8 @@ class Session {
   std::span<const float> logits() const;
 
  private:
+  // n_done: how many of the session's tokens are evaluated for certain.
+  bool append_in_passes(std::span<const TokenId> tokens, const Progress& progress, size_t& n_done);
   friend void append_batch(std::span<Session* const> sessions, std::span<const std::vector<TokenId>> tokens);
   struct State;
   explicit Session(std::unique_ptr<State> state);

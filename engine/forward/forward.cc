@@ -230,7 +230,8 @@ static void synchronize(ForwardContext& context) {
 }
 
 static bool evaluate(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
-                     float* logits, const std::function<bool()>& cancelled, const RoutingObserver& on_routing) {
+                     float* logits, const std::function<bool()>& cancelled, const RoutingObserver& on_routing,
+                     PassEnd end) {
   Batch batch = arrange(rows, sequences);
   for (Stage& stage : context.stages) {
     if (!stage.host) continue;
@@ -258,16 +259,25 @@ static bool evaluate(ForwardContext& context, std::span<const BatchRow> rows, st
       return false;
     }
   context.prompts.end_pass(context);
-  synchronize(context);
+  if (end == PassEnd::Left && can_overlap(context))
+    for (Stage& stage : context.stages) stage.device.start(*stage.stream);
+  else
+    synchronize(context);
   for (const BatchSequence& sequence : batch.sequences) sequence.state->advance(sequence.n_rows);
   return true;
 }
 
+// What the host has a part in it waits for anyway.
+bool can_overlap(const ForwardContext& context) {
+  return context.stages.size() > 1 &&
+         std::ranges::all_of(context.stages, [](const Stage& stage) { return stage.host == nullptr; });
+}
+
 bool forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
-             float* logits, const std::function<bool()>& cancelled, const RoutingObserver& on_routing) {
+             float* logits, const std::function<bool()>& cancelled, const RoutingObserver& on_routing, PassEnd end) {
   if (rows.empty()) return true;
   try {
-    return evaluate(context, rows, sequences, logits, cancelled, on_routing);
+    return evaluate(context, rows, sequences, logits, cancelled, on_routing, end);
   } catch (...) {
     // What is under way on one stage or another comes before the next pass there: it may go on.
     for (Stage& stage : context.stages) stage.stream->abandon();

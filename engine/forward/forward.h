@@ -101,11 +101,20 @@ struct BatchRow {
 using RoutingObserver =
     std::function<void(uint32_t layer, std::span<const int32_t> expert_ids, std::span<const float> weights)>;
 
+// What forward() waits for. Where several devices follow one another, passes of a prompt do as well: while one device is about a pass the
+// device before it is about the next.
+enum class PassEnd : uint8_t {
+  Awaited,  // the pass is done
+  Left,  // it goes on where that is of use (can_overlap), and another one follows. Should that fail, this one may not have been done either
+};
+bool can_overlap(const ForwardContext& context);
+
 // Evaluates the rows and appends them to their sequences. Rows of one sequence come in order, and are consecutive in
 // the batch; the first of them takes the position after the sequence's last. logits: host memory, one row of
 // n_vocabulary for each row that wants them. `cancelled` is asked before every layer, unless it is empty; when it says
 // yes, forward() returns false. When it does, or throws, no sequence has grown. `on_routing` may be empty, too.
 bool forward(ForwardContext& context, std::span<const BatchRow> rows, std::span<SequenceState* const> sequences,
-             float* logits, const std::function<bool()>& cancelled = {}, const RoutingObserver& on_routing = {});
+             float* logits, const std::function<bool()>& cancelled = {}, const RoutingObserver& on_routing = {},
+             PassEnd end = PassEnd::Awaited);
 
 }  // namespace sluice::engine

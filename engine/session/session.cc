@@ -104,6 +104,16 @@ static size_t rows_of_next_pass(const Model& model, const SequenceState& sequenc
 bool Session::append(std::span<const TokenId> tokens, const Progress& progress) {
   check_tokens(model(), tokens);
   check_room(state_->tokens.size() + tokens.size(), n_context());
+  size_t n_done = state_->tokens.size();  // of the session's, whose passes were waited for
+  try {
+    return append_in_passes(tokens, progress, n_done);
+  } catch (...) {
+    truncate(n_done);
+    throw;
+  }
+}
+
+bool Session::append_in_passes(std::span<const TokenId> tokens, const Progress& progress, size_t& n_done) {
   SequenceState* const sequences[] = {&state_->sequence};
   const size_t n_vocabulary = model().vocabulary_size();
   const bool of_all = progress.on_logits != nullptr;
@@ -114,13 +124,16 @@ bool Session::append(std::span<const TokenId> tokens, const Progress& progress) 
     std::vector<BatchRow> rows(n);
     for (size_t i = 0; i < n; ++i) rows[i] = {tokens[at + i], 0, of_all || at + i + 1 == tokens.size()};
     RoutingRecord record(model().spec(), state_->on_pass ? n : 0);
-    if (!forward(model().forward_context(), rows, sequences, logits.data(), progress.cancelled, record.observer())) {
+    const bool is_left = !of_all && !state_->on_pass && at + n < tokens.size();
+    if (!forward(model().forward_context(), rows, sequences, logits.data(), progress.cancelled, record.observer(),
+                 is_left ? PassEnd::Left : PassEnd::Awaited)) {
       if (at > 0) state_->logits.clear();  // they are of a token that is no longer the last
       return false;
     }
     state_->tokens.insert(state_->tokens.end(), tokens.begin() + static_cast<std::ptrdiff_t>(at),
                           tokens.begin() + static_cast<std::ptrdiff_t>(at + n));
     at += n;
+    if (!is_left || !can_overlap(model().forward_context())) n_done = state_->tokens.size();
     if (state_->on_pass) {
       state_->logits.clear();  // should it throw, they are of a token that is no longer the last
       state_->on_pass(record.pass(state_->tokens, 0, n));

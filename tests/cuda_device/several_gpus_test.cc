@@ -394,6 +394,90 @@ TEST_CASE("of two GPUs one may have all of its layers, while the other shares it
   CHECK(simt::take_findings() == std::vector<std::string>());
 }
 
+TEST_CASE("passes of a prompt follow one another over two GPUs, which compute at the same time") {
+  const tests::Golden golden = tests::read_golden(kModel);
+  std::vector<int32_t> tokens;
+  for (size_t i = 0; tokens.size() < 64; ++i) tokens.push_back(golden.tokens[i * 5 % golden.tokens.size()]);
+  engine::ModelOptions options = split_options();
+  options.session.n_batch = 8;  // eight passes
+  const Sizes sizes(tests::fixture_path(kModel), options);
+  options.vram_bytes_of_gpus = limits_of(sizes, 1.0);
+  double seconds[2] = {};
+  tests::Answer answers[2];
+  for (const bool waits : {true, false}) {
+    simt::GpuOptions gpu = gpus(2);
+    gpu.kernel_seconds = [](const simt::KernelLaunch&) { return 1e-3; };  // beside which all else is nothing
+    tests::fresh_gpu(gpu);
+    const auto model = engine::Model::open(tests::fixture_path(kModel), options);
+    REQUIRE(engine::can_overlap(model->forward_context()));
+    engine::Session session(model, options.session);
+    const double begin = simt::host_seconds();
+    for (size_t at = 0; at < tokens.size(); at += waits ? 8 : tokens.size())
+      session.append(std::span(tokens).subspan(at, waits ? 8 : tokens.size()));
+    seconds[waits] = simt::host_seconds() - begin;
+    answers[waits].logits.assign(session.logits().begin(), session.logits().end());
+  }
+  CHECK(answers[0].logits == answers[1].logits);
+  // Of n passes over two GPUs that take as long as each other, n + 1 halves remain.
+  CAPTURE(seconds[0]);
+  CAPTURE(seconds[1]);
+  CHECK(seconds[0] < 0.75 * seconds[1]);
+  CHECK(simt::take_findings() == std::vector<std::string>());
+
+  // Whenever what was asked for really happens. Peers may not be read: then rows pass through the same memory of the host, pass after pass.
+  const auto few = std::span(tokens).first(24);
+  std::vector<float> expected;
+  for (const auto effects : {simt::Effects::Eager, simt::Effects::Lazy, simt::Effects::Seeded})
+    for (const bool reads_peers : {true, false}) {
+      CAPTURE(static_cast<int>(effects));
+      CAPTURE(reads_peers);
+      simt::GpuOptions gpu = gpus(2);
+      gpu.effects = effects;
+      gpu.peer_access = reads_peers;
+      tests::fresh_gpu(gpu, true);
+      const auto model = engine::Model::open(tests::fixture_path(kModel), options);
+      engine::Session session(model, options.session);
+      session.append(few);
+      const std::vector<float> logits(session.logits().begin(), session.logits().end());
+      if (expected.empty()) expected = logits;
+      CHECK(logits == expected);
+      CHECK(simt::take_findings() == std::vector<std::string>());
+    }
+}
+
+TEST_CASE("what a failure leaves of a prompt over two GPUs are passes that were done") {
+  const tests::Golden golden = tests::read_golden(kModel);
+  std::vector<int32_t> tokens;
+  for (size_t i = 0; tokens.size() < 20; ++i) tokens.push_back(golden.tokens[i * 5 % golden.tokens.size()]);
+  engine::ModelOptions options = split_options();
+  options.session.n_batch = 4;
+  const Sizes sizes(tests::fixture_path(kModel), options);
+  options.vram_bytes_of_gpus = limits_of(sizes, 1.0);
+  std::vector<float> expected;
+  size_t n_failed = 0;
+  for (const uint64_t nth : {0, 1, 30, 60, 90, 120}) {
+    CAPTURE(nth);
+    tests::fresh_gpu(gpus(2));
+    const auto model = engine::Model::open(tests::fixture_path(kModel), options);
+    engine::Session session(model, options.session);
+    const auto first = std::span(tokens).first(2);
+    session.append(first);
+    if (nth > 0) simt::inject_fault({simt::FaultPoint::Launch, nth, 999, 1});
+    try {
+      session.append(std::span(tokens).subspan(2));
+    } catch (const engine::Error&) {
+      ++n_failed;
+      // None of its passes was waited for.
+      CHECK(std::ranges::equal(session.tokens(), first));
+      session.append(std::span(tokens).subspan(2));
+    }
+    if (nth == 0) expected.assign(session.logits().begin(), session.logits().end());
+    CHECK(std::ranges::equal(session.logits(), expected));
+  }
+  CHECK(n_failed > 3);
+  CHECK(simt::take_findings() == std::vector<std::string>());
+}
+
 TEST_CASE("a long prompt is streamed to two GPUs, each of which has the experts of its layers come, each once") {
   using namespace engine::synthetic;
   const tests::ScratchFolder folder;
