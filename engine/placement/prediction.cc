@@ -85,11 +85,13 @@ std::vector<uint32_t> gpus_of_layers(const ModelWork& work, std::span<const Grou
   return gpus;
 }
 
-// All layers' attention, each with an equal part of it, and what comes beside all products: launches, and rows that go from GPU to GPU.
+// All layers' attention, each with an equal part of it, and what comes beside all products: launches, and rows that go from GPU to GPU. Or
+// of only one GPU's layers.
 void add_layers(Prediction& prediction, Total& total, const ModelWork& work, std::span<const GroupPlace> places,
-                const Machine& machine, const AttentionCount& attention, double n_rows) {
+                const Machine& machine, const AttentionCount& attention, double n_rows,
+                std::optional<uint32_t> only_gpu = {}) {
   const bool gpu_runs = has_gpu(places);
-  total.critical.add(Bound::Overhead, work.n_layers * layer_overhead_seconds(gpu_runs));
+  if (!only_gpu) total.critical.add(Bound::Overhead, work.n_layers * layer_overhead_seconds(gpu_runs));
   Sides sides;
   if (!gpu_runs) {
     sides.cpu = attend_on_cpu(machine, attention);
@@ -98,13 +100,14 @@ void add_layers(Prediction& prediction, Total& total, const ModelWork& work, std
   const std::vector<uint32_t> gpus = gpus_of_layers(work, places);
   for (uint32_t gpu = 0; gpu < machine.gpus.size(); ++gpu) {
     const auto n_layers = std::ranges::count(gpus, gpu);
-    if (n_layers == 0) continue;
+    if (n_layers == 0 || (only_gpu && gpu != *only_gpu)) continue;
+    if (only_gpu) total.critical.add(Bound::Overhead, static_cast<double>(n_layers) * layer_overhead_seconds(true));
     const double share = static_cast<double>(n_layers) / static_cast<double>(gpus.size());
     sides.gpu.add(attend_on_gpu(machine.gpus[gpu], attention), share);
   }
   total.add_in_turn(sides);
   for (size_t layer = 1; layer < gpus.size(); ++layer) {
-    if (gpus[layer] == gpus[layer - 1]) continue;
+    if (only_gpu || gpus[layer] == gpus[layer - 1]) continue;
     const Handover handover = handover_of(work, machine, gpus[layer - 1], gpus[layer], n_rows);
     total.critical.add(Bound::Overhead, handover.fixed_seconds);
     total.critical.add(Bound::Pcie, handover.link_seconds);
@@ -266,7 +269,7 @@ Prediction predict_decode(const ModelWork& work, std::span<const GroupPlace> pla
 }
 
 Prediction predict_pass(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
-                        const PassShape& pass, std::span<const ExpertShares> by_gpu) {
+                        const PassShape& pass, std::span<const ExpertShares> by_gpu, std::optional<uint32_t> only_gpu) {
   const double n = pass.n_rows;
   const bool gpu_runs = has_gpu(places);
   Prediction prediction;
@@ -276,6 +279,7 @@ Prediction predict_pass(const ModelWork& work, std::span<const GroupPlace> place
   for (size_t i = 0; i < work.groups.size(); ++i) {
     const WeightGroup& group = work.groups[i];
     if (group.role == GroupRole::Embedding || (group.role == GroupRole::Output && !pass.wants_logits)) continue;
+    if (only_gpu && places[i].gpu != *only_gpu) continue;
     if (is_read_over_pcie(group, places[i], gpu_runs)) {
       read_over_pcie(prediction, total, group, places[i], machine);
       continue;
@@ -297,7 +301,7 @@ Prediction predict_pass(const ModelWork& work, std::span<const GroupPlace> place
     total.add_beside(multiply_group(group, machine, gpu, {(1 - on_gpu) * n_inputs, (1 - on_gpu) * n_reads},
                                     {on_gpu * n_inputs, on_gpu * n_reads}));
   }
-  add_layers(prediction, total, work, places, machine, attention_of_pass(work, n, pass.n_positions), n);
+  add_layers(prediction, total, work, places, machine, attention_of_pass(work, n, pass.n_positions), n, only_gpu);
   prediction.pcie_seconds += streamed_seconds;
   finish(prediction, total, machine);
   return prediction;

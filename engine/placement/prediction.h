@@ -68,9 +68,10 @@ struct PassShape {
   // All experts that VRAM does not hold come to the GPUs, which multiply alone; else the CPU multiplies by them.
   bool is_streamed = false;
 };
-// shares: of the layers of each GPU.
+// shares: of the layers of each GPU. only_gpu: the part of it that this one has, without what goes from one to another.
 Prediction predict_pass(const ModelWork& work, std::span<const GroupPlace> places, const Machine& machine,
-                        const PassShape& pass, std::span<const ExpertShares> shares);
+                        const PassShape& pass, std::span<const ExpertShares> shares,
+                        std::optional<uint32_t> only_gpu = {});
 
 // The parts that these are sums of. One unit of the group by n_inputs tokens, its weights read once:
 double cpu_seconds_of_unit(const WeightGroup& group, const Machine& machine, double n_inputs = 1);

@@ -129,8 +129,15 @@ class Prompt {
     }
   }
 
+  // By engine/forward/forward.h.
+  bool can_overlap() const { return rules_.most_shared_rows == 0 && shares_.size() > 1; }
+
   // So many passes of as many rows, at once: what they cost grows evenly with the context.
   void add(uint32_t rows, uint32_t n_passes, bool is_streamed) {
+    if (n_passes > 1 && at_ == 0 && can_overlap()) {
+      add(rows, 1, is_streamed);
+      return add(rows, n_passes - 1, is_streamed);
+    }
     const bool is_last = at_ + rows * n_passes == n_tokens_;
     if (is_last && n_passes > 1) {
       add(rows, n_passes - 1, is_streamed);
@@ -141,7 +148,13 @@ class Prompt {
     shape.n_positions = at_ + rows * (n_passes + 1) / 2.0;
     shape.wants_logits = is_last;
     shape.is_streamed = is_streamed;
-    const Prediction pass = predict_pass(work_, places_, machine_, shape, shares_);
+    Prediction pass = predict_pass(work_, places_, machine_, shape, shares_);
+    // While one GPU is about a pass, those before it are about the next ones: behind the first pass, the slowest of them decides.
+    if (at_ > 0 && can_overlap()) {
+      pass.seconds = 0;
+      for (uint32_t gpu = 0; gpu < shares_.size(); ++gpu)
+        pass.seconds = std::max(pass.seconds, predict_pass(work_, places_, machine_, shape, shares_, gpu).seconds);
+    }
     for (double Prediction::*part :
          {&Prediction::seconds, &Prediction::cpu_seconds, &Prediction::gpu_seconds, &Prediction::disk_seconds,
           &Prediction::pcie_seconds, &Prediction::overhead_seconds, &Prediction::disk_bytes})

@@ -164,6 +164,16 @@ TEST_CASE("each layer runs at the rates of its GPU, and rows go over both links 
   // A batch hands on all of its rows.
   const Prediction batch = predict_pass(work, places, machine, {3, 3}, std::vector<ExpertShares>{{1, 0}, {1, 0}});
   CHECK(batch.pcie_seconds == doctest::Approx(3 * link));
+  // The passes of a prompt follow one another: the slower GPU is always about one, once the first pass has come to it.
+  PromptRules rules;
+  rules.most_rows = 100;
+  const double pass =
+      predict_pass(work, places, machine, {100, 100}, std::vector<ExpertShares>{{1, 0}, {1, 0}}).seconds;
+  const double slow = 1.3e9 * 100 / (machine.gpus.back().multiply_adds_per_second * 0.6) + kGpuOverhead;
+  const PromptPrediction prompt = predict_prompt(work, places, machine, 300, {1, 0}, rules);
+  CHECK(prompt.n_passes == 3);
+  CHECK(prompt.seconds > pass + 1.9 * slow);
+  CHECK(prompt.seconds < pass + 2.1 * slow);
 }
 
 TEST_CASE("a GPU that holds more of its experts has more of the hits, at any share of them") {
