@@ -4,14 +4,14 @@
 //   weights = exp(score - the page's largest), their sum
 //   sums [heads, values] = weights . values           values likewise, 32 columns at a time
 //
-// What each piece found (largest, sum, values) is joined by the second launch, in the order of the pages.
+// What each piece found (largest, sum, values) is joined by the second launch (attention_join.h), in the order of the pages.
 #include "kernels/cuda/attention.h"
 
 #include <cfloat>
 
+#include "kernels/cuda/attention_join.h"
 #include "kernels/cuda/bytes.cuh"
 #include "kernels/cuda/launches.h"
-#include "kernels/cuda/quantize.cuh"
 
 namespace sluice::kernels::cuda {
 
@@ -21,7 +21,6 @@ constexpr int kThreads = 256;
 constexpr int kHeads = 16;       // query heads a thread block
 constexpr int kPositions = 128;  // the most of a page
 constexpr int kColumns = 32;     // of keys and values at a time
-constexpr int kJoined = 256;     // columns that a thread block joins
 
 struct AttendArguments {
   const AttentionRow* rows;
@@ -36,25 +35,10 @@ struct AttendArguments {
   int32_t n_kv_heads;
   int32_t key_size;
   int32_t value_size;
+  int32_t piece_floats;
   float scale;
   CacheType type;
-  uint8_t unused[3];
-};
-
-struct JoinArguments {
-  const AttentionRow* rows;
-  const float* scratch;
-  float* out;
-  int64_t out_stride;
-  int64_t page_positions;
-  int64_t most_pieces;
-  int64_t part_columns;  // of a row of the forms
-  int32_t blocks_a_part;
-  int32_t n_heads;
-  int32_t value_size;
-  int32_t unused;
-  Activations forms;
-  int32_t* not_finite;
+  uint8_t unused[7];
 };
 
 // Column `column` of a row of a cache.
@@ -139,10 +123,9 @@ __global__ void __launch_bounds__(kThreads, 2) attend_page(const AttendArguments
   __syncthreads();
 
   // The softmax of the page: a warp takes a head.
-  const int64_t piece_floats = a.value_size + 2;
   auto piece_of = [&](int head) {
     return a.scratch +
-           ((blockIdx.z * int64_t{a.n_heads} + first_head + head) * a.most_pieces + blockIdx.x) * piece_floats;
+           ((blockIdx.z * int64_t{a.n_heads} + first_head + head) * a.most_pieces + blockIdx.x) * a.piece_floats;
   };
   for (int head = warp; head < n_heads; head += kThreads / 32) {
     float largest = -FLT_MAX;
@@ -156,8 +139,8 @@ __global__ void __launch_bounds__(kThreads, 2) attend_page(const AttendArguments
     }
     sum = float_sum_of_warp(sum);
     if (lane == 0) {
-      piece_of(head)[0] = largest;
-      piece_of(head)[1] = sum;
+      piece_of(head)[a.value_size] = largest;
+      piece_of(head)[a.value_size + 1] = sum;
     }
   }
 
@@ -176,52 +159,12 @@ __global__ void __launch_bounds__(kThreads, 2) attend_page(const AttendArguments
       sums[1] = fmaf(weights[i][head + 1], value, sums[1]);
     }
     if (column + lane >= a.value_size) continue;
-    piece_of(head)[2 + column + lane] = sums[0];
-    if (head + 1 < n_heads) piece_of(head + 1)[2 + column + lane] = sums[1];
+    piece_of(head)[column + lane] = sums[0];
+    if (head + 1 < n_heads) piece_of(head + 1)[column + lane] = sums[1];
   }
-}
-
-// A thread block takes 256 columns of a row of the forms, blockIdx.x counts those of one row of attention; blockIdx.y is that row.
-__global__ void __launch_bounds__(kJoined) join_pages(const JoinArguments a) {
-  __shared__ __align__(16) float joined[kJoined];
-  const int64_t row = blockIdx.y, part = blockIdx.x / a.blocks_a_part;
-  const int block = blockIdx.x % a.blocks_a_part, column_of_part = block * kJoined + threadIdx.x;
-  float result = 0;
-  if (column_of_part < a.part_columns) {
-    const int64_t column = part * a.part_columns + column_of_part;
-    const int64_t n_visible = a.rows[row].n_visible;
-    const int64_t n_pieces = min(a.most_pieces, (n_visible + a.page_positions - 1) / a.page_positions);
-    const int64_t piece_floats = a.value_size + 2;
-    const float* const pieces =
-        a.scratch + (row * int64_t{a.n_heads} + column / a.value_size) * a.most_pieces * piece_floats;
-    const int64_t own = 2 + column % a.value_size;
-    float largest = -FLT_MAX;
-#pragma unroll 4
-    for (int64_t p = 0; p < n_pieces; ++p) largest = fmaxf(largest, pieces[p * piece_floats]);
-    float total = 0, sum = 0;
-#pragma unroll 4
-    for (int64_t p = 0; p < n_pieces; ++p) {
-      const float* const piece = pieces + p * piece_floats;
-      const float weight = expf(piece[0] - largest);
-      total = fmaf(weight, piece[1], total);
-      sum = fmaf(weight, piece[own], sum);
-    }
-    result = n_pieces > 0 ? sum / total : 0.0f;
-    a.out[row * a.out_stride + column] = result;
-  }
-  if (a.forms.values == nullptr) return;
-  joined[threadIdx.x] = result;
-  __syncthreads();
-  if (threadIdx.x >= 32) return;
-  const int64_t n_parts = gridDim.x / a.blocks_a_part;
-  write_forms(a.forms, row * n_parts + part, block, load_eight(joined, threadIdx.x * 8, kJoined), a.not_finite);
 }
 
 }  // namespace
-
-int64_t attention_scratch_floats(int64_t n_rows, int64_t n_heads, int64_t value_size, int64_t most_pieces) {
-  return n_rows * n_heads * most_pieces * (value_size + 2);
-}
 
 void attend(Launches& list, const AttentionCall& call) {
   require(call.n_kv_heads > 0 && call.n_heads > 0 && call.n_heads % call.n_kv_heads == 0,
@@ -239,48 +182,29 @@ void attend(Launches& list, const AttentionCall& call) {
   require(call.rows != nullptr && call.q != nullptr && call.out != nullptr && call.most_pieces >= 0 &&
               (call.scratch != nullptr || call.most_pieces == 0),
           "Attention needs its rows, queries, output and scratch in device memory.");
-  const bool is_by_head = call.forms.values != nullptr && call.forms.n_columns == call.value_size;
-  const int64_t n_parts = is_by_head ? call.n_heads : 1, part_columns = call.n_heads * call.value_size / n_parts;
-  require(call.forms.values == nullptr ||
-              (call.forms.values == call.out && call.forms.n_columns == part_columns &&
-               call.forms.n_rows == call.n_rows * n_parts && call.not_finite != nullptr &&
-               (n_parts == 1 || call.n_rows <= 1 || call.out_stride == call.n_heads * call.value_size)),
-          "The forms of what attention gives are of its rows, or of a row for each head.");
-  const AttendArguments attend_arguments{call.rows,
-                                         call.q,
-                                         call.q_stride,
-                                         call.scratch,
-                                         call.key_row_bytes,
-                                         call.value_row_bytes,
-                                         call.key_head_bytes,
-                                         call.value_head_bytes,
-                                         call.page_positions,
-                                         call.most_pieces,
-                                         static_cast<int32_t>(call.n_heads),
-                                         static_cast<int32_t>(call.n_kv_heads),
-                                         static_cast<int32_t>(call.key_size),
-                                         static_cast<int32_t>(call.value_size),
-                                         call.scale,
-                                         call.type,
-                                         {}};
+  check_forms(call);
+  const AttendArguments arguments{call.rows,
+                                  call.q,
+                                  call.q_stride,
+                                  call.scratch,
+                                  call.key_row_bytes,
+                                  call.value_row_bytes,
+                                  call.key_head_bytes,
+                                  call.value_head_bytes,
+                                  call.page_positions,
+                                  call.most_pieces,
+                                  static_cast<int32_t>(call.n_heads),
+                                  static_cast<int32_t>(call.n_kv_heads),
+                                  static_cast<int32_t>(call.key_size),
+                                  static_cast<int32_t>(call.value_size),
+                                  static_cast<int32_t>(attention_piece_floats(call.value_size)),
+                                  call.scale,
+                                  call.type,
+                                  {}};
   const int64_t blocks_per_group = divide_up(call.n_heads / call.n_kv_heads, kHeads);
   append_launch(list, "Attention", reinterpret_cast<const void*>(attend_page), "attend",
-                {call.most_pieces, call.n_kv_heads * blocks_per_group, call.n_rows}, kThreads, 0, attend_arguments);
-  const JoinArguments join_arguments{call.rows,
-                                     call.scratch,
-                                     call.out,
-                                     call.out_stride,
-                                     call.page_positions,
-                                     call.most_pieces,
-                                     part_columns,
-                                     static_cast<int32_t>(divide_up(part_columns, kJoined)),
-                                     static_cast<int32_t>(call.n_heads),
-                                     static_cast<int32_t>(call.value_size),
-                                     0,
-                                     call.forms,
-                                     call.not_finite};
-  append_launch(list, "Attention", reinterpret_cast<const void*>(join_pages), "join attention",
-                {n_parts * divide_up(part_columns, kJoined), call.n_rows}, kJoined, 0, join_arguments);
+                {call.most_pieces, call.n_kv_heads * blocks_per_group, call.n_rows}, kThreads, 0, arguments);
+  join_pages(list, call);
 }
 
 }  // namespace sluice::kernels::cuda

@@ -45,7 +45,6 @@ struct AttentionCall {
   Activations forms;
   int32_t* not_finite = nullptr;
 };
-int64_t attention_scratch_floats(int64_t n_rows, int64_t n_heads, int64_t value_size, int64_t most_pieces);
 void attend(Launches& list, const AttentionCall& call);
 
 }  // namespace sluice::kernels::cuda

@@ -40,6 +40,7 @@ bool offer(Choice& choice, const PrefillCall& call, CacheCopy copy) {
   const AttentionCall& a = call.attention;
   if (a.key_size > Shape::kKeySize || a.value_size > Shape::kValueSize) return false;
   static_assert(Shape::kSharedBytes + Shape::kBlockBytes <= 64 * 1024);
+  static_assert(Shape::kRows == prefill_block_pairs(Shape::kKeySize, Shape::kValueSize));
   choice = {reinterpret_cast<const void*>(attend_tiles<Shape>), Shape::kThreads, Shape::kRows,
             Shape::kSharedBytes + (copy == CacheCopy::Blocks ? Shape::kBlockBytes : 0)};
   return true;
@@ -78,10 +79,17 @@ void attend_prefill(Launches& list, const PrefillCall& call) {
   const int64_t heads_per_group = a.n_heads / a.n_kv_heads;
   require(call.most_rows >= 0 && call.most_rows * heads_per_group <= INT32_MAX,
           "Prefill attention takes at most 2147483647 rows times heads of a group in a run.");
+  const bool is_split = call.most_pieces > 0;
+  const int64_t most_pieces = is_split ? call.most_pieces : 1;
+  require(!is_split || (a.scratch != nullptr && reinterpret_cast<uintptr_t>(a.scratch) % 32 == 0),
+          "Attention that is split along the context needs scratch, at a multiple of 32 bytes.");
+  require(is_split || a.forms.values == nullptr, "Only attention that is split makes forms of what it gives.");
+  check_forms(a);
   const PrefillArguments arguments{a.rows,
                                    call.runs,
                                    a.q,
                                    a.out,
+                                   is_split ? a.scratch : nullptr,
                                    a.q_stride,
                                    a.out_stride,
                                    a.key_head_bytes,
@@ -89,14 +97,17 @@ void attend_prefill(Launches& list, const PrefillCall& call) {
                                    static_cast<int32_t>(a.key_row_bytes),
                                    static_cast<int32_t>(a.value_row_bytes),
                                    static_cast<int32_t>(a.page_positions),
+                                   static_cast<uint32_t>(most_pieces),
                                    static_cast<int32_t>(heads_per_group),
                                    static_cast<int32_t>(a.key_size),
                                    static_cast<int32_t>(a.value_size),
+                                   static_cast<int32_t>(attention_piece_floats(a.value_size)),
                                    a.scale,
                                    copy};
   append_launch(list, "Attention", choice.kernel, "attend prefill",
-                {divide_up(call.most_rows * heads_per_group, choice.n_rows), a.n_kv_heads, call.n_runs},
+                {divide_up(call.most_rows * heads_per_group, choice.n_rows), a.n_kv_heads, call.n_runs * most_pieces},
                 choice.n_threads, choice.shared_bytes, arguments);
+  if (is_split) join_runs(list, a, call.runs, call.n_runs, call.most_rows);
 }
 
 }  // namespace sluice::kernels::cuda

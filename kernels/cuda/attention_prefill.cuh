@@ -1,4 +1,4 @@
-// A thread block of prefill attention.
+// A thread block of attention on tensor cores.
 //
 // Its rows are pairs of a position and a query head, kRowTiles * 16 of them a warp. For each tile of kKeys positions
 //
@@ -10,10 +10,14 @@
 // during the rest. Of a latent cache the tile of keys is that of values, and there are two of them, which take turns; a row's sums are too
 // many for one warp, so kColumnWarps of them share its rows: each adds up its part of the key's columns for the scores, they exchange
 // these, and each makes its part of the value's columns.
+//
+// Where attention is split the tiles are those of one piece of the context, and what a row has in the end (largest, total, sums) goes to scratch
+// instead of sums / total to the output.
 #pragma once
 
 #include <cfloat>
 
+#include "kernels/cuda/attention_pieces.cuh"
 #include "kernels/cuda/attention_prefill.h"
 #include "kernels/cuda/cache_tile.cuh"
 
@@ -24,13 +28,16 @@ struct PrefillArguments {
   const AttentionRun* runs;
   const float* q;
   float* out;
+  float* scratch;  // null: not split
   int64_t q_stride, out_stride;
   int64_t key_head_bytes, value_head_bytes;
   int32_t key_row_bytes, value_row_bytes;
   int32_t page_positions;
+  uint32_t most_pieces;  // of a run, 1 where attention is not split
   int32_t heads_per_group;
   int32_t key_size;
   int32_t value_size;
+  int32_t piece_floats;
   float scale;
   CacheCopy copy;
 };
@@ -89,7 +96,7 @@ __device__ inline void power_for_f16(float magnitude, float& power, float& inver
   inverse = __uint_as_float((exponent - 10) << 23);
 }
 
-// blockIdx: rows of the run, the last ones first because they see most; key head; run.
+// blockIdx: rows of the run, the last ones first because they see most; key head; run, one piece after another.
 template <class Shape>
 __global__ void __launch_bounds__(Shape::kThreads) attend_tiles(const PrefillArguments a) {
   constexpr int kRowTiles = Shape::kRowTiles, kKeyTiles = Shape::kKeyTiles, kKeys = Shape::kKeys;
@@ -105,20 +112,40 @@ __global__ void __launch_bounds__(Shape::kThreads) attend_tiles(const PrefillArg
 
   float* const row_powers = reinterpret_cast<float*>(partials);  // until there are scores
 
-  const AttentionRun run = a.runs[blockIdx.z];
+  const AttentionRun run = a.runs[blockIdx.z / a.most_pieces];
+  const int piece = static_cast<int>(blockIdx.z % a.most_pieces);
   const int first_row = static_cast<int>(gridDim.x - 1 - blockIdx.x) * Shape::kRows;
   const int n_rows = min(Shape::kRows, run.n_rows * a.heads_per_group - first_row);
-  if (n_rows <= 0) return;
+  if (n_rows <= 0 || piece >= run.n_pieces) return;
   const int kv_head = static_cast<int>(blockIdx.y);
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const int row_warp = warp % Shape::kRowWarps, column_warp = warp / Shape::kRowWarps;
   const int first_own = row_warp * kRowTiles * 16;  // of the block's rows, the warp's first
 
-  // Where row r of the block finds its queries (size columns a head) or puts its sums.
-  auto place_of = [&](int r, int64_t stride, int size) {
+  // Where row r of the block finds its queries (size columns a head) or puts its results.
+  auto place_of = [&](const AttentionRun& run, int r, int64_t stride, int size) {
     const int pair = first_row + r, row = pair / a.heads_per_group, head = pair % a.heads_per_group;
     return (run.first_row + row) * stride + static_cast<int64_t>(kv_head * a.heads_per_group + head) * size;
   };
+
+  // The first position of the block's piece of the context. From here on positions count from there.
+  const int begin = a.scratch == nullptr ? 0 : piece * positions_of_piece(a.rows, run, a.page_positions);
+  auto visible_of = [&](int r) {
+    return static_cast<int>(a.rows[run.first_row + (first_row + r) / a.heads_per_group].n_visible) - begin;
+  };
+  // Up to where some of the block's rows see, or the piece ends.
+  auto join_largest = [](int x) {
+#pragma unroll
+    for (int distance = 16; distance > 0; distance /= 2) x = max(x, __shfl_xor_sync(0xFFFFFFFFu, x, distance));
+    return x;
+  };
+  int end = 0;
+  for (int r = lane; r < n_rows; r += 32) end = max(end, visible_of(r));
+  end = join_largest(end);
+  if (a.scratch != nullptr) {
+    if (end == 0) return;
+    if (piece + 1 < run.n_pieces) end = min(end, positions_of_piece(a.rows, run, a.page_positions));
+  }
 
   // Each warp takes a few rows at a time.
   constexpr int kAtOnce = Shape::kQueriesInRegisters ? 1 : 4, kOwn = Shape::kKeySize / 32;
@@ -128,7 +155,7 @@ __global__ void __launch_bounds__(Shape::kThreads) attend_tiles(const PrefillArg
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
       const int r = first + i;
-      const float* const q = a.q + (r < n_rows ? place_of(r, a.q_stride, a.key_size) : 0);
+      const float* const q = a.q + (r < n_rows ? place_of(run, r, a.q_stride, a.key_size) : 0);
 #pragma unroll
       for (int c = 0; c < kOwn; ++c)
         own[i][c] = r < n_rows && c * 32 + lane < a.key_size ? q[c * 32 + lane] * a.scale : 0.0f;
@@ -153,23 +180,13 @@ __global__ void __launch_bounds__(Shape::kThreads) attend_tiles(const PrefillArg
       if (lane == 0) {
         row_factors[r] = inverse * 1.4426950408889634f;
         if (Shape::kQueriesInRegisters) row_powers[r] = power;
-        row_visible[r] =
-            r < n_rows ? static_cast<int32_t>(a.rows[run.first_row + (first_row + r) / a.heads_per_group].n_visible)
-                       : 0;
+        row_visible[r] = r < n_rows ? visible_of(r) : 0;
       }
     }
   }
   __syncthreads();
 
-  // Up to where some of the block's rows see, and some of the warp's.
-  auto join_largest = [](int x) {
-#pragma unroll
-    for (int distance = 16; distance > 0; distance /= 2) x = max(x, __shfl_xor_sync(0xFFFFFFFFu, x, distance));
-    return x;
-  };
-  int end = 0;
-  for (int r = lane; r < Shape::kRows; r += 32) end = max(end, row_visible[r]);
-  end = join_largest(end);
+  // Up to where some of the warp's rows see.
   int own_end = 0;
   for (int i = lane; i < kRowTiles * 16; i += 32) own_end = max(own_end, row_visible[first_own + i]);
   own_end = join_largest(own_end);
@@ -183,7 +200,7 @@ __global__ void __launch_bounds__(Shape::kThreads) attend_tiles(const PrefillArg
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int r = first_own + m * 16 + half * 8 + lane / 4;
-        const float* const q = a.q + (r < n_rows ? place_of(r, a.q_stride, a.key_size) : 0);
+        const float* const q = a.q + (r < n_rows ? place_of(run, r, a.q_stride, a.key_size) : 0);
         const float power = row_powers[r] * a.scale;
         auto value = [&](int column) { return r < n_rows && column < a.key_size ? q[column] * power : 0.0f; };
 #pragma unroll
@@ -205,8 +222,9 @@ __global__ void __launch_bounds__(Shape::kThreads) attend_tiles(const PrefillArg
   };
 
   const AttentionRow& row = a.rows[run.first_row];
-  PageWalk key_walk(row.key_pages, kv_head * a.key_head_bytes, a.page_positions);
-  PageWalk value_walk(row.value_pages, kv_head * a.value_head_bytes, a.page_positions);
+  const int first_page = begin / a.page_positions;
+  PageWalk key_walk(row.key_pages + first_page, kv_head * a.key_head_bytes, a.page_positions);
+  PageWalk value_walk(row.value_pages + first_page, kv_head * a.value_head_bytes, a.page_positions);
   auto load_keys = [&](__half* tile, int first) {
     load_cache_tile<kKeys, Shape::kKeySize, Shape::kThreads>(tile, key_walk.next(kKeys, a.key_row_bytes),
                                                              a.key_row_bytes, end - first, a.key_size, a.copy);
@@ -391,6 +409,15 @@ __global__ void __launch_bounds__(Shape::kThreads) attend_tiles(const PrefillArg
     }
   }
 
+  // Read once more, so that it takes no registers meanwhile.
+  const AttentionRun& same_run = a.runs[blockIdx.z / a.most_pieces];
+  // Where the block's piece of row r lies in scratch.
+  auto piece_of = [&](int r) {
+    const int pair = first_row + r, row = pair / a.heads_per_group, head = pair % a.heads_per_group;
+    const int64_t of_run = (int64_t{row} * gridDim.y + kv_head) * a.heads_per_group + head;
+    return a.scratch +
+           (same_run.first_piece + of_run * same_run.n_pieces + blockIdx.z % a.most_pieces) * a.piece_floats;
+  };
 #pragma unroll
   for (int m = 0; m < kRowTiles; ++m)
 #pragma unroll
@@ -398,11 +425,30 @@ __global__ void __launch_bounds__(Shape::kThreads) attend_tiles(const PrefillArg
       const int r = first_own + m * 16 + half * 8 + lane / 4;
       const float sum = sum_of_row(total[m][half]);
       if (r >= n_rows) continue;
+      const int first_column = column_warp * Shape::kValueTiles * 8 + lane % 4 * 2;
+      if (a.scratch != nullptr) {
+        if (row_visible[r] <= 0) continue;  // nobody reads it
+        float* const own = piece_of(r);
+#pragma unroll
+        for (int j = 0; j < Shape::kValueTiles; ++j) {
+          const int column = first_column + j * 8;
+          const float2 both{sums[m][j][half * 2], sums[m][j][half * 2 + 1]};
+          if (column + 1 < a.value_size)
+            *reinterpret_cast<float2*>(own + column) = both;
+          else if (column < a.value_size)
+            own[column] = both.x;
+        }
+        if (column_warp == 0 && lane % 4 == 0) {
+          own[a.value_size] = largest[m][half] * row_factors[r] * 0.6931471805599453f;  // of scores as exp() takes them
+          own[a.value_size + 1] = sum;
+        }
+        continue;
+      }
       const float inverse = row_visible[r] > 0 ? 1.0f / sum : 0.0f;
-      float* const out = a.out + place_of(r, a.out_stride, a.value_size);
+      float* const out = a.out + place_of(same_run, r, a.out_stride, a.value_size);
 #pragma unroll
       for (int j = 0; j < Shape::kValueTiles; ++j) {
-        const int column = (column_warp * Shape::kValueTiles + j) * 8 + lane % 4 * 2;
+        const int column = first_column + j * 8;
         if (column < a.value_size) out[column] = sums[m][j][half * 2] * inverse;
         if (column + 1 < a.value_size) out[column + 1] = sums[m][j][half * 2 + 1] * inverse;
       }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <memory>
 
+#include "kernels/cuda/attention_join.h"
 #include "kernels/reference/attention.h"
 #include "kernels/reference/cache_rows.h"
 #include "tests/cuda/device.h"
