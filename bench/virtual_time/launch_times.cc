@@ -107,7 +107,7 @@ double LaunchTimes::own_seconds(const simt::KernelLaunch& launch) {
   if (is("multiply_across")) return scale * predicted_.of(kR1, "kv_b, across", "Q6_K");
   if (is("residual_norm_rows")) return norm_seconds(launch);
   if (is("finish_heads_of_rows")) return scale * heads_seconds();
-  if (is("attend_page")) return scale * attention_seconds("attend");
+  if (is("attend_tiles")) return scale * attention_seconds("attend");
   if (is("join_pieces")) return scale * join_seconds();
   if (is("multiply_and_choose")) {
     // One behind the other, the second by the last thread block of the first.

@@ -40,7 +40,7 @@ void write_skeleton(const SkeletonSize& size, const std::filesystem::path& path)
   shape.n_vocabulary = 300;
   // Whole blocks of every type.
   shape.n_embedding = shape.n_hidden = shape.n_expert_hidden = shape.query_rank = shape.latent_rank = 256;
-  shape.n_heads = 4;
+  shape.n_heads = 8;  // enough to attend together, as R1's do (engine/device/attention_choice.h)
   shape.head_size = 64;
   shape.rope_size = 32;
   synthetic::TypeRules types;

@@ -122,19 +122,18 @@ class CountingDevice : public Device {
   void add(Stream&, Rows, Rows) override {}
   void store(Stream&, Rows, int64_t, kernels::CacheType, void*, int64_t, int64_t) override {}
   void load(Stream&, kernels::CacheType, const void*, int64_t, Rows) override {}
-  // Partial sums of every page, for as many pages as a launch has room for, of rows that attend one by one (CudaDevice::attention).
+  // Partial sums of every piece of the context (CudaDevice::append_attention).
   void attention(Stream&, const AttentionShape& shape, Rows q, std::span<const CacheView* const> caches,
                  std::span<const int32_t> n_visible, Rows) override {
     if (!memory_.of_gpu || q.n_rows == 0) return;
-    int64_t most_pieces = 4;
-    for (const int32_t n : n_visible)
-      while (most_pieces * caches[0]->page_positions < n) most_pieces *= 2;
-    for (const AttentionRange& range : attention_parts(shape, caches).one_by_one) {
-      const auto bytes =
-          static_cast<uint64_t>(range.n_rows * shape.n_heads * most_pieces * (shape.value_size + 2)) * sizeof(float);
+    const auto visit = [&](uint64_t bytes) {
       scratch_.take(bytes);
       scratch_.give_back(bytes);
-    }
+    };
+    const int64_t n_pages = pages_with_room(n_visible, caches[0]->page_positions);
+    const AttentionParts parts = attention_parts(shape, caches);
+    if (!parts.split.empty()) visit(split_scratch_bytes(shape, split_runs(shape, parts.split, n_pages)));
+    for (const AttentionRange& range : parts.one_by_one) visit(one_by_one_scratch_bytes(shape, range, n_pages));
   }
   LatentAttentionCosts latent_attention_costs() const override {
     return memory_.of_gpu ? kCudaLatentAttentionCosts : LatentAttentionCosts{};

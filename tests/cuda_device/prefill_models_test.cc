@@ -1,4 +1,5 @@
-// Whole models on the emulated GPU whose prompts are long enough that a sequence's rows attend together (engine/device/attention_choice.h).
+// Whole models on the emulated GPU whose prompts are long enough that a sequence's rows attend together (engine/device/attention_choice.h). Their contexts
+// are split: prompts of 65 rows have few thread blocks.
 //
 // Queries, the weights of the softmax and, of latent attention's expanded form, keys and values are rounded to 16 bits there. What attention
 // makes is then off by some 2^-12 of itself, and goes on in 8 bits, whose steps are 2^-7 of the largest: so about one code in thirty falls to
@@ -56,7 +57,11 @@ TEST_CASE("prompts whose rows attend together give the CPU's logits") {
     }
     // Once a layer in every pass of the prompt, and never after.
     const auto model = engine::Model::open(tests::fixture_path(one.name), tests::options_for(DeviceKind::Cpu));
-    CHECK(count_kernels(simt::take_trace(), "attend_tiles") == one.n_passes * model->spec().layers.size());
+    const std::vector<simt::Span> trace = simt::take_trace();
+    const size_t n_layers = model->spec().layers.size();
+    CHECK(count_kernels(trace, "attend_tiles") == one.n_passes * n_layers);
+    CHECK(count_kernels(trace, "attend_page") == n_layers);
+    CHECK(count_kernels(trace, "join_pieces") == (one.n_passes + 1) * n_layers);
     size_t n_positions = 0, n_far = 0;
     for (size_t at = 0; at < answers[0].logits.size(); at += golden.n_vocabulary, ++n_positions) {
       engine::LogitsComparison position;
@@ -82,19 +87,56 @@ TEST_CASE("a sequence attends as it does alone, whoever shares the pass") {
   for (const size_t n : {1, 23, 24, 1})
     rows.insert(rows.end(), n, &views[rows.empty() ? 0 : rows.size() < 2 ? 1 : rows.size() < 40 ? 2 : 3]);
   const engine::AttentionParts parts = engine::attention_parts(shape, rows);
-  REQUIRE(parts.together.size() == 1);
-  CHECK(parts.together[0].first_row == 24);
-  CHECK(parts.together[0].n_rows == 24);
+  REQUIRE(parts.split.size() == 1);
+  CHECK(parts.whole.empty());
+  CHECK(parts.split[0].first_row == 24);
+  CHECK(parts.split[0].n_rows == 24);
   REQUIRE(parts.one_by_one.size() == 2);
   CHECK(parts.one_by_one[0].n_rows == 24);
   CHECK(parts.one_by_one[1].first_row == 48);
-  // Of few heads many rows are needed, of a latent cache's many heads few; caches of floats have no other way.
+  CHECK(!parts.is_one_call());
+  // Of few heads many rows are needed, of many heads few; caches of floats have no other way.
   CHECK(!engine::attends_together(63, 4));
   CHECK(engine::attends_together(64, 1));
   CHECK(engine::attends_together(6, 128));
   CHECK(!engine::attends_together(5, 128));
   views[2].type = CacheType::F32;
-  CHECK(engine::attention_parts(shape, rows).together.empty());
+  const engine::AttentionParts of_floats = engine::attention_parts(shape, rows);
+  CHECK(of_floats.split.empty());
+  REQUIRE(of_floats.one_by_one.size() == 1);
+  CHECK(of_floats.is_one_call());
+  // Rows enough to fill a GPU are not split.
+  const std::vector<const engine::CacheView*> many(257, &views[0]);
+  const engine::AttentionParts filling = engine::attention_parts(shape, many);
+  CHECK(filling.split.empty());
+  CHECK(filling.whole.size() == 1);
+  CHECK(!filling.is_one_call());
+}
+
+TEST_CASE("heads that share a latent row attend together from one row on, and their context is split") {
+  const void* const pages[] = {nullptr};
+  engine::CacheView view{pages, pages, 128, CacheType::F16}, other = view;
+  const std::vector<const engine::CacheView*> rows{&view, &other, &other};
+  const engine::AttentionShape r1{128, 1, 576, 512, 1};
+  const engine::AttentionParts parts = engine::attention_parts(r1, rows);
+  CHECK(parts.split.size() == 2);
+  CHECK(parts.is_one_call());
+  CHECK(engine::attention_parts({8, 1, 576, 512, 1}, rows).split.size() == 2);
+  CHECK(engine::attention_parts({7, 1, 576, 512, 1}, rows).one_by_one.size() == 1);
+  for (const CacheType type : {CacheType::F32, CacheType::BF16}) {
+    view.type = other.type = type;
+    CHECK(engine::attention_parts(r1, rows).split.empty());
+  }
+  // Room for as many pieces as pages, one run behind the other.
+  for (const int64_t n_pages : {4, 16, 64}) {
+    const std::vector<kernels::cuda::AttentionRun> runs = engine::split_runs(r1, parts.split, n_pages);
+    REQUIRE(runs.size() == 2);
+    CHECK(runs[0].n_pieces == std::min<int64_t>(n_pages, 32));
+    CHECK(runs[1].n_pieces == std::min<int64_t>(n_pages, 16));
+    CHECK(runs[1].first_piece == 128 * runs[0].n_pieces);
+    CHECK(engine::split_scratch_bytes(r1, runs) ==
+          static_cast<uint64_t>(128 * runs[0].n_pieces + 2 * 128 * runs[1].n_pieces) * 520 * sizeof(float));
+  }
 }
 
 TEST_CASE("sequences of a token and of many share a pass, each attended in its way") {
@@ -156,8 +198,9 @@ TEST_CASE("sequences of a token and of many share a pass, each attended in its w
   }
   const std::vector<simt::Span> trace = simt::take_trace();
   CHECK(count_kernels(trace, "attend_tiles") == 1);
-  CHECK(count_kernels(trace, "attend_page") ==
-        2);  // sequences of few rows, before the first of many and between the two
+  // Sequences of few rows, before the first of many and between the two.
+  CHECK(count_kernels(trace, "attend_page") == 2);
+  CHECK(count_kernels(trace, "join_pieces") == 3);
   size_t at = 0;
   for (const Sequence& sequence : sequences) {
     const size_t end = at + static_cast<size_t>(sequence.n_rows * kHeads * kSize);

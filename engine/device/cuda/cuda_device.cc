@@ -358,10 +358,7 @@ class CudaDevice : public Device {
     Pass& pass = this->pass(stream);
     const CacheView& view = *caches[0];
     const auto pages_of = [&](int32_t n) { return (int64_t{n} + view.page_positions - 1) / view.page_positions; };
-    // A launch has room for twice as many pages as are there, or a few: then it stays the same while the context grows.
-    int64_t most_pieces = 4;
-    for (const int32_t n : n_visible)
-      while (most_pieces < pages_of(n)) most_pieces *= 2;
+    const int64_t most_pages = pages_with_room(n_visible, view.page_positions);
     std::vector<gpu::AttentionRow> rows;
     const CacheView* last = nullptr;
     const void* const* keys = nullptr;
@@ -373,7 +370,7 @@ class CudaDevice : public Device {
         for (size_t j = i; j < caches.size() && caches[j] == last; ++j)
           n_pages = std::max(n_pages, pages_of(n_visible[j]));
         // As many words as there may be pages, so that what comes behind them stays where it is.
-        std::vector<const void*> pages(static_cast<size_t>(most_pieces));
+        std::vector<const void*> pages(static_cast<size_t>(most_pages));
         std::copy_n(last->key_pages, n_pages, pages.begin());
         keys = values = pass.tables(std::span<const void* const>(pages));
         if (last->value_pages != last->key_pages) {
@@ -397,23 +394,27 @@ class CudaDevice : public Device {
     call.value_head_bytes = view.value_head_bytes;
     call.rows = pass.cells(std::span<const gpu::AttentionRow>(rows));
     call.n_rows = q.n_rows;
-    call.most_pieces = most_pieces;
+    call.most_pieces = most_pages;
     call.q = q.data;
     call.q_stride = q.stride;
     call.out = out.data;
     call.out_stride = out.stride;
 
     const AttentionParts parts = attention_parts(shape, caches);
-    if (!parts.together.empty()) {
+    if (forms != nullptr && parts.is_one_call()) {
+      call.forms = *forms;
+      call.not_finite = pass.not_finite();
+    }
+    const auto attend_together = [&](const std::vector<gpu::AttentionRun>& runs, bool is_split, float* to) {
       gpu::PrefillCall prefill;
       prefill.attention = call;
+      prefill.attention.scratch = to;
       prefill.values_are_keys = view.value_pages == view.key_pages;
-      std::vector<gpu::AttentionRun> runs;
-      for (const AttentionRange& range : parts.together) {
-        runs.push_back({static_cast<int32_t>(range.first_row), static_cast<int32_t>(range.n_rows)});
-        prefill.most_rows = std::max(prefill.most_rows, range.n_rows);
-        const auto seen = n_visible.subspan(static_cast<size_t>(range.first_row), static_cast<size_t>(range.n_rows));
-        const CacheView& cache = *caches[static_cast<size_t>(range.first_row)];
+      for (const gpu::AttentionRun& run : runs) {
+        prefill.most_rows = std::max<int64_t>(prefill.most_rows, run.n_rows);
+        if (is_split) prefill.most_pieces = std::max<int64_t>(prefill.most_pieces, run.n_pieces);
+        const auto seen = n_visible.subspan(static_cast<size_t>(run.first_row), static_cast<size_t>(run.n_rows));
+        const CacheView& cache = *caches[static_cast<size_t>(run.first_row)];
         for (int64_t p = 0; p < pages_of(*std::ranges::max_element(seen)); ++p)
           for (const void* page : {cache.key_pages[p], cache.value_pages[p]})
             prefill.pages_are_aligned = prefill.pages_are_aligned && reinterpret_cast<uintptr_t>(page) % 16 == 0;
@@ -421,6 +422,17 @@ class CudaDevice : public Device {
       prefill.runs = pass.cells(std::span<const gpu::AttentionRun>(runs));
       prefill.n_runs = static_cast<int64_t>(runs.size());
       gpu::attend_prefill(pass.launches(), prefill);
+    };
+    if (!parts.whole.empty()) {
+      std::vector<gpu::AttentionRun> runs;
+      for (const AttentionRange& range : parts.whole)
+        runs.push_back({static_cast<int32_t>(range.first_row), static_cast<int32_t>(range.n_rows)});
+      attend_together(runs, false, nullptr);
+    }
+    if (!parts.split.empty()) {
+      const std::vector<gpu::AttentionRun> runs = split_runs(shape, parts.split, most_pages);
+      const ScratchLease lease(scratch(stream), split_scratch_bytes(shape, runs));
+      attend_together(runs, true, reinterpret_cast<float*>(lease.data()));
     }
     for (const AttentionRange& range : parts.one_by_one) {
       gpu::AttentionCall some = call;
@@ -428,16 +440,11 @@ class CudaDevice : public Device {
       some.n_rows = range.n_rows;
       some.q = q.row(range.first_row);
       some.out = out.row(range.first_row);
-      const int64_t floats = gpu::attention_scratch_floats(range.n_rows, shape.n_heads, shape.value_size, most_pieces);
-      const ScratchLease lease(scratch(stream), static_cast<uint64_t>(floats) * sizeof(float));
+      const ScratchLease lease(scratch(stream), one_by_one_scratch_bytes(shape, range, most_pages));
       some.scratch = reinterpret_cast<float*>(lease.data());
-      if (forms != nullptr && parts.together.empty()) {  // then it is all rows
-        some.forms = *forms;
-        some.not_finite = pass.not_finite();
-      }
       gpu::attend(pass.launches(), some);
     }
-    if (forms != nullptr && !parts.together.empty()) gpu::quantize(pass.launches(), *forms, pass.not_finite());
+    if (forms != nullptr && !parts.is_one_call()) gpu::quantize(pass.launches(), *forms, pass.not_finite());
   }
   LatentAttentionCosts latent_attention_costs() const override { return kCudaLatentAttentionCosts; }
 
