@@ -6,6 +6,7 @@
     gpu_counts.py --tiles          the same for products with many inputs, and their section; with --check and --json as well
     gpu_counts.py --json FILE      keep the counts (and read them from there with --reuse)
     gpu_counts.py --attention      rewrite the section about prefill attention alone
+    gpu_counts.py --only WORDS     print what the launches of decode take whose places begin so ("attend", "join"), and write nothing
     gpu_counts.py --times FILE     write nothing but what launches of DeepSeek-R1 take on the RTX 4090, for bench/virtual_time
 
 Counts come from three places: what launches do to memory from the emulation (bench/gpu/count_kernels.cc), instructions and registers
@@ -33,7 +34,7 @@ import tiles  # noqa: E402
 from gpus import GPUS  # noqa: E402
 from predict import predict  # noqa: E402
 from sass import Kernel, functions_of  # noqa: E402
-from walk import counted_work, gemv_work, loads_in_flight, tile_work  # noqa: E402
+from walk import counted_work, gemv_work, loads_in_flight, split_attention_work, tile_work  # noqa: E402
 
 NO_KERNELS = ("gemv_shape", "gemv_formats", "gemm_shape", "gemm_formats", "gemm_products")
 FLAGS = ["-std=c++20", "-O3", "-fmad=false", "-lineinfo"]  # cmake/cuda.cmake, kernels/cuda/CMakeLists.txt
@@ -114,6 +115,8 @@ def predictions(launches, kernels, build, of):
         in_flight = loads_in_flight(kernel)
         if launch["name"].startswith("multiply tiles"):
             work, in_flight = tile_work(kernel, launch, n_warps, ptx_of(build, launch)), tiles.AT_ONCE
+        elif "n_stages" in launch:
+            work = split_attention_work(kernel, launch, n_warps)
         elif "shape" in launch:
             launch["n_columns"] = launch["shape"]["n_columns"]
             table = {"IQ1_S": 2048, "IQ2_XXS": 512}.get(launch["format"], 0)
@@ -152,12 +155,13 @@ def main():
     parser.add_argument("--times", type=Path, metavar="FILE", help="write R1's launches on the RTX 4090 there, and nothing else")
     parser.add_argument("--attention", action="store_true", help="attention of many rows, and its section")
     parser.add_argument("--tiles", action="store_true", help="products with many inputs, and their section")
+    parser.add_argument("--only", metavar="WORDS", help="launches of decode whose places begin so; write nothing")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
 
     if not (arguments.reuse and arguments.json and arguments.json.exists()):
         run(["cmake", "--build", arguments.build, "-j2", "--target", "count_kernels", "gpu_occupancy"])
-        mode = ["--attention"] if arguments.attention else ["--tiles"] if arguments.tiles else []
+        mode = ["--attention"] if arguments.attention else ["--tiles"] if arguments.tiles else ["--only", arguments.only] if arguments.only else []
         counted = run([arguments.build / "bench/gpu/count_kernels", *mode])
         if arguments.json:
             arguments.json.write_text(counted)
@@ -166,13 +170,17 @@ def main():
     folder = arguments.build / "gpu_counts"
     folder.mkdir(exist_ok=True)
     path, launches, of = ROOT / "docs/performance.md", json.loads(counted), GPUS[:1] if arguments.times else GPUS
-    kernels = compile_cubins(folder, "attention_prefill" if arguments.attention else "gemm_" if arguments.tiles else "", of)
+    only = "attention" if (arguments.only or "").startswith(("attend", "join")) else ""
+    kernels = compile_cubins(folder, "attention_prefill" if arguments.attention else "gemm_" if arguments.tiles else only, of)
     if arguments.attention:
         section = attention.section(launches, kernels, lambda questions: occupancies(arguments.build / "bench/gpu/gpu_occupancy", questions))
         path.write_text(replaced(path.read_text(), ATTENTION_BEGIN, section, ATTENTION_END))
         return
     found = predictions(launches, kernels, arguments.build, of)
 
+    if arguments.only:
+        print(report.others_table(found))
+        return
     if arguments.times:
         arguments.times.write_text(times(found))
         return

@@ -204,12 +204,16 @@ struct AttentionShape {
   int64_t n_heads, n_kv_heads, key_size, value_size;
   bool is_latent;
 };
+constexpr int64_t kLatentTilePositions = 16;  // Latent576 in kernels/cuda/attention_prefill.cu
 constexpr AttentionShape kAttention[] = {{"Llama-8B", 32, 8, 128, 128, false}, {"DeepSeek-R1", 128, 1, 576, 512, true}};
 
+// One row. Heads that share a latent row attend together, in as many pieces as the engine makes (engine/device/attention_choice.h); others page
+// by page. Keys of the first are zeros, so that nothing overflows.
 void append_attention(std::vector<CountCase>& cases, const AttentionShape& shape, CacheType type, int64_t n_positions,
                       const CaseMemory& memory) {
   Zeros zeros(memory);
-  gpu::AttentionCall call;
+  gpu::PrefillCall prefill;
+  gpu::AttentionCall& call = prefill.attention;
   call.n_heads = shape.n_heads;
   call.n_kv_heads = shape.n_kv_heads;
   call.key_size = shape.key_size;
@@ -226,9 +230,13 @@ void append_attention(std::vector<CountCase>& cases, const AttentionShape& shape
   std::vector<const void*> keys, values;
   const uint64_t n_places = memory.random_bytes / (key_page + value_page);
   for (int64_t i = 0; i < n_pages; ++i) {
+    if (shape.is_latent) {
+      keys.push_back(zeros.take<std::byte>(static_cast<int64_t>(key_page)));
+      continue;
+    }
     const std::byte* const page = memory.random + static_cast<uint64_t>(i) % n_places * (key_page + value_page);
     keys.push_back(page);
-    values.push_back(page + (shape.is_latent ? 0 : key_page));
+    values.push_back(page + key_page);
   }
   gpu::AttentionRow row;
   row.key_pages = zeros.take(keys);
@@ -241,7 +249,11 @@ void append_attention(std::vector<CountCase>& cases, const AttentionShape& shape
   call.q_stride = shape.n_heads * shape.key_size;
   call.out = zeros.take<float>(shape.n_heads * shape.value_size);
   call.out_stride = shape.n_heads * shape.value_size;
-  const int64_t scratch = gpu::attention_scratch_floats(1, shape.n_heads, shape.value_size, n_pages);
+  const int64_t n_pieces =
+      shape.is_latent
+          ? std::min(n_pages, gpu::prefill_pieces(1, shape.n_heads, shape.n_kv_heads, shape.key_size, shape.value_size))
+          : n_pages;
+  const int64_t scratch = gpu::attention_scratch_floats(1, shape.n_heads, shape.value_size, n_pieces);
   call.scratch = zeros.take<float>(scratch);
   // As latent attention has it a row for each head, else one.
   const int64_t n_parts = shape.is_latent ? shape.n_heads : 1;
@@ -250,7 +262,15 @@ void append_attention(std::vector<CountCase>& cases, const AttentionShape& shape
   gpu::place_forms(call.forms, zeros.take<std::byte>(static_cast<int64_t>(form_bytes)));
   call.not_finite = zeros.take<int32_t>(1);
   gpu::Launches list;
-  gpu::attend(list, call);
+  if (shape.is_latent) {
+    prefill.values_are_keys = true;
+    prefill.runs = zeros.take(std::vector<gpu::AttentionRun>{{0, 1, static_cast<int32_t>(n_pieces), 0}});
+    prefill.n_runs = prefill.most_rows = 1;
+    prefill.most_pieces = n_pieces;
+    gpu::attend_prefill(list, prefill);
+  } else {
+    gpu::attend(list, call);
+  }
   const char* const format = type == CacheType::F16 ? "F16" : "Q8_0";
   const std::string context = " at " + std::to_string(n_positions);
   const uint64_t columns = static_cast<uint64_t>(shape.key_size + (shape.is_latent ? 0 : shape.value_size));
@@ -258,6 +278,7 @@ void append_attention(std::vector<CountCase>& cases, const AttentionShape& shape
                    static_cast<uint64_t>(n_positions * shape.n_kv_heads) * columns,
                    static_cast<uint64_t>(n_pages) * (key_page + value_page),
                    static_cast<uint64_t>(shape.n_heads * shape.key_size + scratch) * 4});
+  if (shape.is_latent) cases.back().n_stages = static_cast<uint64_t>(n_positions / n_pieces / kLatentTilePositions);
   cases.push_back({shape.model, "join, quantise" + context, format, list.at(1), 0, 0,
                    static_cast<uint64_t>(scratch + shape.n_heads * shape.value_size) * 4 + form_bytes});
 }

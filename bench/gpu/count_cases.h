@@ -19,6 +19,7 @@ struct CountCase {
   uint64_t other_bytes = 0;   // activations, each read once, and outputs, each written once
   uint64_t n_inputs = 1;      // that each weight is multiplied by
   int64_t n_columns = 0;      // of tiles
+  uint64_t n_stages = 0;      // of a thread block that copies one tile of keys while it multiplies the one before
 };
 
 // Memory of the (emulated) device for one case after another: random bytes, and zeros.

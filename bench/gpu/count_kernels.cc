@@ -138,6 +138,7 @@ Json count_case(const CountCase& one) {
             {"is_sampled", is_sampled},
             {"counts", whole}};
   if (std::strncmp(launch.name, "multiply tiles", 14) == 0) json["n_columns"] = one.n_columns;
+  if (one.n_stages != 0) json["n_stages"] = one.n_stages;
   if (const Json shape = shape_of(launch); !shape.is_null()) json["shape"] = shape;
   return json;
 }
@@ -146,15 +147,17 @@ Json count_case(const CountCase& one) {
 
 }  // namespace sluice::bench
 
-// count_kernels [--tiles | --attention]: decode; products by tiles; attention of many rows.
+// count_kernels [--tiles | --attention | --only WORDS]: decode; products by tiles; attention of many rows; of decode what is at places that
+// begin with these words.
 int main(int argc, char** argv) {
   using namespace sluice::bench;
   try {
     sluice::simt::grid_options().check = false;  // the tests check; this only counts
-    const std::string mode = argc == 2 ? argv[1] : "";
+    const std::string mode = argc >= 2 ? argv[1] : "", only = argc == 3 && mode == "--only" ? argv[2] : "";
     Json all = Json::array();
     (mode == "--tiles" ? visit_tile_cases : visit_count_cases)(allocate_case_memory(), [&](const CountCase& one) {
-      if (one.place.starts_with("prefill") == (mode == "--attention")) all.push_back(count_case(one));
+      if (one.place.starts_with("prefill") == (mode == "--attention") && one.place.starts_with(only))
+        all.push_back(count_case(one));
     });
     std::cout << all.dump(1) << "\n";
   } catch (const std::exception& error) {

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import gpus
 
-TENSOR_PRODUCTS = 16 * 8 * 32  # of an operation, of 8-bit numbers; one of halves has half of them and takes as long
+TENSOR_PRODUCTS = 16 * 8 * 32  # of an operation, of 8-bit numbers
+FLOAT_TENSOR_PRODUCTS = 16 * 8 * 16  # of one of 16-bit floats
 SLOTS_ON_THEIR_WAY = 2  # of a warp's ring (kGemvSlots - 1)
 
 
@@ -44,7 +45,10 @@ def predict(gpu, launch, work, blocks_an_sm, in_flight):
     loaded = min(counts.get("global load sectors", 0) * 32, launch["other_bytes"] * min(n_blocks, gpu.n_sms) + launch["weight_bytes"])
     from_l2 = counts.get("global copy sectors", 0) * 32 + loaded
 
-    if work.stages:
+    is_attention = "n_stages" in launch
+    if is_attention:  # of the queries nothing else can begin before; then a tile is copied while another is multiplied
+        wait, start = work.stages * gpu.memory_latency_s, gpu.memory_latency_s
+    elif work.stages:
         wait = work.stages * gpu.memory_latency_s / SLOTS_ON_THEIR_WAY
         start = gpu.memory_latency_s + (gpu.memory_latency_s if launch["shape"]["mode"] else 0)  # experts: ids and places first
     else:
@@ -52,6 +56,7 @@ def predict(gpu, launch, work, blocks_an_sm, in_flight):
         share = min(1.0, counts["distinct sectors read"] / max(1.0, counts.get("global load sectors", 0)))
         latency = share * gpu.memory_latency_s + (1 - share) * gpus.LATENCIES["LDG"] / gpu.clock_hz
         wait, start = requests / in_flight * latency, 0.0
+    tensor_cycles = FLOAT_TENSOR_PRODUCTS / gpu.float_tensor_products if is_attention else TENSOR_PRODUCTS / gpu.tensor_products
     alone = work.warp_cycles / gpu.clock_hz
     block_seconds = start + (max(wait, alone) if work.stages else wait + alone)
     rounds = n_blocks * imbalance / gpu.n_sms / blocks_at_once
@@ -62,7 +67,7 @@ def predict(gpu, launch, work, blocks_an_sm, in_flight):
         "integer pipe": sm_seconds(of("integer") / gpus.INTEGER_LANES),
         "multiply pipe": sm_seconds((of("multiply") if gpu.float_lanes > 64 else of("multiply", "float")) / gpus.MULTIPLY_LANES),
         "float pipe": sm_seconds(of("multiply", "float") / gpu.float_lanes),
-        "tensor cores": sm_seconds(of("tensor") / 32 * TENSOR_PRODUCTS / gpu.tensor_products / gpu.mma_share),
+        "tensor cores": sm_seconds(of("tensor") / 32 * tensor_cycles / gpu.mma_share),
         "float64 pipe": sm_seconds(of("float64") / gpu.float64_lanes),
         "conversions": sm_seconds(of("conversion") / gpus.CONVERSION_LANES),
         "load/store": sm_seconds(of("memory") / 32 / gpus.LSU_INSTRUCTIONS),

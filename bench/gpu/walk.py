@@ -27,7 +27,7 @@ class Work:
     warp_cycles: float  # of a warp that is alone and waits for no memory but the first-level cache
     inner: int  # instructions of a turn of the inner loop, and the weights of a turn
     inner_weights: float
-    stages: float = 0  # pieces of the ring that a warp goes through
+    stages: float = 0  # pieces of the ring that a warp goes through, or tiles of a block that copies one while it multiplies another
     parts: dict = field(default_factory=dict)  # instructions of a warp, by what they are for
 
     @property
@@ -116,6 +116,13 @@ def counted_work(kernel, launch, n_warps):
     way = max((kernel.body(loop) for loop in innermost), key=len, default=[])
     a_cycle = cycles_of(way) / len(way) if way else 6
     return Work("PTX", pipes, sum(pipes.values()) * a_cycle, len(way), 0)
+
+
+def split_attention_work(kernel, launch, n_warps):
+    """Of a row's heads on tensor cores. What its loop waits for is counted as stages of copies."""
+    work = counted_work(kernel, launch, n_warps)
+    work.stages = launch["n_stages"]
+    return work
 
 
 def loads_in_flight(kernel):
