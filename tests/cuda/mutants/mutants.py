@@ -21,6 +21,7 @@ ROUTE = "routers choose*"
 FORMS = "*8-bit forms of activations*"
 ATTEND = "attention over pages*,in absorbed latent*"
 PREFILL = "prefill attention *,in absorbed latent attention a tile*,rows of a run*,queries of any magnitude*"
+SPLIT = "attention that is split along*,rows of a run that is split*,a run that is split*,scores of thousands in pieces*,launches of attention*"
 TOP = "the likeliest*"
 TILES = "tiles are the products*,tiles of several*"
 MANY_ROWS = "chosen experts of many rows*"
@@ -93,8 +94,28 @@ MUTANTS = [
            "min(a.page_positions, row.n_visible - first)", "min(a.page_positions, row.n_visible - first + 1)", ATTEND, True),
     Mutant("tiles are written while they are read", "attention.cu", "attention",
            "    __syncthreads();\n    load_tile(values,", "    load_tile(values,", ATTEND),
-    Mutant("pages are joined without their largest", "attention.cu", "attention",
-           "sum = fmaf(weight, piece[own], sum);", "sum = fmaf(1.0f, piece[own], sum);", ATTEND),
+    Mutant("pieces are joined without their largest", "attention_join.cu", "attention_join",
+           "sum = fmaf(weight, own[", "sum = fmaf(1.0f, own[", ATTEND),
+    Mutant("the join forgets the last piece", "attention_join.cu", "attention_join",
+           "min(run.n_pieces, (n_visible + piece_positions - 1) / piece_positions)",
+           "min(run.n_pieces - 1, (n_visible + piece_positions - 1) / piece_positions)", SPLIT, True),
+    Mutant("the join takes pieces for pages", "attention_join.cu", "attention_join",
+           "piece_positions = positions_of_piece(a.rows, run, a.page_positions);", "piece_positions = a.page_positions;", SPLIT),
+    Mutant("runs lie over each other in scratch", "attention_join.cu", "attention_join",
+           "int64_t{run.first_piece} + head", "int64_t{0} + head", SPLIT),
+    Mutant("a piece begins a page late", "attention_prefill.cuh", "attention_prefill",
+           "row.key_pages + first_page,", "row.key_pages + first_page + min(piece, 1),", SPLIT, True),
+    Mutant("a piece begins where the page before it does", "attention_prefill.cuh", "attention_prefill",
+           "piece * positions_of_piece(a.rows, run, a.page_positions);",
+           "max(0, piece * positions_of_piece(a.rows, run, a.page_positions) - (piece > 0) * a.page_positions);", SPLIT),
+    Mutant("the last piece ends where others would", "attention_prefill.cuh", "attention_prefill",
+           "if (piece + 1 < run.n_pieces) end = min(", "if (piece < run.n_pieces) end = min(", SPLIT),
+    Mutant("a piece's largest stays as the queries' power of two made it", "attention_prefill.cuh", "attention_prefill",
+           "largest[m][half] * row_factors[r] * 0.6931471805599453f;", "largest[m][half] * 0.6931471805599453f;", SPLIT),
+    Mutant("a piece's largest is of powers of two", "attention_prefill.cuh", "attention_prefill",
+           "largest[m][half] * row_factors[r] * 0.6931471805599453f;", "largest[m][half] * row_factors[r];", SPLIT),
+    Mutant("pieces are shorter where they are made than where they are joined", "attention_pieces.cuh", "attention_prefill",
+           "(n_pages + run.n_pieces - 1) / run.n_pieces", "n_pages / run.n_pieces", SPLIT),
     Mutant("of a tile of positions one more is seen", "attention_prefill.cuh", "attention_prefill",
            "if (j * 8 + i >= n_seen)", "if (j * 8 + i > n_seen)", PREFILL, True),
     Mutant("sums are kept as they are when a row's largest has grown", "attention_prefill.cuh", "attention_prefill",
