@@ -37,13 +37,13 @@ struct ExpertsCall {
   const float* weights = nullptr;       // the same
   int64_t n_used = 0;
   Activations input;  // n_rows rows
-  // Scratch: n_rows * n_used rows of gate.n_outputs columns, with room for their forms.
+  // Scratch: n_rows * n_used rows of gate.n_outputs columns, with room for their forms as place_forms() lays them out.
   Activations hidden;
   float* output = nullptr;  // [n_rows, down.n_outputs]
   int64_t output_stride = 0;
   int32_t* not_finite = nullptr;
-  // For many rows: pairs of a row and an expert are sorted by expert, and each expert's are multiplied by tiles (gemm.cuh). Scratch of
-  // sorting_bytes(), device memory, 16-byte aligned; null: never. Rows of `hidden.values` are then lost.
+  // For many rows: pairs of a row and an expert are sorted by expert, and each expert's are multiplied by tiles (gemm_experts.cu). Scratch of
+  // sorting_bytes(), device memory, 16-byte aligned; null: never. What `hidden` holds is then lost.
   int64_t n_experts = 0;  // that ids may name, at most 1024
   std::byte* sorting = nullptr;
   uint32_t* n_done =

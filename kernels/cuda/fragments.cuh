@@ -70,6 +70,17 @@ __device__ inline void multiply_add_16x8x16(float (&sums)[4], const uint32_t (&a
 #endif
 }
 
+// The same of bfloat16, from sm_80 on.
+__device__ inline void multiply_add_bf16_16x8x16(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
+}
+
 // Two floats as 16-bit floats in a word, the first in its low half.
 __device__ inline uint32_t f16_pair(float low, float high) {
   const __half2 pair = __floats2half2_rn(low, high);

@@ -31,7 +31,6 @@
 #include "kernels/cuda/gemm_copies.cuh"
 #include "kernels/cuda/gemm_unit.cuh"
 #include "kernels/cuda/matrix_fragments.cuh"
-#include "kernels/cuda/silu.cuh"
 
 namespace sluice::kernels::cuda {
 
@@ -56,42 +55,12 @@ __global__ void __launch_bounds__(kGemmMostWarps * 32, 1) multiply_tiles(const G
   const int lane = threadIdx.x % 32, group = lane / 4, member = lane % 4;
   const int first_input = threadIdx.x / 32 * kGemmWarpInputs;  // of the warp, in the tile
 
-  // What the tile is made of. Every thread looks up one input.
   GemmRows rows;
-  const bool is_fused = a.mode == GemmMode::GateUp;
-  rows.n_each = is_fused ? kGemmRows / 2 : kGemmRows;
-  rows.first_output = a.first_output + blockIdx.y * rows.n_each;
-  int input_row = -1, output_row = 0;
-  if (a.mode == GemmMode::Products) {
-    const int input = blockIdx.x * n_threads + threadIdx.x;
-    rows.first_matrix = rows.second_matrix = a.weights + blockIdx.z * a.matrix_stride;
-    if (input < a.n_inputs) input_row = static_cast<int>(blockIdx.z * a.input_matrix_step + input * a.input_row_step);
-    output_row = input;
-  } else {
-    if (static_cast<int>(blockIdx.x) >= *a.n_tiles) return;
-    const ExpertTile tile = a.tiles[blockIdx.x];
-    const ExpertPlace place = a.places[tile.expert];
-    rows.first_matrix = a.mode == GemmMode::Down ? place.down : a.mode == GemmMode::Up ? place.up : place.gate;
-    rows.second_matrix = is_fused ? place.up : rows.first_matrix;
-    if (threadIdx.x < tile.n_pairs) {
-      output_row = a.order[tile.first + threadIdx.x];
-      input_row = a.mode == GemmMode::Down ? output_row : output_row / a.n_used;
-    }
-  }
-  input_rows[threadIdx.x] = input_row;
-  output_rows[threadIdx.x] = output_row;
-  float* const output = a.output + blockIdx.z * a.output_matrix_stride - a.first_output;
+  if (!find_tile(a, rows, input_rows, output_rows)) return;
   Family::fill_table(a.type, reinterpret_cast<uint32_t*>(shared));
   __syncthreads();
-  if (rows.first_matrix == nullptr) {  // an expert that is not here: zeros, or nothing where what it makes is not added
-    if (a.mode == GemmMode::Down) return;
-#pragma unroll 1
-    for (int i = threadIdx.x; i < rows.n_each * n_threads; i += n_threads) {
-      const int input = i / rows.n_each, row = rows.first_output + i % rows.n_each;
-      if (input_rows[input] >= 0 && row < a.end_output) output[output_rows[input] * a.output_stride + row] = 0;
-    }
-    return;
-  }
+  if (rows.first_matrix == nullptr) return store_absent(a, rows, input_rows, output_rows);
+  const int input_row = input_rows[threadIdx.x];
 
   const int n_steps = (a.n_columns + kGemmStep - 1) / kGemmStep;
   const int n_raws = (a.n_columns + kRawColumns - 1) / kRawColumns;
@@ -346,43 +315,9 @@ __global__ void __launch_bounds__(kGemmMostWarps * 32, 1) multiply_tiles(const G
     __syncthreads();
   }
 
-  auto store = [&](int row, int input, float value) {  // of the tile
-    const int at = rows.output(row);
-    if (at >= a.end_output || input_rows[input] < 0) return;
-    float& out = output[output_rows[input] * a.output_stride + at];
-    if (a.mode == GemmMode::Up)
-      out = silu(out) * value;
-    else
-      out = a.bias != nullptr ? value + a.bias[at] : value;
-  };
-  // By way of shared memory, so that what is done with a value stands once in the code, and neighbouring lanes store neighbours. A warp
-  // has room for 2 x 16 rows where its inputs were: rows of the tile's first half and those 32 further.
-  static_assert(kGemmRows == 64 && 2 * kGemmWarpInputs * kGemmStep == 2 * 16 * kGemmWarpInputs * 4);
+  static_assert(2 * kGemmStep >= kGemmStagedFloats * 4 / kGemmWarpInputs);
   float* const staged = reinterpret_cast<float*>(shared + layout.inputs + first_input * 2 * kGemmStep);
-  constexpr int kStaged = 16 * kGemmWarpInputs;
-#pragma unroll
-  for (int i = 0; i < kDown / 2; ++i) {
-    __syncwarp();
-#pragma unroll
-    for (int further = 0; further < 2; ++further)
-#pragma unroll
-      for (int j = 0; j < kAcross; ++j)
-#pragma unroll
-        for (int e = 0; e < 4; ++e)
-          staged[further * kStaged + (j * 8 + member * 2 + e % 2) * 16 + e / 2 * 8 + group] =
-              sums[i + further * (kDown / 2)][j][e];
-    __syncwarp();
-#pragma unroll 1
-    for (int at = lane; at < kStaged; at += 32) {
-      const int input = first_input + at / 16, row = i * 16 + at % 16;
-      if (is_fused) {
-        store(row, input, silu(staged[at]) * staged[kStaged + at]);
-      } else {
-        store(row, input, staged[at]);
-        store(row + kGemmRows / 2, input, staged[kStaged + at]);
-      }
-    }
-  }
+  store_tile(a, rows, input_rows, output_rows, sums, staged);
 }
 
 }  // namespace sluice::kernels::cuda

@@ -1,4 +1,4 @@
-// The arguments of the kernels that multiply tiles of matrices (kernels/cuda/gemm.cuh): one structure for dense products and for
+// The arguments of the kernels that multiply tiles of matrices (kernels/cuda/gemm.cuh and gemm_floats.cuh): one structure for dense products and for
 // products grouped by expert.
 #pragma once
 
@@ -36,6 +36,8 @@ struct GemmArguments {
   const int8_t* codes;     // of the form that the format reads
   const float* scales;
   const int32_t* sums;
+  const float* values;  // of formats of floats, which read these instead; rows lie values_stride floats apart
+  int64_t values_stride;
   const float* bias;
   float* output;
   int64_t output_matrix_stride;

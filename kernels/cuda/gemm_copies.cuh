@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/gemm_arguments.h"
 #include "kernels/cuda/gemm_layout.cuh"
+#include "kernels/cuda/gemm_tile.cuh"
 #include "kernels/cuda/gemv.cuh"
 
 namespace sluice::kernels::cuda {
@@ -30,17 +31,6 @@ __device__ inline void copy_or_zeros(std::byte* shared, const void* from, bool i
 __device__ inline int piece_at(int row, int piece) {
   return row * kGemmStep + ((piece ^ (row >> 1 & 3)) << 4);
 }
-
-// The rows of the matrices that a tile has, and their raw blocks.
-struct GemmRows {
-  const std::byte *first_matrix,
-      *second_matrix;  // of the first n_each rows and of the others; null: the expert is not here
-  int first_output;    // of the matrix's rows, that of the tile's first and (in GateUp) of its middle
-  int n_each;          // rows of the tile that are of one matrix
-
-  __device__ int output(int row) const { return first_output + (row < n_each ? row : row - n_each); }
-  __device__ const std::byte* matrix_of(int row) const { return row < n_each ? first_matrix : second_matrix; }
-};
 
 // The bytes of a raw step of all rows of a tile, in the background. Four threads take a row.
 __device__ inline void copy_raw(const GemmArguments& a, const GemmRows& rows, int step, std::byte* shared) {

@@ -3,13 +3,15 @@
 //
 // Down's products have a place for each pair, and sums of a row's are made in the router's order: no result depends on the order in
 // which pairs were sorted. That place is the floats of `hidden`, which nobody needs once they are rounded; they have room for as many
-// columns as an expert is wide.
+// columns as an expert is wide. A down matrix of floats reads them, and its products go where the rounded forms would be, into room for
+// 0.6 as many (0.3, where there are forms per 32 values alone).
 #include "kernels/cuda/gemm_experts.h"
 
 #include <algorithm>
 
 #include "kernels/cuda/gemm_products.h"
 #include "kernels/cuda/launches.h"
+#include "kernels/format.h"
 
 namespace sluice::kernels::cuda {
 
@@ -111,6 +113,20 @@ int warps_for(int64_t pairs_an_expert) {
   return n_warps;
 }
 
+// Where down's products go.
+struct ProductRoom {
+  float* values = nullptr;  // null: there is none
+  int64_t stride = 0;       // floats
+};
+ProductRoom room_for_products(const ExpertsCall& call) {
+  if (format_of(call.down.type).activation != ActivationFormat::F32) return {call.hidden.values, call.hidden.stride};
+  const int64_t n_slots = call.input.n_rows * call.n_used;
+  const int64_t n_floats = static_cast<int64_t>(form_bytes(n_slots, call.hidden.n_columns) / sizeof(float));
+  const int64_t stride = std::min(call.down.n_outputs, n_floats / n_slots);
+  if (call.hidden.per32.codes == nullptr || call.hidden.n_rows != n_slots || stride == 0) return {};
+  return {reinterpret_cast<float*>(call.hidden.per32.codes), stride};
+}
+
 }  // namespace
 
 uint64_t sorting_bytes(int64_t n_experts, int64_t n_rows, int64_t n_used) {
@@ -123,7 +139,7 @@ uint64_t sorting_bytes(int64_t n_experts, int64_t n_rows, int64_t n_used) {
 bool are_multiplied_by_tiles(const ExpertsCall& call) {
   return call.sorting != nullptr && sorting_bytes(call.n_experts, call.input.n_rows, call.n_used) != 0 &&
          find_gemm_format(call.gate.type) != nullptr && find_gemm_format(call.up.type) != nullptr &&
-         find_gemm_format(call.down.type) != nullptr;
+         find_gemm_format(call.down.type) != nullptr && room_for_products(call).values != nullptr;
 }
 
 void append_expert_tiles(Launches& list, const ExpertsCall& call) {
@@ -148,7 +164,8 @@ void append_expert_tiles(Launches& list, const ExpertsCall& call) {
                 kSortThreads, 0, sort);
 
   // Of the rows from `first` to `end` of a matrix.
-  auto append = [&](const Matrix& matrix, const Activations& input, GemmMode mode, int64_t first, int64_t end) {
+  auto append = [&](const Matrix& matrix, const Activations& input, GemmMode mode, const ProductRoom& to, int64_t first,
+                    int64_t end) {
     const GemmFormat& format = *find_gemm_format(matrix.type);
     const GemmShape shape = gemm_shape_of_warps(tile_work(matrix, format), n_warps);
     GemmArguments a = tile_arguments(matrix, input, format, shape);
@@ -156,8 +173,8 @@ void append_expert_tiles(Launches& list, const ExpertsCall& call) {
     a.tiles = sorting.tiles;
     a.n_tiles = sorting.n_tiles;
     a.order = sorting.order;
-    a.output = call.hidden.values;
-    a.output_stride = call.hidden.stride;
+    a.output = to.values;
+    a.output_stride = to.stride;
     a.first_output = static_cast<int32_t>(first);
     a.end_output = static_cast<int32_t>(end);
     a.n_used = static_cast<int32_t>(call.n_used);
@@ -167,27 +184,29 @@ void append_expert_tiles(Launches& list, const ExpertsCall& call) {
                   n_warps * 32, shape.shared_bytes, a);
   };
 
+  const ProductRoom to_hidden{call.hidden.values, call.hidden.stride};
   if (call.gate.type == call.up.type) {
-    append(call.gate, call.input, GemmMode::GateUp, 0, call.gate.n_outputs);
+    append(call.gate, call.input, GemmMode::GateUp, to_hidden, 0, call.gate.n_outputs);
   } else {
-    append(call.gate, call.input, GemmMode::Gate, 0, call.gate.n_outputs);
-    append(call.up, call.input, GemmMode::Up, 0, call.up.n_outputs);
+    append(call.gate, call.input, GemmMode::Gate, to_hidden, 0, call.gate.n_outputs);
+    append(call.up, call.input, GemmMode::Up, to_hidden, 0, call.up.n_outputs);
   }
   Activations hidden = call.hidden;
   hidden.n_rows = n_slots;
-  quantize(list, hidden, call.not_finite);
+  if (format_of(call.down.type).activation != ActivationFormat::F32) quantize(list, hidden, call.not_finite);
 
+  const ProductRoom products = room_for_products(call);
   const int64_t n_outputs = call.down.n_outputs;
-  int64_t n_at_once = std::min(n_outputs, call.hidden.stride);
+  int64_t n_at_once = std::min(n_outputs, products.stride);
   if (n_at_once < n_outputs && n_at_once > kGemmRows) n_at_once = n_at_once / kGemmRows * kGemmRows;  // whole tiles
   for (int64_t first = 0; first < n_outputs; first += n_at_once) {
     const int64_t end = std::min(first + n_at_once, n_outputs);
-    append(call.down, call.hidden, GemmMode::Down, first, end);
+    append(call.down, call.hidden, GemmMode::Down, products, first, end);
     const SumArguments sum{call.places,
                            call.ids,
                            call.weights,
-                           call.hidden.values,
-                           call.hidden.stride,
+                           products.values,
+                           products.stride,
                            call.output + first,
                            call.output_stride,
                            static_cast<int32_t>(call.n_used),

@@ -11,19 +11,20 @@ namespace sluice::kernels::cuda {
 struct GemmFormat {
   gguf::TensorType type;
   const char* name;    // of launches
-  const void* kernel;  // kernels/cuda/gemm.cuh
-  int block_values, block_bytes, table_bytes;
-  bool reads_per_32;
-  bool has_offsets;
+  const void* kernel;  // kernels/cuda/gemm.cuh, of floats gemm_floats.cuh
+  int block_values = 0, block_bytes = 0, table_bytes = 0;
+  bool reads_per_32 = false;
+  bool has_offsets = false;
+  int n_float_pieces = 0;       // of a weight, where the input is read as floats
+  int least_architecture = 75;  // 75 is sm_75
 };
 
 void add_gemm_whole(std::vector<GemmFormat>& formats);
 void add_gemm_scaled(std::vector<GemmFormat>& formats);
 void add_gemm_blocks(std::vector<GemmFormat>& formats);
+void add_gemm_floats(std::vector<GemmFormat>& formats);
 
-// Null for a format without one: floats. Their inputs are floats too, and an input rounded to the 11 bits of a half or of TF32 would
-// lose what F16 and BF16 matrices are kept for (routers, norms, small models); exactness in parts takes three operations or more, and
-// such matrices are few in a quantised model. They are multiplied by gemv.cuh.
+// Null for a format without one on the current device: F32 and BF16 before sm_80, which gemv.cuh multiplies. This is where that is known.
 const GemmFormat* find_gemm_format(gguf::TensorType type);
 
 }  // namespace sluice::kernels::cuda

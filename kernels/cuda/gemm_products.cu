@@ -32,6 +32,7 @@ GemmWork tile_work(const Matrix& matrix, const GemmFormat& format) {
   work.block_bytes = format.block_bytes;
   work.table_bytes = format.table_bytes;
   work.reads_per_32 = format.reads_per_32;
+  work.n_float_pieces = format.n_float_pieces;
   work.most_shared_bytes = most_shared_bytes();
   return work;
 }
@@ -40,10 +41,15 @@ GemmWork tile_work(const Matrix& matrix, const GemmFormat& format) {
 GemmArguments tile_arguments(const Matrix& matrix, const Activations& input, const GemmFormat& format,
                              const GemmShape& shape) {
   GemmArguments a{};
-  const EightBitForm& form = format.reads_per_32 ? input.per32 : input.per256;
-  a.codes = form.codes;
-  a.scales = form.scales;
-  a.sums = form.sums;
+  if (format.n_float_pieces > 0) {
+    a.values = input.values;
+    a.values_stride = input.stride;
+  } else {
+    const EightBitForm& form = format.reads_per_32 ? input.per32 : input.per256;
+    a.codes = form.codes;
+    a.scales = form.scales;
+    a.sums = form.sums;
+  }
   a.row_bytes = static_cast<int64_t>(matrix.row_bytes);
   a.n_outputs = a.end_output = static_cast<int32_t>(matrix.n_outputs);
   a.n_columns = static_cast<int32_t>(matrix.n_inputs);

@@ -1,4 +1,4 @@
-// Products with many inputs, by kernels/cuda/gemm.cuh.
+// Products with many inputs, by kernels/cuda/gemm.cuh and gemm_floats.cuh.
 #pragma once
 
 #include "kernels/cuda/gemm_arguments.h"

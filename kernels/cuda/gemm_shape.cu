@@ -1,5 +1,6 @@
 #include "kernels/cuda/gemm_shape.h"
 
+#include "kernels/cuda/gemm_float_layout.cuh"
 #include "kernels/cuda/gemm_layout.cuh"
 #include "kernels/cuda/launches.h"
 
@@ -16,6 +17,12 @@ constexpr int64_t kEnoughBlocks = 128;
 GemmShape gemm_shape_of_warps(const GemmWork& work, int n_warps) {
   GemmShape shape;
   shape.n_warps = n_warps;
+  shape.n_input_tiles = divide_up(work.n_inputs, n_warps * kGemmWarpInputs);
+  shape.n_row_tiles = divide_up(work.n_outputs, kGemmRows);
+  if (work.n_float_pieces > 0) {
+    shape.shared_bytes = FloatGemmLayout(n_warps * kGemmWarpInputs, work.block_bytes, work.n_float_pieces).bytes;
+    return shape;
+  }
   shape.raw_columns = gemm_raw_columns(work.reads_per_32);
   shape.raw_bytes = shape.raw_columns / work.block_values * work.block_bytes;
   // Blocks of a multiple of 16 bytes are brought to multiples of 16; others begin up to 14 bytes behind one, of MXFP4 15. An odd
@@ -23,8 +30,6 @@ GemmShape gemm_shape_of_warps(const GemmWork& work, int n_warps) {
   const bool is_aligned = work.block_bytes % 16 == 0;
   shape.raw_pitch = static_cast<int>(divide_up(shape.raw_bytes + (is_aligned ? 0 : 15), 16)) * 16;
   if (shape.raw_pitch / 16 % 2 == 0) shape.raw_pitch += 16;
-  shape.n_input_tiles = divide_up(work.n_inputs, n_warps * kGemmWarpInputs);
-  shape.n_row_tiles = divide_up(work.n_outputs, kGemmRows);
   shape.shared_bytes =
       GemmLayout(work.table_bytes, shape.raw_pitch, n_warps * kGemmWarpInputs, work.reads_per_32).bytes;
   return shape;

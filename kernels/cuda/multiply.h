@@ -1,8 +1,8 @@
-// Products of quantised matrices, as GGUF has their blocks.
+// Products of matrices as GGUF has their blocks, quantised or of floats.
 //
 // With few inputs (GEMV, gemv.cuh: the decode path) they are bound by memory: what counts is that every byte of the weights is read
-// once, in wide loads, with enough of them in flight; dp4a multiplies. With kGemmInputs and more (gemm.cuh: the prefill path) formats
-// that are multiplied by 8-bit activations use tensor cores.
+// once, in wide loads, with enough of them in flight; dp4a multiplies. With kGemmInputs and more (gemm.cuh, and gemm_floats.cuh for
+// matrices of floats: the prefill path) all use tensor cores, but for those of F32 and BF16 on GPUs before sm_80.
 //
 // In both, sums within a block of the activation's form are whole numbers and exact, as on the CPU; blocks are added in float32: by
 // GEMV in each lane and then by a fixed tree of lanes, by GEMM in the order of the columns. So a result does not depend on the rows or
