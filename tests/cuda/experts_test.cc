@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 
+#include "kernels/cuda/gemm_products.h"
 #include "kernels/format.h"
 #include "kernels/reference/router.h"
 #include "kernels/reference/swiglu.h"
@@ -37,8 +38,8 @@ struct Widths {
   int64_t n_columns = 256, n_hidden = 512;
 };
 
-// Experts of the types, of which those in `absent` are not here; rows of ids that each row uses. `sorts`: with scratch for sorting, and
-// then by tiles.
+// Experts of the types, of which those in `absent` are not here; rows of ids that each row uses. `sorts`: they are sorted, for which
+// there is scratch, and multiplied by tiles.
 void check_experts(const Types& types, const std::vector<int32_t>& absent, const std::vector<std::vector<int32_t>>& ids,
                    bool sorts = false, const Widths& widths = {}) {
   const int64_t n_experts = 6, n_columns = widths.n_columns, n_hidden = widths.n_hidden,
@@ -58,7 +59,8 @@ void check_experts(const Types& types, const std::vector<int32_t>& absent, const
       const Format& format = format_of(matrix->type);
       const size_t n_blocks = static_cast<size_t>(matrix->n_outputs * matrix->n_inputs / format.layout->block_values);
       std::vector<std::byte> blocks = random_blocks(format, n_blocks, static_cast<uint32_t>(parts.size()));
-      auto on_device = std::make_unique<OnDevice<std::byte>>(blocks, static_cast<size_t>(e % 3 * 2));
+      auto on_device = std::make_unique<OnDevice<std::byte>>(
+          blocks, static_cast<size_t>(e % 3 * (matrix->type == TensorType::F32 ? 4 : 2)));
       parts.push_back({std::move(blocks), std::move(on_device)});
     }
     const size_t own = static_cast<size_t>(e) * 3;
@@ -93,14 +95,16 @@ void check_experts(const Types& types, const std::vector<int32_t>& absent, const
   call.not_finite = not_finite.data();
   const OnDevice<std::byte> sorting(cuda::sorting_bytes(n_experts, n_rows, n_used));
   call.n_experts = n_experts;
-  call.sorting = sorts ? sorting.data() : nullptr;
+  call.sorting = sorting.data();
   cuda::Launches list;
   cuda::multiply_experts(list, call);
-  CHECK((std::string(list[0].name) == "sort by expert") == sorts);
+  REQUIRE((std::string(list[0].name) == "sort by expert") == sorts);
   // Values of the hidden rows are lost in what follows their rounding where pairs are sorted.
   const auto rounding =
       std::find_if(list.begin(), list.end(), [](const cuda::Launch& l) { return l.name == std::string("quantize"); });
-  const auto second_half = rounding == list.end() ? list.end() - 1 : rounding + 1;
+  const auto second_half = rounding != list.end() ? rounding + 1
+                           : !sorts               ? list.end() - 1
+                                                  : list.begin() + (types.gate == types.up ? 2 : 3);
   run(cuda::Launches(list.begin(), second_half));
   const std::vector<float> made_hidden = hidden.values();
   run(cuda::Launches(second_half, list.end()));
@@ -174,11 +178,22 @@ TEST_CASE("chosen experts of many rows are sorted and multiplied by tiles, absen
   check_experts({TensorType::Q5_1, TensorType::Q8_0, TensorType::Q4_0}, {}, many_rows(12, 2), true, {160, 96});
 }
 
-TEST_CASE("rows that are few are not sorted, and neither are those of floats") {
+TEST_CASE("chosen experts of floats are sorted and multiplied by tiles, alone and beside quantised ones") {
+  const bool has_bf16 = cuda::is_multiplied_by_tiles(TensorType::BF16, cuda::kGemmInputs);
+  // Of down's columns more than fit beside each other; an expert with more pairs than a tile has room for.
+  check_experts({TensorType::F16, TensorType::F16, TensorType::F16}, {4}, many_rows(45, 2), true, {192, 96});
+  check_experts({TensorType::BF16, TensorType::BF16, TensorType::BF16}, {0}, many_rows(14, 3), has_bf16, {100, 256});
+  check_experts({TensorType::F32, TensorType::F32, TensorType::F32}, {}, many_rows(12, 2), has_bf16, {64, 64});
+  check_experts({TensorType::Q8_0, TensorType::F16, TensorType::Q4_0}, {1}, many_rows(13, 2), true, {96, 64});
+  check_experts({TensorType::F16, TensorType::F16, TensorType::Q6_K}, {}, many_rows(12, 2), true, {64, 256});
+  check_experts({TensorType::Q4_K, TensorType::Q4_K, TensorType::F16}, {2}, many_rows(12, 2), true, {256, 64});
+}
+
+TEST_CASE("rows that are few are not sorted, and neither are those of floats without room for products") {
   CHECK(cuda::sorting_bytes(256, 16, 8) == 0);
   CHECK(cuda::sorting_bytes(256, 512, 8) >= 512 * 8 * 4);
   CHECK(cuda::sorting_bytes(1025, 5000, 8) == 0);
-  check_experts({TensorType::F16, TensorType::F16, TensorType::F16}, {0}, many_rows(24, 1), false, {32, 32});
+  check_experts({TensorType::F16, TensorType::F16, TensorType::F16}, {0}, many_rows(24, 1), false, {32, 40});
 }
 
 TEST_CASE("gate and up may be of different formats") {

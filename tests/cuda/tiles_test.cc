@@ -1,4 +1,5 @@
-// Products with many inputs, by tiles on tensor cores, in every format that has them, in shapes that are odd.
+// Products with many inputs, by tiles on tensor cores, in every format that is quantised, in shapes that are odd. Those of floats are
+// tested in float_tiles_test.cc.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -17,6 +18,13 @@ using namespace sluice::kernels;
 using namespace sluice::test;
 
 namespace {
+
+// What the kernels were compiled for.
+int code_architecture() {
+  cudaFuncAttributes attributes{};
+  REQUIRE(cudaFuncGetAttributes(&attributes, cuda::find_gemm_format(gguf::TensorType::F16)->kernel) == cudaSuccess);
+  return attributes.ptxVersion;
+}
 
 cuda::Matrix matrix_of(const Format& format, const std::byte* data, int64_t n_outputs, int64_t n_inputs) {
   cuda::Matrix matrix;
@@ -84,19 +92,21 @@ void check_tiles(const Format& format, const Shape& shape, uint32_t seed, int n_
 
 }  // namespace
 
-TEST_CASE("every format that reads 8-bit activations has tiles, and no other") {
-  for (const Format& format : all_formats())
+TEST_CASE("every format that is multiplied has tiles, but for those of bfloat16 pieces before sm_80") {
+  for (const Format& format : all_formats()) {
+    const bool needs_bf16 = format.type == gguf::TensorType::F32 || format.type == gguf::TensorType::BF16;
     CHECK_MESSAGE(cuda::is_multiplied_by_tiles(format.type, cuda::kGemmInputs) ==
-                      (format.activation == ActivationFormat::Per32 || format.activation == ActivationFormat::Per256),
+                      (format.activation != ActivationFormat::None && (!needs_bf16 || code_architecture() >= 80)),
                   format.layout->name);
+  }
   CHECK_FALSE(cuda::is_multiplied_by_tiles(gguf::TensorType::Q4_K, cuda::kGemmInputs - 1));
 }
 
-TEST_CASE("tiles are the products of the reference in all formats and for any number of rows and inputs") {
+TEST_CASE("tiles are the products of the reference in all formats of codes and for any number of rows and inputs") {
   uint32_t seed = 1;
   for (const Format& format : all_formats()) {
-    if (!cuda::is_multiplied_by_tiles(format.type, cuda::kGemmInputs)) continue;
     const int64_t block = format.layout->block_values;
+    if (!cuda::is_multiplied_by_tiles(format.type, cuda::kGemmInputs) || block == 1) continue;  // float_tiles_test.cc
     // A tile that is not full; more than one; columns that are no multiple of a step where the format allows it.
     const Shape shapes[] = {{37,
                              block == 256  ? 768

@@ -128,6 +128,7 @@ TEST_CASE("grids, blocks and shared memory beyond what a device has are refused"
   OK(cudaFuncGetAttributes(&attributes, increment_symbol()));
   CHECK(attributes.sharedSizeBytes == 1024);
   CHECK(attributes.maxDynamicSharedSizeBytes == 47 * 1024);
+  CHECK(attributes.ptxVersion == chosen_architecture());
   OK(cudaFuncSetCacheConfig(increment_symbol(), cudaFuncCachePreferL1));
 }
 

@@ -283,8 +283,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* fu
   attributes->sharedSizeBytes = found.kernel.static_shared_bytes;
   attributes->maxThreadsPerBlock = static_cast<int>(limits_of(model).threads_per_block);
   attributes->maxDynamicSharedSizeBytes = static_cast<int>(dynamic_shared_limit(m, function, found.kernel));
-  attributes->ptxVersion = model.major * 10 + model.minor;
-  attributes->binaryVersion = attributes->ptxVersion;
+  attributes->ptxVersion = attributes->binaryVersion = chosen_architecture();
   attributes->preferredShmemCarveout = -1;
   return cudaSuccess;
 }

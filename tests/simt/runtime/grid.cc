@@ -37,12 +37,6 @@ Tables& tables() {
   static Tables all;
   return all;
 }
-int chosen_architecture() {
-  Tables& all = tables();
-  if (all.architecture != 0) return all.architecture;
-  if (const char* wanted = std::getenv("SIMT_ARCHITECTURE"); wanted != nullptr) return std::atoi(wanted);
-  return all.kernels.empty() ? 0 : all.kernels.rbegin()->first;  // the newest
-}
 
 }  // namespace
 
@@ -51,6 +45,12 @@ void register_kernels(int architecture, std::span<const Kernel> kernels) {
 }
 void choose_architecture(int architecture) {
   tables().architecture = architecture;
+}
+int chosen_architecture() {
+  Tables& all = tables();
+  if (all.architecture != 0) return all.architecture;
+  if (const char* wanted = std::getenv("SIMT_ARCHITECTURE"); wanted != nullptr) return std::atoi(wanted);
+  return all.kernels.empty() ? 0 : all.kernels.rbegin()->first;  // the newest
 }
 
 const Kernel* find_kernel(std::string_view name) {

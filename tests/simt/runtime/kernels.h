@@ -37,6 +37,7 @@ struct Kernel {
 void register_kernels(int architecture, std::span<const Kernel> kernels);
 // At first that of SIMT_ARCHITECTURE in the environment, else the newest.
 void choose_architecture(int architecture);
+int chosen_architecture();
 // Null when no translated file has it.
 const Kernel* find_kernel(std::string_view name);
 // A __device__ or __constant__ variable by its mangled name (module.h); null when no translated file of the chosen architecture has it.
