@@ -6,93 +6,20 @@
 #include <random>
 #include <stdexcept>
 
-#include "kernels/cuda/activations.h"
+#include "bench/gpu/case_parts.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/attention_prefill.h"
 #include "kernels/cuda/experts.h"
 #include "kernels/cuda/heads.h"
-#include "kernels/cuda/multiply.h"
 #include "kernels/cuda/rows.h"
-#include "kernels/format.h"
 
 namespace sluice::bench {
 
 namespace {
 
-namespace gpu = kernels::cuda;
-using gguf::TensorType;
 using kernels::CacheType;
 
 constexpr int64_t kPagePositions = 128;
-constexpr int64_t kExpertsUsed = 8;
-
-// Hands out the zeros for inputs and outputs, all in front of each other's ends; results are of no interest.
-class Zeros {
- public:
-  explicit Zeros(const CaseMemory& memory) : memory_(memory) {}
-  template <class T>
-  T* take(int64_t n) {
-    const uint64_t bytes = (static_cast<uint64_t>(n) * sizeof(T) + 255) / 256 * 256;
-    if (used_ + bytes > memory_.zero_bytes) throw std::runtime_error("The memory for inputs and outputs is too small.");
-    std::byte* const place = memory_.zeros + used_;
-    used_ += bytes;
-    return reinterpret_cast<T*>(place);
-  }
-  template <class T>
-  T* take(const std::vector<T>& values) {
-    T* const place = take<T>(static_cast<int64_t>(values.size()));
-    if (cudaMemcpy(place, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice) != cudaSuccess)
-      throw std::runtime_error("Copying to the device failed.");
-    return place;
-  }
-  gpu::Activations activations(int64_t n_rows, int64_t n_columns) {
-    gpu::Activations x;
-    x.values = take<float>(n_rows * n_columns);
-    x.stride = n_columns;
-    x.n_rows = n_rows;
-    x.n_columns = n_columns;
-    gpu::place_forms(x, take<std::byte>(static_cast<int64_t>(gpu::form_bytes(n_rows, n_columns))));
-    return x;
-  }
-
- private:
-  CaseMemory memory_;
-  uint64_t used_ = 0;
-};
-
-gpu::Matrix matrix_of(TensorType type, int64_t n_outputs, int64_t n_inputs, const std::byte* data) {
-  const auto& layout = *kernels::format_of(type).layout;
-  gpu::Matrix matrix;
-  matrix.type = type;
-  matrix.data = data;
-  matrix.n_outputs = n_outputs;
-  matrix.n_inputs = n_inputs;
-  matrix.row_bytes = static_cast<uint64_t>(n_inputs / layout.block_values * layout.block_bytes);
-  return matrix;
-}
-
-uint64_t bytes_of(const gpu::Matrix& matrix) {
-  return static_cast<uint64_t>(matrix.n_outputs) * matrix.row_bytes;
-}
-
-// Of one input in the form that the format reads.
-uint64_t input_bytes(TensorType type, int64_t n_columns) {
-  const uint64_t columns = static_cast<uint64_t>(n_columns);
-  switch (kernels::format_of(type).activation) {
-    case kernels::ActivationFormat::Per32:
-      return columns + columns / 32 * 8;
-    case kernels::ActivationFormat::Per256:
-      return columns + columns / 256 * 4 + columns / 16 * 4;
-    default:
-      return columns * 4;
-  }
-}
-
-struct Shape {
-  const char* model;
-  const char* place;
-  int64_t n_outputs, n_columns;
-};
 
 constexpr Shape kProducts[] = {
     {"DeepSeek-R1", "q_a", 1536, 7168},
@@ -116,10 +43,6 @@ constexpr Shape kExperts[] = {{"DeepSeek-R1", "experts", 2048, 7168}, {"Qwen3-30
 constexpr Shape kRouters[] = {{"DeepSeek-R1", "router", 256, 7168}, {"Qwen3-30B", "router", 128, 2048}};
 constexpr TensorType kFormats[] = {TensorType::IQ1_S, TensorType::IQ2_XXS, TensorType::Q4_K, TensorType::Q5_K,
                                    TensorType::Q6_K,  TensorType::Q8_0,    TensorType::F16,  TensorType::F32};
-
-std::string name_of(TensorType type) {
-  return std::string(kernels::format_of(type).layout->name);
-}
 
 CountCase product(const Shape& shape, TensorType type, const CaseMemory& memory) {
   Zeros zeros(memory);
@@ -449,10 +372,10 @@ void visit_small(const CaseMemory& memory, const std::function<void(const CountC
 
 }  // namespace
 
-CaseMemory allocate_case_memory(uint64_t random_bytes) {
+CaseMemory allocate_case_memory(uint64_t random_bytes, uint64_t zero_bytes) {
   CaseMemory memory;
   memory.random_bytes = random_bytes;
-  memory.zero_bytes = kCountedBytes;
+  memory.zero_bytes = zero_bytes;
   // As often as it takes to fill so many bytes.
   auto allocate = [](uint64_t bytes, const std::vector<uint64_t>& content) {
     void* place = nullptr;
@@ -498,32 +421,6 @@ void visit_count_cases(const CaseMemory& memory, const std::function<void(const 
     for (const CacheType type : {CacheType::F16, CacheType::Q8_0})
       for (const int64_t n_visible : {1024, 2048}) visit(prefill(shape, type, n_visible, memory));
   visit_small(memory, visit);
-}
-
-void visit_tile_cases(const CaseMemory& memory, const std::function<void(const CountCase&)>& visit) {
-  constexpr int64_t kOutputStride = 512;
-  constexpr Shape kShapes[] = {{"Llama-8B", "gate, up", 14336, 4096}, {"Llama-8B", "k, v", 1024, 4096}};
-  for (const Shape& shape : kShapes)
-    for (const TensorType type : {TensorType::Q4_K, TensorType::IQ1_S})
-      for (const int64_t n_inputs : {512, 4096}) {
-        Zeros zeros(memory);
-        gpu::MatrixProducts products;
-        products.matrix = matrix_of(type, shape.n_outputs, shape.n_columns, memory.random);
-        gpu::Activations& x = products.input;
-        x.n_rows = n_inputs;
-        x.n_columns = shape.n_columns;
-        gpu::place_forms(x, zeros.take<std::byte>(static_cast<int64_t>(gpu::form_bytes(n_inputs, shape.n_columns))));
-        products.n_inputs_each = n_inputs;
-        products.output = zeros.take<float>(n_inputs * kOutputStride);
-        products.output_stride = kOutputStride;
-        gpu::Launches list;
-        gpu::multiply(list, products);
-        visit({shape.model, std::string(shape.place) + " x " + std::to_string(n_inputs), name_of(type), list.at(0),
-               static_cast<uint64_t>(shape.n_outputs * shape.n_columns), bytes_of(products.matrix),
-               static_cast<uint64_t>(n_inputs) *
-                   (input_bytes(type, shape.n_columns) + static_cast<uint64_t>(shape.n_outputs) * 4),
-               static_cast<uint64_t>(n_inputs), shape.n_columns});
-      }
 }
 
 }  // namespace sluice::bench

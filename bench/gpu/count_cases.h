@@ -30,13 +30,13 @@ struct CaseMemory {
   uint64_t zero_bytes = 0;
 };
 inline constexpr uint64_t kCountedBytes = uint64_t{96} << 20;  // enough for the first thread blocks of every launch
-CaseMemory allocate_case_memory(uint64_t random_bytes = kCountedBytes);
+CaseMemory allocate_case_memory(uint64_t random_bytes = kCountedBytes, uint64_t zero_bytes = kCountedBytes);
 
 // Every case, one after another: what its launch points to is there until the visit ends. Matrices lie in the same random bytes, as
 // much of them as fits, so only the first thread blocks of a launch may be run.
 void visit_count_cases(const CaseMemory& memory, const std::function<void(const CountCase&)>& visit);
 
-// The same of products with many inputs, by tiles (kernels/cuda/gemm.cuh). Outputs lie closer together than a model's, so that those
+// The same of products with many inputs, by tiles (kernels/cuda/gemm.cuh, gemm_floats.cuh; bench/gpu/tile_cases.cc). Outputs lie closer together than a model's, so that those
 // of the first thread blocks fit.
 void visit_tile_cases(const CaseMemory& memory, const std::function<void(const CountCase&)>& visit);
 

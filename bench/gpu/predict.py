@@ -56,18 +56,19 @@ def predict(gpu, launch, work, blocks_an_sm, in_flight):
         share = min(1.0, counts["distinct sectors read"] / max(1.0, counts.get("global load sectors", 0)))
         latency = share * gpu.memory_latency_s + (1 - share) * gpus.LATENCIES["LDG"] / gpu.clock_hz
         wait, start = requests / in_flight * latency, 0.0
-    tensor_cycles = FLOAT_TENSOR_PRODUCTS / gpu.float_tensor_products if is_attention else TENSOR_PRODUCTS / gpu.tensor_products
     alone = work.warp_cycles / gpu.clock_hz
     block_seconds = start + (max(wait, alone) if work.stages else wait + alone)
     rounds = n_blocks * imbalance / gpu.n_sms / blocks_at_once
 
+    cycles_an_operation = (FLOAT_TENSOR_PRODUCTS / gpu.float_tensor_products if work.multiplies_floats else
+                           TENSOR_PRODUCTS / gpu.tensor_products)
     bounds = {
         "memory": dram / (gpu.peak_bytes_s * gpus.ACHIEVABLE),
         "issue": sm_seconds(sum(pipes.values()) / gpus.ISSUE_SLOTS),
         "integer pipe": sm_seconds(of("integer") / gpus.INTEGER_LANES),
         "multiply pipe": sm_seconds((of("multiply") if gpu.float_lanes > 64 else of("multiply", "float")) / gpus.MULTIPLY_LANES),
         "float pipe": sm_seconds(of("multiply", "float") / gpu.float_lanes),
-        "tensor cores": sm_seconds(of("tensor") / 32 * tensor_cycles / gpu.mma_share),
+        "tensor cores": sm_seconds(of("tensor") / 32 * cycles_an_operation / gpu.mma_share),
         "float64 pipe": sm_seconds(of("float64") / gpu.float64_lanes),
         "conversions": sm_seconds(of("conversion") / gpus.CONVERSION_LANES),
         "load/store": sm_seconds(of("memory") / 32 / gpus.LSU_INSTRUCTIONS),

@@ -2,6 +2,7 @@
 
 from gpus import GPUS
 from report import percent, table
+from walk import FLOAT_PRODUCTS
 
 TARGET = 0.60  # of the tensor cores' peak, for Q4_K and IQ1_S
 JUDGED = ("Llama-8B", "gate, up")
@@ -12,7 +13,8 @@ AT_ONCE = 16  # loads of the input's scales and sums that a warp has on their wa
 def of_peak(row, seconds=None):
     launch, gpu = row.launch, row.gpu
     products = launch["weights"] * launch["n_inputs"]
-    return products / ((seconds or row.prediction.seconds) * gpu.n_sms * gpu.clock_hz * gpu.tensor_products)
+    each = gpu.float_tensor_products / FLOAT_PRODUCTS[launch["format"]] if launch["format"] in FLOAT_PRODUCTS else gpu.tensor_products
+    return products / ((seconds or row.prediction.seconds) * gpu.n_sms * gpu.clock_hz * each)
 
 
 def without_latency(row):
@@ -36,6 +38,17 @@ def targets_table(found):
     return table(["format and inputs", "GPU", "target", "of peak", "were latency hidden", "verdict", "largest bounds, us"], rows)
 
 
+def floats_table(found):
+    rows = []
+    for (model, place, name, of), row in found.items():
+        if name in FLOAT_PRODUCTS:
+            launch, gpu = row.launch, row.gpu
+            rate = launch["weights"] * launch["n_inputs"] / row.prediction.seconds
+            rows.append([f"{model} {place}", name, of, percent(of_peak(row)), percent(of_peak(row, without_latency(row))),
+                         percent(rate / (gpu.n_sms * gpu.clock_hz * gpu.float_lanes)), largest_bounds(row)])
+    return table(["matrix x inputs", "format", "GPU", "of peak", "were latency hidden", "of float32's rate", "largest bounds, us"], rows)
+
+
 def shapes_table(found):
     rows, seen = [], set()
     for model, place, name, _ in found:
@@ -54,6 +67,8 @@ def shapes_table(found):
 
 def section(found):
     rates = ", ".join(f"{gpu.name} {gpu.tensor_products}" for gpu in GPUS)
+    float_rates = ", ".join(f"{gpu.name} {gpu.float_tensor_products}" for gpu in GPUS)
+    products = ", ".join(f"{name} {n}" for name, n in FLOAT_PRODUCTS.items())
     return f"""## Products by tiles on tensor cores, counted
 
 **Predicted by counting, not timed**, as the section above and with its assumptions; `bench/gpu_counts.py --tiles` writes this one.
@@ -72,5 +87,13 @@ holds 8 warps, two for each of its four schedulers: that is what *latency* is th
 RTX 4090 to the A100 and again to the H100, and what an SM issues, loads from shared memory and does with whole numbers beside them does not: the
 column before the verdict is the most that these allow. Fewer instructions beside the multiplication would raise both: adding 256
 columns' sums, decoding, and copying are most of what is executed.
+
+Matrices of floats are multiplied in pieces of 16 bits, as exactly as by float32, and take so many products of such pieces for one of
+theirs: {products}. Their *peak* is that of 16-bit floats with sums in 32 bits ({float_rates} products an SM and cycle) by that number. The
+column behind it is what products there are a second against the multiply-adds of float32 that the GPU makes without tensor cores:
+
+{floats_table(found)}
+All launches. R1's experts are those of a pass of 4096 rows, each of which uses 8 of 256: an expert has 128 pairs on average, and its tile room
+for 256, so that of a tile's warps half multiply nothing that is kept; "of peak" counts what is.
 
 {shapes_table(found)}"""

@@ -50,7 +50,8 @@ double copy_bandwidth(void* memory) {
   float best = 1e9f;
   for (int i = 0; i < kRepetitions; ++i) {
     check(cudaEventRecord(begin), "Recording an event");
-    check(cudaMemcpyAsync(memory, static_cast<std::byte*>(memory) + kFlushBytes / 2, kFlushBytes / 2, cudaMemcpyDeviceToDevice),
+    check(cudaMemcpyAsync(memory, static_cast<std::byte*>(memory) + kFlushBytes / 2, kFlushBytes / 2,
+                          cudaMemcpyDeviceToDevice),
           "Copying");
     check(cudaEventRecord(end), "Recording an event");
     check(cudaEventSynchronize(end), "Copying");
@@ -99,7 +100,8 @@ int main() {
     check(cudaMalloc(&flush, kFlushBytes), "Allocating");
     out["gpu"]["copy_bytes_s"] = copy_bandwidth(flush);
     // The largest matrix has 3.7 GB; a GPU that has not so much free does without the largest.
-    const CaseMemory memory = allocate_case_memory(std::min<uint64_t>(uint64_t{4} << 30, (free - kFlushBytes) / 4 * 3));
+    const CaseMemory memory = allocate_case_memory(std::min<uint64_t>(uint64_t{4} << 30, (free - kFlushBytes) / 2),
+                                                   std::min<uint64_t>(uint64_t{1} << 30, (free - kFlushBytes) / 4));
     out["cases"] = Json::array();
     const auto time = [&](const CountCase& c) {
       if (c.weight_bytes > memory.random_bytes) return;

@@ -29,6 +29,7 @@ class Work:
     inner_weights: float
     stages: float = 0  # pieces of the ring that a warp goes through, or tiles of a block that copies one while it multiplies another
     parts: dict = field(default_factory=dict)  # instructions of a warp, by what they are for
+    multiplies_floats: bool = False  # on tensor cores: 16-bit floats with sums in 32 bits, where all else is of 8-bit numbers
 
     @property
     def instructions(self):
@@ -122,6 +123,7 @@ def split_attention_work(kernel, launch, n_warps):
     """Of a row's heads on tensor cores. What its loop waits for is counted as stages of copies."""
     work = counted_work(kernel, launch, n_warps)
     work.stages = launch["n_stages"]
+    work.multiplies_floats = True
     return work
 
 
@@ -136,13 +138,13 @@ def loads_in_flight(kernel):
 
 
 
-def ptx_loop(text, name):
-    """Classes of instructions, as the emulation counts them, of a kernel's innermost loop with most 8-bit matrix operations: one block of
-    PTX that ends with its own jump."""
+def ptx_loop(text, name, numbers):
+    """Classes of instructions, as the emulation counts them, of the block of a kernel's PTX with most matrix operations of such numbers, up
+    to its first jump."""
     body = text[text.index(f".entry {name}("):]
     body = body[:body.index("\n}")]
     blocks = re.split(r"^\$L__BB\w+:", body, flags=re.M)
-    of_block = lambda block: sum("mma.sync" in line and ".s8.s8" in line for line in block.splitlines())
+    of_block = lambda block: sum("mma.sync" in line and numbers in line for line in block.splitlines())
     classes = Counter()
     for line in max(blocks, key=of_block).splitlines():
         if match := re.match(r"\s*(?:\{)?\s*(?:@!?%\w+\s+)?([a-z][\w.:]*)[ \t;]", line):
@@ -153,18 +155,31 @@ def ptx_loop(text, name):
     return classes
 
 
+# Products of 16-bit floats for one of a weight and an input (kernels/cuda/gemm_floats.cuh).
+FLOAT_PRODUCTS = {"F16": 2, "BF16": 3, "F32": 6}
+
 PTX_CLASSES = {"Integer": "integer", "Float": "float", "Matrix": "tensor", "SharedLoad": "memory", "SharedStore": "memory",
                "GlobalLoad": "memory", "Conversion": "conversion", "Control": "control"}
 
 
 def tile_work(kernel, launch, n_warps, ptx):
     """Of kernels/cuda/gemm.cuh: the loop that multiplies, 32 columns a turn, is the machine code's. All else a warp does is the PTX that
-    the emulation counted less that of the same loop; which decoder is taken can be seen there only."""
-    multiply = min((loop for loop in kernel.loops if has(kernel, loop, "IMMA")), key=lambda loop: len(loop.blocks))
-    way = kernel.body(multiply)
-    turns = launch["n_columns"] / 32
+    the emulation counted less that of the same loop; which decoder is taken can be seen there only. Of gemm_floats.cuh alike: there it
+    is a block of the loop over steps."""
+    of_floats = launch["format"] in FLOAT_PRODUCTS
+    if of_floats:
+        way = max((block.instructions for block in kernel.blocks.values()), key=lambda own: sum(i.opcode == "HMMA" for i in own))
+        n_operations = sum(i.opcode == "HMMA" for i in way)
+        turns = launch["n_columns"] / (n_operations / FLOAT_PRODUCTS[launch["format"]])  # 16 pairs of fragments, 16 columns each
+    else:
+        multiply = min((loop for loop in kernel.loops if has(kernel, loop, "IMMA")), key=lambda loop: len(loop.blocks))
+        way = kernel.body(multiply)
+        turns = launch["n_columns"] / 32
     rest = Counter(counted_work(kernel, launch, n_warps).warp_pipes)
-    for name, n in ptx_loop(ptx, launch["kernel"]).items():
+    in_block = ptx_loop(ptx, launch["kernel"], ".f32" if of_floats else ".s8.s8")
+    if of_floats and in_block["Matrix"] != n_operations:
+        raise SystemExit(f"gpu_counts.py: {launch['kernel']} multiplies in other blocks of machine code than of PTX.")
+    for name, n in in_block.items():
         if name in PTX_CLASSES:
             rest[PTX_CLASSES[name]] -= n * turns
     pipes = Counter({pipe: n * turns for pipe, n in pipes_of(way).items()})
@@ -174,4 +189,4 @@ def tile_work(kernel, launch, n_warps, ptx):
         pipes[pipe] += n
     others = [i for i in kernel.instructions if not any(i.address == own.address for own in way)]
     return Work("SASS and PTX", pipes, cycles_of(way) * turns + sum(rest.values()) * cycles_of(others, 2) / len(others), len(way), 0,
-                parts={"multiplying": len(way) * turns, "else": sum(rest.values())})
+                parts={"multiplying": len(way) * turns, "else": sum(rest.values())}, multiplies_floats=of_floats)
