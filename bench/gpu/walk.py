@@ -165,7 +165,7 @@ PTX_CLASSES = {"Integer": "integer", "Float": "float", "Matrix": "tensor", "Shar
 def tile_work(kernel, launch, n_warps, ptx):
     """Of kernels/cuda/gemm.cuh: the loop that multiplies, 32 columns a turn, is the machine code's. All else a warp does is the PTX that
     the emulation counted less that of the same loop; which decoder is taken can be seen there only. Of gemm_floats.cuh alike: there it
-    is a block of the loop over steps."""
+    is a block of the loop over steps. A warp for which its tile has no inputs multiplies nothing; how long one takes is said of the others."""
     of_floats = launch["format"] in FLOAT_PRODUCTS
     if of_floats:
         way = max((block.instructions for block in kernel.blocks.values()), key=lambda own: sum(i.opcode == "HMMA" for i in own))
@@ -179,14 +179,16 @@ def tile_work(kernel, launch, n_warps, ptx):
     in_block = ptx_loop(ptx, launch["kernel"], ".f32" if of_floats else ".s8.s8")
     if of_floats and in_block["Matrix"] != n_operations:
         raise SystemExit(f"gpu_counts.py: {launch['kernel']} multiplies in other blocks of machine code than of PTX.")
+    n_warps_a_block = launch["block"] // 32
+    busy = min(1.0, math.ceil(launch["n_inputs"] / 32) / n_warps_a_block)
     for name, n in in_block.items():
         if name in PTX_CLASSES:
-            rest[PTX_CLASSES[name]] -= n * turns
-    pipes = Counter({pipe: n * turns for pipe, n in pipes_of(way).items()})
+            rest[PTX_CLASSES[name]] -= n * turns * busy
+    pipes = Counter({pipe: n * turns * busy for pipe, n in pipes_of(way).items()})
     for pipe, n in rest.items():
         if n < 0:
             raise SystemExit(f"gpu_counts.py: {launch['kernel']} has fewer {pipe} instructions than its loop.")
         pipes[pipe] += n
     others = [i for i in kernel.instructions if not any(i.address == own.address for own in way)]
     return Work("SASS and PTX", pipes, cycles_of(way) * turns + sum(rest.values()) * cycles_of(others, 2) / len(others), len(way), 0,
-                parts={"multiplying": len(way) * turns, "else": sum(rest.values())}, multiplies_floats=of_floats)
+                parts={"multiplying": len(way) * turns * busy, "else": sum(rest.values())}, multiplies_floats=of_floats)

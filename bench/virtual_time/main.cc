@@ -3,8 +3,8 @@
 //   virtual_time --machine bench/machines/rtx4090-48g-124g.json --launches bench/virtual_time/r1_rtx4090.json '[{"slots": 0.29}, ...]'
 //
 // prints one line of JSON for each setting. Predicted, not measured. A setting {"prefill": 4096} is a prompt of so many tokens
-// (bench/virtual_time/prefill.h): with "most_rows" a pass, and "tiles" and
-// "attention" as the shares that kernels are assumed to reach.
+// (bench/virtual_time/prefill.h): with "most_rows" a pass, and "tiles",
+// "attention" and "floats" as the shares that kernels are assumed to reach.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -95,10 +95,12 @@ ordered_json json_of(const bench::Outcome& outcome) {
 
 ordered_json json_of(const bench::PrefillOutcome& outcome) {
   return {{"assumed",
-           "missed experts lie in pinned RAM; what tiles reach of the 8-bit peak and attention of that of 16-bit floats: tiles, "
-           "attention"},
+           "missed experts lie in pinned RAM; what tiles reach of the 8-bit peak and attention and matrices of floats "
+           "of that of 16-bit floats: "
+           "tiles, attention, floats"},
           {"tiles", outcome.shares.tiles},
           {"attention", outcome.shares.attention},
+          {"floats", outcome.shares.floats},
           {"tokens_per_second", outcome.tokens_per_second},
           {"seconds_to_first_token", outcome.seconds},
           {"bound", outcome.bound},
@@ -126,6 +128,8 @@ bench::PrefillOutcome run_prefill_setting(const ordered_json& json, const engine
       setting.shares.tiles = value;
     else if (name == "attention")
       setting.shares.attention = value;
+    else if (name == "floats")
+      setting.shares.floats = value;
     else
       throw std::runtime_error("'" + name + "' is no part of a setting with a prompt.");
   }

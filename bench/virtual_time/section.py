@@ -113,7 +113,7 @@ what opening put there.
 {table(["tokens", *head], rows)}
 The target of 500 tokens/s at 4096 tokens is {"met" if at_4096["tokens_per_second"] >= 500 else "**missed**"}. Each pass moves the experts that VRAM does not hold, once ({at_4096["copied_bytes"] / 1e9:.0f} GB
 in {at_4096["n_copied"]} copies). Beside the ring, of {at_4096["ring_bytes"] / 1e9:.1f} GB, and a pass of 4096 rows there are slots for {percent(at_4096["slots"])} of the experts. Assumed: {shares},
-matrices of floats 10% of float32's; that every missed expert lies in pinned RAM; {gpu["pcie_bytes_per_second"] / 1e9:.0f} GB/s without a break; 2.5 us of the host a launch. At 4096 tokens, were it otherwise:
+matrices of floats {percent(at_4096["floats"])} of the same, in pieces of 16 bits (6 products of such for one of F32; the least that is counted below); that every missed expert lies in pinned RAM; {gpu["pcie_bytes_per_second"] / 1e9:.0f} GB/s without a break; 2.5 us of the host a launch. At 4096 tokens, were it otherwise:
 
 {table(["what", *head], others)}
 """

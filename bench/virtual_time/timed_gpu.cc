@@ -5,6 +5,7 @@
 #include <numeric>
 #include <stdexcept>
 
+#include "kernels/cuda/float_products.h"
 #include "kernels/cuda/gemm_shape.h"
 #include "kernels/format.h"
 
@@ -52,12 +53,12 @@ double values_of(Rows x) {
 }  // namespace
 
 TimedGpuRates rates_of_rtx4090(const Gpu& gpu, const ReachedShares& shares) {
-  // A multiprocessor and cycle: on tensor cores with 8-bit numbers and with 16-bit floats, and float32.
-  constexpr double kMultiprocessors = 128, kClock = 2.52e9, kWhole = 1024, kHalves = 256, kFloats = 128;
+  // A multiprocessor and cycle: on tensor cores with 8-bit numbers and with 16-bit floats.
+  constexpr double kMultiprocessors = 128, kClock = 2.52e9, kWhole = 1024, kHalves = 256;
   TimedGpuRates rates;
   rates.whole_multiply_adds = shares.tiles * kMultiprocessors * kClock * kWhole;
   rates.attention_multiply_adds = shares.attention * kMultiprocessors * kClock * kHalves;
-  rates.float_multiply_adds = shares.floats * kMultiprocessors * kClock * kFloats;
+  rates.float_multiply_adds = shares.floats * kMultiprocessors * kClock * kHalves;
   rates.bytes = shares.memory * 1008e9;
   rates.link_bytes = gpu.pcie_bytes_per_second;
   return rates;
@@ -126,8 +127,8 @@ void TimedGpu::begin_after(Stream& later, const Moment& earlier) {
 double TimedGpu::product_seconds(const Linear& weights, int64_t n_rows) const {
   const double read = static_cast<double>(weights.bytes()) / rates_.bytes;
   if (n_rows < kFewRows) return read;
-  const bool is_float = kernels::format_of(weights.type).activation == kernels::ActivationFormat::F32;
-  const double rate = is_float ? rates_.float_multiply_adds : rates_.whole_multiply_adds;
+  const int n_products = kernels::cuda::float_products(weights.type);
+  const double rate = n_products > 0 ? rates_.float_multiply_adds / n_products : rates_.whole_multiply_adds;
   return std::max(read, static_cast<double>(n_rows) * static_cast<double>(weights.n_outputs) *
                             static_cast<double>(weights.n_inputs) / rate);
 }

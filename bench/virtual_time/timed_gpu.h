@@ -16,7 +16,7 @@ namespace sluice::bench {
 
 struct TimedGpuRates {
   double whole_multiply_adds = 0;  // of 8-bit numbers a second, that tiles of many rows reach
-  double float_multiply_adds = 0;  // of matrices of floats
+  double float_multiply_adds = 0;  // of 16-bit floats, of which matrices of floats need several for one of theirs
   double attention_multiply_adds = 0;
   double bytes = 0;        // of VRAM, read and written
   double link_bytes = 0;   // from pinned memory
@@ -24,11 +24,11 @@ struct TimedGpuRates {
   double launch = 2.5e-6;  // of the host, each
   double copy = 1.0e-6;    // of the host, each
 };
-// What is reached of an RTX 4090's data sheet: assumptions, but for the last.
+// What is reached of an RTX 4090's data sheet: assumptions, but for the last two.
 struct ReachedShares {
   double tiles = 0.6;      // of 8-bit multiply-adds
   double attention = 0.6;  // of multiply-adds of 16-bit floats
-  double floats = 0.1;     // of float32, by matrices of floats
+  double floats = 0.87;    // the same, by matrices of floats: the least that bench/gpu_counts.py --tiles has counted
   double memory = 0.92;    // bench/gpu/gpus.py
 };
 TimedGpuRates rates_of_rtx4090(const engine::Gpu& gpu, const ReachedShares& shares);

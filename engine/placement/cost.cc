@@ -2,12 +2,17 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/float_products.h"
+
 namespace sluice::engine {
 namespace {
 
 // Of the bandwidth of VRAM and the rate of tensor cores, what kernels are meant to reach (no GPU was measured).
 constexpr double kVramShare = 0.85;
 constexpr double kTensorShare = 0.6;
+// Of 16-bit floats a product takes tensor cores as long as two of 8-bit numbers, and matrices of floats need several such products for one of
+// theirs. Of that rate they reach the share above and more, as counted for an RTX 4090 (docs/performance.md).
+constexpr double kFloatProductCost = 2;
 // Of the rate of tensor cores, what attention of one row at a time reaches, which does not use them: R1's over 32,768 positions was counted at
 // 747 us a layer on an RTX 4090 (docs/performance.md), bound by the first-level caches. GeForce cards have alike SMs; an A100 reaches a quarter.
 constexpr double kRowAttentionShare = 0.074;
@@ -36,7 +41,9 @@ void multiply_on_cpu(Sums& sums, const MatrixWork& matrix, const Machine& machin
 void multiply_on_gpu(Sums& sums, const MatrixWork& matrix, const Gpu& gpu, const ProductCount& count) {
   const double memory =
       count.n_reads * static_cast<double>(matrix.file_bytes) / (kVramShare * gpu.vram_bytes_per_second);
-  const double arithmetic = matrix.weights * count.n_inputs / (kTensorShare * gpu.multiply_adds_per_second);
+  const double products_each = std::max(1.0, kFloatProductCost * kernels::cuda::float_products(matrix.type));
+  const double arithmetic =
+      matrix.weights * count.n_inputs * products_each / (kTensorShare * gpu.multiply_adds_per_second);
   sums.add(arithmetic > memory ? Bound::GpuArithmetic : Bound::GpuMemory, std::max(arithmetic, memory));
 }
 

@@ -61,6 +61,8 @@ __global__ void __launch_bounds__(kGemmMostWarps * 32, 1) multiply_tiles(const G
   __syncthreads();
   if (rows.first_matrix == nullptr) return store_absent(a, rows, input_rows, output_rows);
   const int input_row = input_rows[threadIdx.x];
+  // A warp without inputs decodes with the others, and no more.
+  const bool is_busy = input_rows[first_input] >= 0;
 
   const int n_steps = (a.n_columns + kGemmStep - 1) / kGemmStep;
   const int n_raws = (a.n_columns + kRawColumns - 1) / kRawColumns;
@@ -306,7 +308,7 @@ __global__ void __launch_bounds__(kGemmMostWarps * 32, 1) multiply_tiles(const G
     if ((step + 1) % kStepsARaw == 0) copy_raw_step((step + 1) / kStepsARaw + 1);
     close_copies();
     if (step + 1 < n_steps) decode(step + 1);
-    if (step >= 0) {
+    if (step >= 0 && is_busy) {
       multiply_step(step);
       if constexpr (!kIsPer32)
         if (step % kStepsARaw == kStepsARaw - 1) add_block(step / kStepsARaw);
@@ -315,6 +317,7 @@ __global__ void __launch_bounds__(kGemmMostWarps * 32, 1) multiply_tiles(const G
     __syncthreads();
   }
 
+  if (!is_busy) return;
   static_assert(2 * kGemmStep >= kGemmStagedFloats * 4 / kGemmWarpInputs);
   float* const staged = reinterpret_cast<float*>(shared + layout.inputs + first_input * 2 * kGemmStep);
   store_tile(a, rows, input_rows, output_rows, sums, staged);

@@ -1,6 +1,7 @@
 // Formats of floats: of how many pieces their weights and inputs are, and which 16-bit floats these are.
 #include "kernels/cuda/gemm_floats.cuh"
 
+#include "kernels/cuda/float_products.h"
 #include "kernels/cuda/gemm_formats.h"
 
 namespace sluice::kernels::cuda {
@@ -62,8 +63,17 @@ struct F32Family : OfBf16 {
 
 namespace {
 
+// Of a weight's and an input's pieces those that are together as large as the input's last one.
 template <class Family>
-GemmFormat float_row(TensorType type, const char* name) {
+constexpr int products_of() {
+  int n = 0;
+  for (int of_weight = 0; of_weight < Family::kWeightPieces; ++of_weight) n += Family::kInputPieces - of_weight;
+  return n;
+}
+
+template <class Family, TensorType type>
+GemmFormat float_row(const char* name) {
+  static_assert(products_of<Family>() == float_products(type));
   GemmFormat format{type, name, reinterpret_cast<const void*>(multiply_float_tiles<Family>)};
   format.block_values = 1;
   format.block_bytes = Family::kBytes;
@@ -75,9 +85,9 @@ GemmFormat float_row(TensorType type, const char* name) {
 }  // namespace
 
 void add_gemm_floats(std::vector<GemmFormat>& formats) {
-  formats.push_back(float_row<F32Family>(TensorType::F32, "multiply tiles F32"));
-  formats.push_back(float_row<F16Family>(TensorType::F16, "multiply tiles F16"));
-  formats.push_back(float_row<BF16Family>(TensorType::BF16, "multiply tiles BF16"));
+  formats.push_back(float_row<F32Family, TensorType::F32>("multiply tiles F32"));
+  formats.push_back(float_row<F16Family, TensorType::F16>("multiply tiles F16"));
+  formats.push_back(float_row<BF16Family, TensorType::BF16>("multiply tiles BF16"));
 }
 
 }  // namespace sluice::kernels::cuda

@@ -117,6 +117,8 @@ __device__ __forceinline__ void multiply_float_tile(const GemmArguments& a) {
   __syncthreads();
   if (rows.first_matrix == nullptr) return store_absent(a, rows, input_rows, output_rows);
   const int n_steps = (a.n_columns + kFloatStep - 1) / kFloatStep;
+  // A warp without inputs splits weights with the others, and no more.
+  const bool is_busy = input_rows[first_input] >= 0;
 
   // The inputs of the warp. 16-byte piece p of a row lies where p ^ 4 would in every second one: a load's lanes read two rows at once.
   std::byte* const own_inputs = shared + layout.inputs + first_input * kFloatStep * 4;
@@ -295,16 +297,16 @@ __device__ __forceinline__ void multiply_float_tile(const GemmArguments& a) {
   wait_for_copies<0>();
   split_weights(0);
   if (n_steps > 1) copy_weights(1);
-  close_copies();
   __syncthreads();
 #pragma unroll 1
   for (int step = 0; step < n_steps; ++step) {
+    close_copies();
     wait_for_copies<0>();
     __syncwarp();  // the copies of all lanes are there
     if (step + 1 < n_steps) split_weights(step + 1);
     if (step + 2 < n_steps) copy_weights(step + 2);
 #pragma unroll 1
-    for (int first = 0; first < kHalves; first += kTogether) {
+    for (int first = is_busy ? 0 : kHalves; first < kHalves; first += kTogether) {
       float4 four[kAcross][kTogether];  // columns of each input of the lane
 #pragma unroll
       for (int j = 0; j < kAcross; ++j)
@@ -315,7 +317,6 @@ __device__ __forceinline__ void multiply_float_tile(const GemmArguments& a) {
       if (first + kTogether == kHalves) {
         __syncwarp();  // all lanes have loaded
         if (step + 1 < n_steps) copy_inputs(step + 1);
-        close_copies();
       }
       if constexpr (Family::kHasPowers) keep_in_range(four);
       multiply(step, first, four);
@@ -323,6 +324,7 @@ __device__ __forceinline__ void multiply_float_tile(const GemmArguments& a) {
     __syncthreads();
   }
 
+  if (!is_busy) return;
   if constexpr (Family::kHasPowers) {
 #pragma unroll
     for (int j = 0; j < kAcross; ++j)
