@@ -46,29 +46,19 @@
 
 namespace sluice::kernels::cuda {
 
-// Up to four floats in the background, and zeros behind them. `from` is not read where none is there.
-__device__ inline void copy_floats(std::byte* shared, const float* from, int n_there, bool is_aligned) {
-  const int n = min(max(n_there, 0), 4);
+// Four floats or the first n of them in the background, at a multiple of 16, and zeros behind them. Of none `from` is not read.
+__device__ inline void copy_four_floats(std::byte* shared, const float* from, int n) {
 #if __CUDA_ARCH__ >= 800
-  const uint32_t to = shared_address(shared);
-  if (is_aligned) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(n * 4) : "memory");
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < 4; ++i)
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to + i * 4), "l"(i < n ? from + i : from),
-                 "r"(i < n ? 4 : 0)
-                 : "memory");
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(from), "r"(n * 4)
+               : "memory");
 #else
   float4 four{};
-  if (is_aligned && n == 4) {
+  if (n == 4) {
     four = *reinterpret_cast<const float4*>(from);
   } else {
     if (n > 0) four.x = from[0];
     if (n > 1) four.y = from[1];
     if (n > 2) four.z = from[2];
-    if (n > 3) four.w = from[3];
   }
   *reinterpret_cast<float4*>(shared) = four;
 #endif
@@ -125,22 +115,32 @@ __device__ __forceinline__ void multiply_float_tile(const GemmArguments& a) {
   auto input_place = [](int row, int piece) { return row * kFloatStep * 4 + (piece ^ (row & 1) << 2) * 16; };
   const bool are_inputs_aligned = reinterpret_cast<uintptr_t>(a.values) % 16 == 0 && a.values_stride % 4 == 0;
   auto copy_inputs = [&](int step) {
-    constexpr int kPieces = kFloatStep / 4;  // of a row
+    constexpr int kPieces = kFloatStep / 4,
+                  kRowsAtOnce = 32 / kPieces;  // of a row, and of which the lanes take one each
     const int piece = lane % kPieces, column = step * kFloatStep + piece * 4;
+    const int n_there = min(max(a.n_columns - column, 0), 4);
+    const float* const from = a.values + column;
+    if (are_inputs_aligned) {
 #pragma unroll
-    for (int turn = 0; turn < kPieces; ++turn) {
-      const int row = turn * (32 / kPieces) + lane / kPieces, input_row = input_rows[first_input + row];
-      const int n_there = input_row >= 0 ? a.n_columns - column : 0;
-      const float* const from = n_there > 0 ? a.values + input_row * a.values_stride + column : a.values;
-      copy_floats(own_inputs + input_place(row, piece), from, n_there, are_inputs_aligned);
+      for (int row = lane / kPieces; row < kGemmWarpInputs; row += kRowsAtOnce) {
+        const int input_row = input_rows[first_input + row];
+        copy_four_floats(own_inputs + input_place(row, piece), from + max(input_row, 0) * a.values_stride,
+                         input_row >= 0 ? n_there : 0);
+      }
+    } else {
+#pragma unroll 1
+      for (int row = lane / kPieces; row < kGemmWarpInputs; row += kRowsAtOnce) {
+        const int input_row = input_rows[first_input + row];
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          copy_or_zeros<4>(own_inputs + input_place(row, piece) + i * 4, from + max(input_row, 0) * a.values_stride + i,
+                           input_row >= 0 && i < n_there);
+      }
     }
   };
 
   // A unit is 8 columns of a row of the matrix. What of it lies in memory from one multiple of 16 to another is for its thread alone.
   auto raw_place = [&](int unit, int piece) { return layout.raw + (piece * kFloatUnits + unit) * 16; };
-  auto begin_of = [&](int row, int column) {
-    return rows.matrix_of(row) + rows.output(row) * a.row_bytes + static_cast<int64_t>(column) * kBytes;
-  };
   auto columns_there = [&](int row, int column) {
     return rows.output(row) < a.end_output ? min(a.n_columns - column, 8) : 0;
   };
@@ -150,7 +150,8 @@ __device__ __forceinline__ void multiply_float_tile(const GemmArguments& a) {
       const int row = unit / 4, column = step * kFloatStep + unit % 4 * 8, n_there = columns_there(row, column);
       if (n_there <= 0) continue;
       const std::byte* const matrix = rows.matrix_of(row);
-      const std::byte *const begin = begin_of(row, column), *const end = matrix + a.n_outputs * a.row_bytes;
+      const std::byte* const begin = matrix + rows.output(row) * a.row_bytes + int64_t{column} * kBytes;
+      const std::byte* const end = matrix + a.n_outputs * a.row_bytes;
       const int head = bytes_behind_16(begin);
 #pragma unroll 1
       for (int piece = 0; piece * 16 < head + n_there * kBytes; ++piece) {
@@ -172,7 +173,11 @@ __device__ __forceinline__ void multiply_float_tile(const GemmArguments& a) {
       const int row = unit / 4, column = step * kFloatStep + unit % 4 * 8, n_there = columns_there(row, column);
       uint32_t words[kRawPieces * 4] = {};
       if (n_there > 0) {
-        const int head = bytes_behind_16(begin_of(row, column));
+        const int head =
+            static_cast<int>((static_cast<uint32_t>(reinterpret_cast<uintptr_t>(rows.matrix_of(row))) +
+                              static_cast<uint32_t>(rows.output(row)) * static_cast<uint32_t>(a.row_bytes) +
+                              static_cast<uint32_t>(column * kBytes)) &
+                             15);
 #pragma unroll
         for (int piece = 0; piece < kRawPieces; ++piece) {
           if (piece * 16 >= head + n_there * kBytes) continue;
@@ -305,21 +310,23 @@ __device__ __forceinline__ void multiply_float_tile(const GemmArguments& a) {
     __syncwarp();  // the copies of all lanes are there
     if (step + 1 < n_steps) split_weights(step + 1);
     if (step + 2 < n_steps) copy_weights(step + 2);
+    if (is_busy) {
 #pragma unroll 1
-    for (int first = is_busy ? 0 : kHalves; first < kHalves; first += kTogether) {
-      float4 four[kAcross][kTogether];  // columns of each input of the lane
+      for (int first = 0; first < kHalves; first += kTogether) {
+        float4 four[kAcross][kTogether];  // columns of each input of the lane
 #pragma unroll
-      for (int j = 0; j < kAcross; ++j)
+        for (int j = 0; j < kAcross; ++j)
 #pragma unroll
-        for (int half = 0; half < kTogether; ++half)
-          four[j][half] =
-              *reinterpret_cast<const float4*>(own_inputs + input_place(j * 8 + group, (first + half) * 4 + member));
-      if (first + kTogether == kHalves) {
-        __syncwarp();  // all lanes have loaded
-        if (step + 1 < n_steps) copy_inputs(step + 1);
+          for (int half = 0; half < kTogether; ++half)
+            four[j][half] =
+                *reinterpret_cast<const float4*>(own_inputs + input_place(j * 8 + group, (first + half) * 4 + member));
+        if (first + kTogether == kHalves) {
+          __syncwarp();  // all lanes have loaded
+          if (step + 1 < n_steps) copy_inputs(step + 1);
+        }
+        if constexpr (Family::kHasPowers) keep_in_range(four);
+        multiply(step, first, four);
       }
-      if constexpr (Family::kHasPowers) keep_in_range(four);
-      multiply(step, first, four);
     }
     __syncthreads();
   }
