@@ -10,6 +10,15 @@ namespace {
 
 using gguf::TensorType;
 
+// Weights are pieces as they are.
+template <int kWords>
+__device__ inline void keep_weights(const uint32_t (&words)[kWords], uint32_t (&pieces)[1][4]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) pieces[0][i] = words[i];
+}
+
+}  // namespace
+
 struct OfBf16 {
   static constexpr bool kHasPowers = false;
   static constexpr int kLeastArchitecture = 80;
@@ -19,15 +28,6 @@ struct OfBf16 {
     multiply_add_bf16_16x8x16(sums, w, x0, x1);
   }
 };
-
-// Weights are pieces as they are.
-template <int kWords>
-__device__ inline void keep_weights(const uint32_t (&words)[kWords], uint32_t (&pieces)[1][4]) {
-#pragma unroll
-  for (int i = 0; i < 4; ++i) pieces[0][i] = words[i];
-}
-
-}  // namespace
 
 struct F16Family {
   static constexpr bool kHasPowers = true;
