@@ -128,7 +128,8 @@ TEST_CASE("contexts that are restored take their room from the experts at once")
   const std::vector<std::byte> saved = on_cpu.snapshot();
   on_cpu.append(std::span(tokens).first(1));
   tests::fresh_gpu();
-  const auto options = gpu_options(sizes.with(0.7));
+  // The experts there take more than the context that is restored, so one of them or another always can give way.
+  const auto options = gpu_options(sizes.with(0.95));
   const auto model = engine::Model::open(tests::fixture_path(kModel), options);
   const uint64_t n_first = model->vram_statistics().n_slots;
   std::vector<engine::Session> sessions;

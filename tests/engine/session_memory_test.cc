@@ -6,7 +6,10 @@
 
 #include "engine/forward/forward.h"
 #include "engine/model/architecture.h"
+#include "engine/synthetic/model.h"
+#include "engine/synthetic/shape.h"
 #include "tests/engine/fixtures.h"
+#include "tests/scratch_folder.h"
 
 namespace sluice::tests {
 namespace {
@@ -65,6 +68,30 @@ TEST_CASE("the state that is counted is that of a full context, and the pass is 
       CHECK(needs.bytes() == needs.state_bytes + needs.pass_bytes);
     }
   }
+}
+
+TEST_CASE("of heads that share a latent cache a pass of fewer rows takes no more of a GPU than what is counted") {
+  const ScratchFolder folder;
+  const std::filesystem::path path = folder.path() / "r1.gguf";
+  const engine::synthetic::Preset& r1 = *engine::synthetic::find_preset("r1-ud-iq1s");
+  engine::synthetic::Shape shape = r1.shape;
+  shape.n_layers = 4;
+  engine::synthetic::TypeRules types;
+  for (const std::string_view rule : r1.types) types.add(rule);
+  engine::synthetic::write_sparse_model(shape, engine::synthetic::plan_tensors(shape, types), path);
+  const gguf::File file = gguf::File::open(path);
+  const engine::ModelSpec spec = engine::describe_model(file);
+  const engine::ModelWeights weights = engine::bind_weights(file, spec);
+  engine::SessionOptions options;
+  options.n_context = 32768;
+  const engine::SessionMemory memory =
+      engine::session_memory(spec, weights, engine::LatentAttention::Automatic, options);
+  for (const int64_t n_positions : {512, 4096, 32768})
+    for (int64_t n_rows = 1; n_rows <= 32; ++n_rows) {
+      CAPTURE(n_rows);
+      CHECK(engine::shared_pass_bytes(spec, weights, engine::LatentAttention::Automatic, options.cache, n_rows,
+                                      n_positions) <= memory.shared_pass_bytes);
+    }
 }
 
 TEST_CASE("the context of a session is what was asked for, or what the model was trained for up to 4096") {
