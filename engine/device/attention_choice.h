@@ -26,6 +26,10 @@ namespace sluice::engine {
 // gain there is less, and they keep their float sums. Many rows of a model of many heads cost less together; a model of few heads comes
 // there late, but from some rows on the memory for what single rows found in each page counts for more.
 inline constexpr int64_t kFewestLatentHeads = 8;
+// A single row's.
+inline bool heads_attend_together(int64_t n_heads, int64_t n_kv_heads, bool is_latent) {
+  return is_latent && n_heads / n_kv_heads >= kFewestLatentHeads;
+}
 inline bool attends_together(int64_t n_rows, int64_t n_heads) {
   return n_rows * n_heads >= 768 || n_rows >= 64;
 }
@@ -55,8 +59,8 @@ inline AttentionParts attention_parts(const AttentionShape& shape, std::span<con
     const CacheView& view = *caches[first];
     const AttentionRange range{static_cast<int64_t>(first), static_cast<int64_t>(end - first)};
     const bool is_latent = view.value_pages == view.key_pages;
-    const bool shares_latent = is_latent && shape.n_heads / shape.n_kv_heads >= kFewestLatentHeads;
-    if ((shares_latent || attends_together(range.n_rows, shape.n_heads)) &&
+    if ((heads_attend_together(shape.n_heads, shape.n_kv_heads, is_latent) ||
+         attends_together(range.n_rows, shape.n_heads)) &&
         kernels::cuda::can_attend_prefill(view.type, view.page_positions, shape.key_size, shape.value_size,
                                           is_latent)) {
       (pieces_of(shape, range.n_rows) > 1 ? parts.split : parts.whole).push_back(range);

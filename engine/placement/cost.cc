@@ -13,8 +13,8 @@ constexpr double kTensorShare = 0.6;
 // Of 16-bit floats a product takes tensor cores as long as two of 8-bit numbers, and matrices of floats need several such products for one of
 // theirs. Of that rate they reach the share above and more, as counted for an RTX 4090 (docs/performance.md).
 constexpr double kFloatProductCost = 2;
-// Of the rate of tensor cores, what attention of one row at a time reaches, which does not use them: R1's over 32,768 positions was counted at
-// 747 us a layer on an RTX 4090 (docs/performance.md), bound by the first-level caches. GeForce cards have alike SMs; an A100 reaches a quarter.
+// Of the rate of tensor cores, what attention row by row reaches, which does not use them: R1's 128 heads over 32,768 positions were counted so at
+// 747 us a layer on an RTX 4090, bound by the first-level caches. GeForce cards have alike SMs; an A100 reaches a quarter.
 constexpr double kRowAttentionShare = 0.074;
 // A layer's launches and, where CPU and GPU share it, their meeting: the target of the design.
 constexpr double kGpuLayerSeconds = 25e-6;
@@ -86,7 +86,7 @@ AttentionCount attention_of_pass(const ModelWork& work, double n_rows, double n_
 
 AttentionCount attention_of_token(const ModelWork& work, double n_positions) {
   return {n_positions * work.attention_multiply_adds, n_positions * static_cast<double>(work.cache_bytes_a_position),
-          true};
+          !work.heads_attend_together};
 }
 
 Sums attend_on_cpu(const Machine& machine, const AttentionCount& count) {
@@ -99,7 +99,7 @@ Sums attend_on_cpu(const Machine& machine, const AttentionCount& count) {
 
 Sums attend_on_gpu(const Gpu& gpu, const AttentionCount& count) {
   Sums sums;
-  const double share = count.is_of_one_row ? kRowAttentionShare : kTensorShare;
+  const double share = count.is_row_by_row ? kRowAttentionShare : kTensorShare;
   const double arithmetic = count.multiply_adds / (share * gpu.multiply_adds_per_second);
   const double memory = count.cache_bytes / (kVramShare * gpu.vram_bytes_per_second);
   sums.add(arithmetic > memory ? Bound::GpuArithmetic : Bound::GpuMemory, std::max(arithmetic, memory));

@@ -41,7 +41,7 @@ Machine beside_link(const Machine& machine, const Gpu& gpu);
 // Multiply-adds of scores and values over all layers, and bytes of cache.
 struct AttentionCount {
   double multiply_adds = 0, cache_bytes = 0;
-  bool is_of_one_row = false;  // for which GPUs have another kernel
+  bool is_row_by_row = false;  // on a GPU, which has another kernel for that
 };
 // Of a pass of n_rows rows that end at n_positions, each of which sees those before it. Latent attention in the form that is less.
 AttentionCount attention_of_pass(const ModelWork& work, double n_rows, double n_positions);

@@ -58,6 +58,7 @@ struct ModelWork {
   // and in its expanded one, where keys and values are made of each position once a pass. Other attention has the same in both.
   double expanded_multiply_adds = 0, expanding_multiply_adds = 0;
   uint64_t cache_bytes_a_position = 0;
+  bool heads_attend_together = false;  // of a single row, on a GPU (engine/device/attention_choice.h)
 
   uint64_t file_bytes() const;  // of all weights
   uint64_t bytes_of(GroupRole role) const;

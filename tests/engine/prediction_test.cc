@@ -155,11 +155,15 @@ TEST_CASE("each layer runs at the rates of its GPU, and rows go over both links 
   work.cache_bytes_a_position = 1'000'000;
   CHECK(predict_decode(work, places, machine, 1000, {1, 0}).seconds ==
         doctest::Approx(two.seconds + 0.5e9 / kVram + 0.5e9 / (kVram / 2)));
-  // One row does not use tensor cores, many do.
+  // One row does not use tensor cores, unless its heads attend together; many do.
   work.cache_bytes_a_position = 0;
   work.attention_multiply_adds = 1e9;
   CHECK(predict_decode(work, places, machine, 1000, {1, 0}).seconds ==
         doctest::Approx(two.seconds + 1e12 / (0.074 * 1e12)));
+  work.heads_attend_together = true;
+  CHECK(predict_decode(work, places, machine, 1000, {1, 0}).seconds ==
+        doctest::Approx(two.seconds + 1e12 / (0.6 * 1e12)));
+  work.heads_attend_together = false;
   work.attention_multiply_adds = 0;
   // A batch hands on all of its rows.
   const Prediction batch = predict_pass(work, places, machine, {3, 3}, std::vector<ExpertShares>{{1, 0}, {1, 0}});
