@@ -50,6 +50,7 @@ const Rules& house_rules() {
               {"bench/", {"bench/", "engine/", "tokenizer/", "kernels/", "gguf/"}},
               // Asks any model what a test asks one.
               {"bench/needle.cc", {"tests/engine/needle.h", "tools/", "engine/", "tokenizer/"}},
+              {"bench/expert_stream.cc", {"tests/engine/fake_gpu.h", "tools/", "engine/"}},
               // Counts kernels in the emulation.
               {"bench/gpu/", {"bench/gpu/", "tests/simt/runtime/", "kernels/", "gguf/"}},
               // Runs the engine over the emulation's virtual time.
