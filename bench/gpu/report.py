@@ -184,7 +184,8 @@ against a measurement yet. The weakest part is *latency* for kernels that are no
 - *issue*, and each pipe: executed instructions. Of products they are SASS: the loops of the machine code, the shortest way through each,
   as often as the shape has it turn. Of all other kernels they are PTX, as the emulation executed it;
 - *latency*: how long a thread block takes by itself (stalls and barriers as the compiler wrote them into the SASS; two pieces of each warp's ring on
-  their way to memory, or as many loads as an innermost loop has), and how many an SM holds;
+  their way to memory, or as many loads as an innermost loop has; of R1's attention a tile of keys while the one before it is multiplied), and how many an
+  SM holds;
 - *start*: where all this is shorter than a launch's begin.
 
 SMs take whole thread blocks: where a launch has few, the fullest SM decides.

@@ -40,7 +40,7 @@ struct AttentionCall {
   int64_t q_stride = 0;
   float* out = nullptr;  // [n_rows, n_heads * value_size]
   int64_t out_stride = 0;
-  float* scratch = nullptr;  // attention_scratch_floats() of them
+  float* scratch = nullptr;  // attention_scratch_floats() of them (attention_join.h)
   // Forms of what is made, of n_rows rows or of a row for each head (no gaps in `out` then); null values: none.
   Activations forms;
   int32_t* not_finite = nullptr;

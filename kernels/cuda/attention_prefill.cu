@@ -1,5 +1,6 @@
 #include "kernels/cuda/attention_prefill.cuh"
 
+#include "kernels/cuda/attention_prefill.h"
 #include "kernels/cuda/launches.h"
 
 namespace sluice::kernels::cuda {

@@ -45,7 +45,7 @@ constexpr int64_t prefill_block_pairs(int64_t key_size, int64_t value_size) {
 }
 
 // Into how many pieces to cut the context of a run: so many that its thread blocks fill the some 128 SMs of a large GPU, while joining them stays
-// short of the launch itself. What they leave in scratch is then less than that of 128 thread blocks, 8.4 MB, however long the context. It
+// short of the launch itself. What a run leaves in scratch is then no more than 128 thread blocks do, some 9 MB, however long the context. It
 // follows from the run's rows alone, so a sequence's results do not depend on who shares the pass.
 inline constexpr int64_t kBlocksThatFill = 128, kMostPieces = 32;
 constexpr int64_t prefill_pieces(int64_t n_rows, int64_t n_heads, int64_t n_kv_heads, int64_t key_size,
