@@ -89,11 +89,11 @@ column before the verdict is the most that these allow. Fewer instructions besid
 columns' sums, decoding, and copying are most of what is executed.
 
 Matrices of floats are multiplied in pieces of 16 bits, as exactly as by float32, and take so many products of such pieces for one of
-theirs: {products}. Their *peak* is that of 16-bit floats with sums in 32 bits ({float_rates} products an SM and cycle) by that number. The
-column behind it is what products there are a second against the multiply-adds of float32 that the GPU makes without tensor cores:
+theirs: {products}. Their *peak* is that of 16-bit floats with sums in 32 bits ({float_rates} products an SM and cycle) by that number. Of
+*float32's rate*: such products a second against the multiply-adds of float32 that the GPU makes without tensor cores:
 
 {floats_table(found)}
 All launches. R1's experts are those of a pass of 4096 rows, each of which uses 8 of 256: an expert has 128 pairs on average, and its tile room
-for 256, so that of a tile's warps half multiply nothing that is kept; "of peak" counts what is.
+for 256: half of its warps have nothing to multiply and decode with the others, so that an SM has fewer that do. How long the others take decides.
 
 {shapes_table(found)}"""

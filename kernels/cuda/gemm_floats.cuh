@@ -6,7 +6,7 @@
 //            a weight is      an input is       products
 //   F16      1 piece          2 pieces          2          of the input times a power of two
 //   BF16     1                3                 3
-//   F32      3                3                 6          of the 9; the others are below 2^-24 of the largest
+//   F32      3                3                 6          of the 9; the others are below 2^-24 of it
 //
 // It goes along the columns in steps of 32:
 //
@@ -29,7 +29,7 @@
 // columns begins with zero, small products first, and is added to the others by an ordinary addition.
 //
 // The power of two of F16 is the input's own: as its row is walked, whenever a value is too large for 16 bits, the power and what has
-// been added so far become smaller. An input that is not small beside the largest of its row keeps 22 bits; one below 2^-17 of it errs by
+// been added so far become smaller. A value that is not small beside the largest of its row keeps 22 bits; one below 2^-17 of it errs by
 // 2^-39 of the largest at most. (No other row has a part in this.)
 //
 // An output's bits depend on its row of the matrix and its input alone: steps are added in the order of the columns. What is not kept:
@@ -115,8 +115,7 @@ __device__ __forceinline__ void multiply_float_tile(const GemmArguments& a) {
   auto input_place = [](int row, int piece) { return row * kFloatStep * 4 + (piece ^ (row & 1) << 2) * 16; };
   const bool are_inputs_aligned = reinterpret_cast<uintptr_t>(a.values) % 16 == 0 && a.values_stride % 4 == 0;
   auto copy_inputs = [&](int step) {
-    constexpr int kPieces = kFloatStep / 4,
-                  kRowsAtOnce = 32 / kPieces;  // of a row, and of which the lanes take one each
+    constexpr int kPieces = kFloatStep / 4, kRowsAtOnce = 32 / kPieces;  // a lane takes a piece of each of so many rows
     const int piece = lane % kPieces, column = step * kFloatStep + piece * 4;
     const int n_there = min(max(a.n_columns - column, 0), 4);
     const float* const from = a.values + column;
