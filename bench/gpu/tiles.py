@@ -94,6 +94,7 @@ theirs: {products}. Their *peak* is that of 16-bit floats with sums in 32 bits (
 
 {floats_table(found)}
 All launches. R1's experts are those of a pass of 4096 rows, each of which uses 8 of 256: an expert has 128 pairs on average, and its tile room
-for 256: half of its warps have nothing to multiply and decode with the others, so that an SM has fewer that do. How long the others take decides.
+for 256: half of its warps have nothing to multiply and decode with the others. How long the
+others take decides; what they do beside the loop that multiplies is counted as the mean of both, which is too little: their times are longer.
 
 {shapes_table(found)}"""

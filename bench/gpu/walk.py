@@ -165,7 +165,8 @@ PTX_CLASSES = {"Integer": "integer", "Float": "float", "Matrix": "tensor", "Shar
 def tile_work(kernel, launch, n_warps, ptx):
     """Of kernels/cuda/gemm.cuh: the loop that multiplies, 32 columns a turn, is the machine code's. All else a warp does is the PTX that
     the emulation counted less that of the same loop; which decoder is taken can be seen there only. Of gemm_floats.cuh alike: there it
-    is a block of the loop over steps. A warp for which its tile has no inputs multiplies nothing; how long one takes is said of the others."""
+    is a block of the loop over steps. A warp for which its tile has no inputs multiplies nothing: cycles are those of the
+    others, but for what is outside the loop, which is the mean of both and too little where such warps are."""
     of_floats = launch["format"] in FLOAT_PRODUCTS
     if of_floats:
         way = max((block.instructions for block in kernel.blocks.values()), key=lambda own: sum(i.opcode == "HMMA" for i in own))
