@@ -303,10 +303,10 @@ TEST_CASE("the simulation is near the engine's runs over virtual time") {
   CHECK(mapped["in_vram"].get<double>() == doctest::Approx(0.29).epsilon(0.04));
   CHECK(mapped["tok_s"].get<double>() == doctest::Approx(11.8).epsilon(0.1));
   CHECK(mapped["read_by_gpu_per_token"] == 0);
-  CHECK(reads["tok_s"].get<double>() == doctest::Approx(15.6).epsilon(0.1));
-  CHECK(reads["read_by_gpu_per_token"].get<double>() == doctest::Approx(111).epsilon(0.1));
-  CHECK(deferred["tok_s"].get<double>() == doctest::Approx(17.7).epsilon(0.1));
-  CHECK(deferred["read_by_gpu_per_token"].get<double>() == doctest::Approx(89).epsilon(0.15));
+  CHECK(reads["tok_s"].get<double>() == doctest::Approx(16.1).epsilon(0.1));
+  CHECK(reads["read_by_gpu_per_token"].get<double>() == doctest::Approx(115).epsilon(0.1));
+  CHECK(deferred["tok_s"].get<double>() == doctest::Approx(18.3).epsilon(0.1));
+  CHECK(deferred["read_by_gpu_per_token"].get<double>() == doctest::Approx(98).epsilon(0.15));
   CHECK(without["tok_s"] == mapped["tok_s"]);
 }
 
