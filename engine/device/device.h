@@ -80,6 +80,9 @@ struct TransposedProduct {
   Rows output;
 };
 
+// Positions a page holds. A page is also the fixed piece of context by which attention splits its sums.
+inline constexpr int64_t kPagePositions = 128;
+
 // Where the keys and values of one sequence lie: pages of `page_positions` positions. In a page the key of position i
 // and key-value head h lies at byte h * key_head_bytes + i * key_row_bytes, and so for the values. In a latent cache one row is both key and value: then both page lists are the same pointer.
 struct CacheView {

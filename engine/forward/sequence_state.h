@@ -17,9 +17,6 @@
 
 namespace sluice::engine {
 
-// Positions a page holds. A page is also the fixed piece of context by which attention splits its sums.
-inline constexpr int64_t kPagePositions = 128;
-
 // For each of n_heads heads one row a position, in pages of kPagePositions; forks share pages until one of them writes.
 // A page is [n_heads, kPagePositions, row]: the rows of a head lie together, because attention reads one head at a time
 // and rows that are far apart cost it more than half of the memory's speed.

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <map>
+
 #include "engine/device/attention_choice.h"
 #include "engine/device/device_memory.h"
 
@@ -135,7 +136,6 @@ void count_attention(ModelWork& work, const LayerSpec& layer, kernels::CacheType
     work.expanding_multiply_adds += static_cast<double>(latent.n_heads * latent.latent_rank * up);
     work.cache_bytes_a_position +=
         static_cast<uint64_t>(kernels::cache_row_bytes(cache, latent.latent_rank + latent.rope_size));
-    constexpr int64_t kPagePositions = 128;
     work.heads_attend_together =
         heads_attend_together(latent.n_heads, 1, true) &&
         kernels::cuda::can_attend_prefill(cache, kPagePositions, latent.latent_rank + latent.rope_size,

@@ -33,6 +33,20 @@ class Scratch {
   std::map<uint64_t, std::vector<Memory>> free_;  // by size
 };
 
+// Scratch memory for a scope; what was appended in it may still use it, and is done before what is appended later.
+class ScratchLease {
+ public:
+  ScratchLease(Scratch& scratch, uint64_t bytes) : scratch_(scratch), memory_(scratch.take(bytes)) {}
+  ~ScratchLease() { scratch_.give_back(std::move(memory_)); }
+  ScratchLease(const ScratchLease&) = delete;
+  ScratchLease& operator=(const ScratchLease&) = delete;
+  std::byte* data() const { return memory_.device(); }
+
+ private:
+  Scratch& scratch_;
+  Memory memory_;
+};
+
 class CudaInput : public Input {
  public:
   CudaInput(Scratch& scratch, Rows x);
