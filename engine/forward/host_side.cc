@@ -65,15 +65,14 @@ uint64_t HostSide::bytes_of_others(const Device& device) const {
   return bytes - std::min(bytes, tier_ ? tier_->statistics().slot_bytes : 0);
 }
 
-void HostSide::begin_pass(Stage& on, int64_t n_rows, bool wants_stream) {
+void HostSide::begin_pass(Stage& on, int64_t n_rows) {
   workspace_.reset();
   deferred_layer_.reset();
   last_begin_ = last_end_ = 0;
   if (expert_stream_) expert_stream_->end();  // a pass that was given up
   if (tier_) tier_->begin_pass(n_rows);
-  is_streamed_ = wants_stream && begin_stream(on);
-  // Its launches are cut where experts come, which no other pass does alike.
-  on.stream->expect_repeats(!is_streamed_);
+  is_streamed_ = false;
+  on.stream->expect_repeats(true);
 }
 
 void HostSide::start_pass(Stage& on) {

@@ -52,8 +52,11 @@ class HostSide {
   // none.
   bool make_room_to_stream(Stage& on, int64_t n_rows, int64_t n_positions, uint64_t growth_bytes);
 
-  // wants_stream: room was made for it.
-  void begin_pass(Stage& on, int64_t n_rows, bool wants_stream);
+  void begin_pass(Stage& on, int64_t n_rows);
+  // Of such a pass: the experts that have to come, with holds of those that are in memory. Null where that cannot be. Then their slots are
+  // divided (leave_slots_to_fetch), and it begins.
+  std::optional<std::vector<ExpertStream::Expert>> experts_to_stream(Stage& on);
+  void begin_stream(Stage& on, std::vector<ExpertStream::Expert> experts);
   // All of the pass was asked for: begins it, and waits for it where experts came to it.
   void start_pass(Stage& on);
   // Then what should be elsewhere in the next passes.
@@ -96,10 +99,7 @@ class HostSide {
   void for_each_missed(Do what) const;
   uint64_t half_ring_bytes() const;
   bool make_ring(Stage& on);
-  bool begin_stream(Stage& on);
   std::optional<std::vector<ExpertStream::Expert>> missed_experts(Stage& on) const;
-  bool leave_slots(std::vector<ExpertStream::Expert>& experts) const;
-  std::optional<std::vector<ExpertStream::Expert>> experts_to_stream(Stage& on) const;
   void time_device(uint32_t layer, const HostShare& share, double begin);
   Processor processor() { return {*cpu_, *stream_, workspace_}; }
 
@@ -129,5 +129,9 @@ class HostSide {
   double last_begin_ = 0, last_end_ = 0;  // of the host's work, in this pass
   int64_t last_read_ = 0;                 // experts that the device reads meanwhile
 };
+
+// Lets go of experts where others of their size are to be fetched, so that these have slots: of the experts of all devices above a store, which
+// share its slots. False where some have none.
+bool leave_slots_to_fetch(const WeightStore& store, std::span<std::vector<ExpertStream::Expert>> of_devices);
 
 }  // namespace sluice::engine

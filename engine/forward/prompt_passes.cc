@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "engine/forward/forward.h"
 #include "engine/forward/host_side.h"
@@ -55,10 +56,26 @@ bool PromptPasses::make_room_to_stream(ForwardContext& context, const SequenceSt
   return true;
 }
 
+// On all devices, or on none.
+static void begin_streams(ForwardContext& context) {
+  std::vector<std::vector<ExpertStream::Expert>> experts;
+  for (Stage& stage : context.stages) {
+    if (!stage.host) continue;
+    auto of_stage = stage.host->experts_to_stream(stage);
+    if (!of_stage) return;
+    experts.push_back(std::move(*of_stage));
+  }
+  if (!leave_slots_to_fetch(*context.store, experts)) return;
+  size_t next = 0;
+  for (Stage& stage : context.stages)
+    if (stage.host) stage.host->begin_stream(stage, std::move(experts[next++]));
+}
+
 void PromptPasses::begin_pass(ForwardContext& context, int64_t n_rows) {
   const bool wants_stream = n_rows == std::exchange(rows_to_stream_, 0);
   for (Stage& stage : context.stages)
-    if (stage.host) stage.host->begin_pass(stage, n_rows, wants_stream);
+    if (stage.host) stage.host->begin_pass(stage, n_rows);
+  if (wants_stream) begin_streams(context);
   rows_now_ = n_rows;
   const VramTier* const tier = first_tier(context);
   if (tier != nullptr && rows_now_ >= PrefillCost::kFewestRows) pass_begin_ = tier->now();

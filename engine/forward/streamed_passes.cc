@@ -88,32 +88,7 @@ bool HostSide::make_ring(Stage& on) {
   return expert_stream_->make_ring(half);
 }
 
-// Lets go of experts where others of their size are to be fetched, so that these have slots. False where they have none.
-bool HostSide::leave_slots(std::vector<ExpertStream::Expert>& experts) const {
-  std::vector<ExpertHandles> sizes;  // that have been seen
-  for (const ExpertStream::Expert& fetched : experts) {
-    const auto is_same = [&](const ExpertHandles& seen) { return have_same_slots(seen, fetched.like); };
-    if (fetched.hold || std::ranges::any_of(sizes, is_same)) continue;
-    sizes.push_back(fetched.like);
-    const auto is_alike = [&](const ExpertStream::Expert& other) {
-      return other.hold && have_same_slots(other.like, fetched.like);
-    };
-    const int64_t n_free = store_.n_fetchable(fetched.layer), n_held = std::ranges::count_if(experts, is_alike);
-    // Evenly of all layers, as what is fetched passes by all of them.
-    int64_t n_too_few = std::min(n_held, fetch_slots(n_free + n_held) - n_free);
-    const int64_t step = n_too_few > 0 ? n_held / n_too_few : 0;
-    int64_t n_seen = 0;
-    for (ExpertStream::Expert& other : experts)
-      if (n_too_few > 0 && is_alike(other) && n_seen++ % step == 0) {
-        other.hold = nullptr;
-        --n_too_few;
-      }
-    if (store_.n_fetchable(fetched.layer) <= 0) return false;
-  }
-  return true;
-}
-
-// Null where the link's copies cannot read one of them, or it is not in memory and cannot be fetched.
+// Null where the link's copies cannot read one of them.
 std::optional<std::vector<ExpertStream::Expert>> HostSide::missed_experts(Stage& on) const {
   std::vector<ExpertStream::Expert> experts;
   bool are_all = true;
@@ -125,12 +100,13 @@ std::optional<std::vector<ExpertStream::Expert>> HostSide::missed_experts(Stage&
                   on.device.device_address(matrix->data + matrix->bytes() - 1) != nullptr;
     experts.push_back({layer, id, first_of(weights), std::move(hold)});
   });
-  if (!are_all || !leave_slots(experts)) return std::nullopt;
+  if (!are_all) return std::nullopt;
   return experts;
 }
 
 // And null where there is no ring for them.
-std::optional<std::vector<ExpertStream::Expert>> HostSide::experts_to_stream(Stage& on) const {
+std::optional<std::vector<ExpertStream::Expert>> HostSide::experts_to_stream(Stage& on) {
+  tier_->settle(*on.stream);
   auto experts = missed_experts(on);
   if (experts && !experts->empty() && expert_stream_->ring_bytes() == 0) return std::nullopt;
   return experts;
@@ -138,7 +114,8 @@ std::optional<std::vector<ExpertStream::Expert>> HostSide::experts_to_stream(Sta
 
 bool HostSide::finds_missed_experts(Stage& on) {
   tier_->settle(*on.stream);
-  return missed_experts(on).has_value();
+  auto experts = missed_experts(on);
+  return experts && leave_slots_to_fetch(store_, std::span(&*experts, 1));
 }
 
 bool HostSide::make_room_to_stream(Stage& on, int64_t n_rows, int64_t n_positions, uint64_t growth_bytes) {
@@ -147,11 +124,37 @@ bool HostSide::make_room_to_stream(Stage& on, int64_t n_rows, int64_t n_position
   return experts_to_stream(on).has_value();
 }
 
-bool HostSide::begin_stream(Stage& on) {
-  tier_->settle(*on.stream);
-  auto experts = experts_to_stream(on);
-  if (!experts) return false;
-  expert_stream_->begin(*on.stream, std::move(*experts));
+void HostSide::begin_stream(Stage& on, std::vector<ExpertStream::Expert> experts) {
+  expert_stream_->begin(*on.stream, std::move(experts));
+  is_streamed_ = true;
+  // The pass's launches are cut where experts come, which no other pass does alike.
+  on.stream->expect_repeats(false);
+}
+
+bool leave_slots_to_fetch(const WeightStore& store, std::span<std::vector<ExpertStream::Expert>> of_devices) {
+  std::vector<ExpertStream::Expert*> all;
+  for (std::vector<ExpertStream::Expert>& experts : of_devices)
+    for (ExpertStream::Expert& expert : experts) all.push_back(&expert);
+  std::vector<ExpertHandles> sizes;  // that have been seen
+  for (const ExpertStream::Expert* fetched : all) {
+    const auto is_same = [&](const ExpertHandles& seen) { return have_same_slots(seen, fetched->like); };
+    if (fetched->hold || std::ranges::any_of(sizes, is_same)) continue;
+    sizes.push_back(fetched->like);
+    const auto is_alike = [&](const ExpertStream::Expert* other) {
+      return other->hold && have_same_slots(other->like, sizes.back());
+    };
+    const int64_t n_free = store.n_fetchable(fetched->layer), n_held = std::ranges::count_if(all, is_alike);
+    // Evenly of all layers, as what is fetched passes by all of them.
+    int64_t n_too_few = std::min(n_held, fetch_slots(n_free + n_held) - n_free);
+    const int64_t step = n_too_few > 0 ? n_held / n_too_few : 0;
+    int64_t n_seen = 0;
+    for (ExpertStream::Expert* other : all)
+      if (n_too_few > 0 && is_alike(other) && n_seen++ % step == 0) {
+        other->hold = nullptr;
+        --n_too_few;
+      }
+    if (store.n_fetchable(fetched->layer) <= 0) return false;
+  }
   return true;
 }
 

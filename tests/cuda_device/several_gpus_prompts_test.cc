@@ -125,9 +125,10 @@ TEST_CASE("a long prompt is streamed to two GPUs, each of which has the experts 
   options.sharing.weighs_streaming = false;
   options.store.storage = engine::Storage::Disk;
   // Slots for all experts, and for some of which both GPUs have others come from the disk through the same few.
-  for (const bool has_all_in_memory : {true, false}) {
-    CAPTURE(has_all_in_memory);
-    options.store.store_bytes = has_all_in_memory ? uint64_t{64} << 20 : uint64_t{3} << 19;
+  for (const uint64_t store_kib : {uint64_t{64} << 10, uint64_t{1536}, uint64_t{2200}}) {
+    CAPTURE(store_kib);
+    const bool has_all_in_memory = store_kib > 1 << 14, has_last_in_memory = store_kib == 2200;
+    options.store.store_bytes = store_kib << 10;
     const tests::Sizes sizes(path, options);
     options.vram_bytes_of_gpus = tests::limits_of(sizes, 0.3);
     for (uint64_t& limit : options.vram_bytes_of_gpus) limit += sizes.pass_bytes(64);
@@ -138,6 +139,16 @@ TEST_CASE("a long prompt is streamed to two GPUs, each of which has the experts 
       stage.host->tier()->give_back(*stage.stream, sizes.pass_bytes(64));
     const engine::StoreStatistics before = model->store_statistics();
     if (!has_all_in_memory) CHECK(before.n_expert_slots < before.n_experts / 2);
+    // The last GPU's experts are in memory then, and the first one's are not: what the one lets go of the other needs.
+    if (has_last_in_memory) {
+      const engine::VramTier& tier = *model->forward_context().stages.back().host->tier();
+      std::vector<int32_t> ids;
+      for (int32_t id = 0; id < 24 && ids.size() < before.n_expert_slots; ++id)
+        if (!tier.holds(1, id)) ids.push_back(id);
+      const auto request = model->forward_context().store->begin(1, ids, std::vector<int64_t>(ids.size(), 1));
+      while (!request->next().empty()) {
+      }
+    }
     engine::Session session(model, options.session);
     tests::check_same(cpu, tests::answer(session, tokens, 1, kRows), 320);
     for (const engine::GpuUse& gpu : model->gpus()) {
