@@ -96,7 +96,6 @@ MUTANTS = [
            "min(a.page_positions, row.n_visible - first)", "min(a.page_positions, row.n_visible - first + 1)", ATTEND, True),
     Mutant("tiles are written while they are read", "attention.cu", "attention",
            "    __syncthreads();\n    load_tile(values,", "    load_tile(values,", ATTEND),
-<<<<<<< HEAD
     Mutant("pieces are joined without their largest", "attention_join.cu", "attention_join",
            "sum = fmaf(weight, own[", "sum = fmaf(1.0f, own[", ATTEND),
     Mutant("the join forgets the last piece", "attention_join.cu", "attention_join",
@@ -119,10 +118,6 @@ MUTANTS = [
            "largest[m][half] * row_factors[r] * 0.6931471805599453f;", "largest[m][half] * row_factors[r];", SPLIT),
     Mutant("pieces are shorter where they are made than where they are joined", "attention_pieces.cuh", "attention_prefill",
            "(n_pages + run.n_pieces - 1) / run.n_pieces", "n_pages / run.n_pieces", SPLIT),
-=======
-    Mutant("pages are joined without their largest", "attention.cu", "attention",
-           "sum = fmaf(weight, piece[own], sum);", "sum = fmaf(1.0f, piece[own], sum);", ATTEND),
->>>>>>> 0881d31 (Count products of floats and experts by tiles, and plant mistakes in tiles of floats)
     Mutant("of a tile of positions one more is seen", "attention_prefill.cuh", "attention_prefill",
            "if (j * 8 + i >= n_seen)", "if (j * 8 + i > n_seen)", PREFILL, True),
     Mutant("sums are kept as they are when a row's largest has grown", "attention_prefill.cuh", "attention_prefill",
@@ -192,11 +187,7 @@ MUTANTS = [
            "row * 32 + 16 + member * 4", "row * 32 + member * 4", TILES),
     Mutant("sums begin one too high", "gemm.cuh", "gemm_whole", "0x4B400000", "0x4B400001", TILES),
     Mutant("inputs behind the last are read", "gemm.cuh", "gemm_blocks",
-<<<<<<< HEAD
-           "input_row >= 0 && block * 32 < a.n_columns;", "block * 32 < a.n_columns;", TILES, True),
-=======
            "own_codes[turn] != nullptr && column < a.n_columns)", "column < a.n_columns)", TILES, True),
->>>>>>> 0881d31 (Count products of floats and experts by tiles, and plant mistakes in tiles of floats)
     Mutant("an offset forgets the input's scale", "gemm.cuh", "gemm_blocks",
            "offsets[c] = scales[c] *", "offsets[c] = 1.0f *", TILES),
     Mutant("a tile's last blocks are copied whole", "gemm_copies.cuh", "gemm_blocks",
