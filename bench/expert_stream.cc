@@ -13,7 +13,7 @@
 
 #include "engine/engine.h"
 #include "engine/forward/forward.h"
-#include "engine/forward/streaming_rules.h"
+#include "engine/forward/host_side.h"
 #include "engine/store/clock.h"
 #include "engine/store/expert_stream.h"
 #include "tests/engine/fake_gpu.h"
@@ -55,18 +55,14 @@ struct Bench {
     return {store().statistics().bytes_read - before, engine::seconds_since(begin)};
   }
 
-  // Half a ring as a run would have it for so many slots of VRAM.
   Read stream_pass(engine::ExpertStream& stream, engine::Stream& pass) const {
     std::vector<engine::ExpertStream::Expert> experts;
     for_each_layer([&](uint32_t layer, const engine::ExpertsWeights& of) {
       for (int32_t id = 0; id < of.gate.count; ++id)
         experts.push_back({layer, id, {of.gate.first, of.up.first, of.down.first}, store().hold(layer, id)});
     });
-    int64_t n_too_few = 0;
-    for (const auto& expert : experts)
-      if (!expert.hold) n_too_few = engine::kFetchSlots - store().n_fetchable(expert.layer);
-    for (size_t i = 0; i < experts.size() && n_too_few > 0; i += 3)
-      if (std::exchange(experts[i].hold, nullptr)) --n_too_few;
+    if (!engine::leave_slots_to_fetch(store(), std::span(&experts, 1)))
+      throw std::runtime_error("There are no slots to fetch experts to.");
     return time([&] {
       stream.begin(pass, std::move(experts));
       for_each_layer([&](uint32_t layer, const engine::ExpertsWeights&) {

@@ -259,7 +259,7 @@ static bool evaluate(ForwardContext& context, std::span<const BatchRow> rows, st
       return false;
     }
   context.prompts.end_pass(context);
-  if (end == PassEnd::Left && can_overlap(context))
+  if (end == PassEnd::Left)
     for (Stage& stage : context.stages) stage.device.start(*stage.stream);
   else
     synchronize(context);

@@ -101,12 +101,12 @@ struct BatchRow {
 using RoutingObserver =
     std::function<void(uint32_t layer, std::span<const int32_t> expert_ids, std::span<const float> weights)>;
 
-// What forward() waits for. Where several devices follow one another, passes of a prompt do as well: while one device is about a pass the
-// device before it is about the next.
+// What forward() waits for.
 enum class PassEnd : uint8_t {
   Awaited,  // the pass is done
-  Left,  // it goes on where that is of use (can_overlap), and another one follows. Should that fail, this one may not have been done either
+  Left,  // it goes on, and another one follows: where can_overlap(). Should that fail, this one may not have been done either
 };
+// Do passes of a prompt follow one another through several devices? While one is about a pass, the one before it is about the next.
 bool can_overlap(const ForwardContext& context);
 
 // Evaluates the rows and appends them to their sequences. Rows of one sequence come in order, and are consecutive in

@@ -124,7 +124,8 @@ bool Session::append_in_passes(std::span<const TokenId> tokens, const Progress& 
     std::vector<BatchRow> rows(n);
     for (size_t i = 0; i < n; ++i) rows[i] = {tokens[at + i], 0, of_all || at + i + 1 == tokens.size()};
     RoutingRecord record(model().spec(), state_->on_pass ? n : 0);
-    const bool is_left = !of_all && !state_->on_pass && at + n < tokens.size();
+    const bool is_left =
+        !of_all && !state_->on_pass && at + n < tokens.size() && can_overlap(model().forward_context());
     if (!forward(model().forward_context(), rows, sequences, logits.data(), progress.cancelled, record.observer(),
                  is_left ? PassEnd::Left : PassEnd::Awaited)) {
       if (at > 0) state_->logits.clear();  // they are of a token that is no longer the last
@@ -133,7 +134,7 @@ bool Session::append_in_passes(std::span<const TokenId> tokens, const Progress& 
     state_->tokens.insert(state_->tokens.end(), tokens.begin() + static_cast<std::ptrdiff_t>(at),
                           tokens.begin() + static_cast<std::ptrdiff_t>(at + n));
     at += n;
-    if (!is_left || !can_overlap(model().forward_context())) n_done = state_->tokens.size();
+    if (!is_left) n_done = state_->tokens.size();
     if (state_->on_pass) {
       state_->logits.clear();  // should it throw, they are of a token that is no longer the last
       state_->on_pass(record.pass(state_->tokens, 0, n));

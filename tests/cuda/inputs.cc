@@ -82,4 +82,21 @@ std::vector<std::vector<float>> dequantised_rows(gguf::TensorType type, const st
   return rows;
 }
 
+kernels::cuda::MatrixProducts products_side_by_side(const kernels::cuda::Matrix& matrix, int64_t n_matrices,
+                                                    int64_t matrix_stride, const Inputs& inputs, int64_t n_each,
+                                                    const OnDevice<float>& output) {
+  kernels::cuda::MatrixProducts products;
+  products.matrix = matrix;
+  products.n_matrices = n_matrices;
+  products.matrix_stride = matrix_stride;
+  products.input = inputs.activations();
+  products.n_inputs_each = n_each;
+  products.input_matrix_step = 1;
+  products.input_row_step = n_matrices;
+  products.output = output.data();
+  products.output_matrix_stride = matrix.n_outputs;
+  products.output_stride = n_matrices * matrix.n_outputs;
+  return products;
+}
+
 }  // namespace sluice::test

@@ -3,6 +3,7 @@
 
 #include "gguf/tensor_type.h"
 #include "kernels/cuda/activations.h"
+#include "kernels/cuda/multiply.h"
 #include "kernels/reference/activations.h"
 #include "tests/cuda/device.h"
 
@@ -39,5 +40,11 @@ std::vector<Product> reference_products(gguf::TensorType type, const std::vector
 // Dequantised rows of a matrix.
 std::vector<std::vector<float>> dequantised_rows(gguf::TensorType type, const std::byte* blocks, int64_t n_rows,
                                                  int64_t n_columns);
+
+// Products of n_matrices matrices, matrix_stride bytes apart, with n_each inputs each, which lie as [n_each, n_matrices] and their outputs as
+// [n_each, n_matrices, rows]: as heads do, side by side in a row.
+kernels::cuda::MatrixProducts products_side_by_side(const kernels::cuda::Matrix& matrix, int64_t n_matrices,
+                                                    int64_t matrix_stride, const Inputs& inputs, int64_t n_each,
+                                                    const OnDevice<float>& output);
 
 }  // namespace sluice::test

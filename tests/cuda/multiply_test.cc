@@ -171,20 +171,9 @@ TEST_CASE("a batch multiplies each matrix with its own inputs") {
     std::copy_n(blocks.begin() + m * matrix_bytes, matrix_bytes, apart.begin() + m * stride);
   const OnDevice<std::byte> weights(apart, 2);
   const Inputs inputs(random_floats(static_cast<size_t>(n_matrices * n_each * n_columns), 8), n_columns);
-  // Inputs lie as [n_each, n_matrices] and outputs as [n_each, n_matrices, n_rows]: heads side by side in a row.
-  cuda::MatrixProducts products;
-  products.matrix = matrix;
-  products.matrix.data = weights.data();
-  products.n_matrices = n_matrices;
-  products.matrix_stride = stride;
-  products.input = inputs.activations();
-  products.n_inputs_each = n_each;
-  products.input_matrix_step = 1;
-  products.input_row_step = n_matrices;
   const OnDevice<float> output(static_cast<size_t>(n_each * n_matrices * n_rows));
-  products.output = output.data();
-  products.output_matrix_stride = n_rows;
-  products.output_stride = n_matrices * n_rows;
+  matrix.data = weights.data();
+  const cuda::MatrixProducts products = products_side_by_side(matrix, n_matrices, stride, inputs, n_each, output);
   cuda::Launches list;
   cuda::multiply(list, products);
   run(list);

@@ -27,6 +27,21 @@ std::vector<int32_t> prompt_of(const tests::Golden& golden) {
   return tokens;
 }
 
+// A long prompt and two tokens behind it, with what the CPU makes of them.
+struct Prompt {
+  explicit Prompt(const char* name) : golden(tests::read_golden(name)), tokens(prompt_of(golden)) {
+    cpu = tests::answer(tests::fixture_path(name), tests::options_for(DeviceKind::Cpu, engine::CacheType::F32), tokens,
+                        2, kRows);
+  }
+  void check(engine::Session& session) const {
+    tests::check_same(cpu, tests::answer(session, tokens, 2, kRows), golden.n_vocabulary);
+  }
+
+  tests::Golden golden;
+  std::vector<int32_t> tokens;
+  tests::Answer cpu;
+};
+
 engine::ModelOptions streaming_options() {
   // Over other caches many rows attend in 16-bit floats (prefill_models_test.cc), which would hide smaller mistakes.
   engine::ModelOptions options = tests::options_for(DeviceKind::Cuda, engine::CacheType::F32);
@@ -97,10 +112,7 @@ TEST_CASE(
     "the CPU's") {
   for (const char* name : {kModel, "llama-mixtral", "qwen3moe", "deepseek2-kimi-k2", "deepseek2-r1-ud"}) {
     CAPTURE(std::string(name));
-    const tests::Golden golden = tests::read_golden(name);
-    const std::vector<int32_t> tokens = prompt_of(golden);
-    const auto cpu = tests::answer(tests::fixture_path(name),
-                                   tests::options_for(DeviceKind::Cpu, engine::CacheType::F32), tokens, 2, kRows);
+    const Prompt prompt(name);
     engine::ModelOptions options = streaming_options();
     options.vram_bytes = vram_bytes(name);
     // Of one model a second prompt as well, and one without slots.
@@ -115,7 +127,7 @@ TEST_CASE(
       std::vector<bool> held_after_first;
       for (uint64_t n_prompts = 1; n_prompts <= (is_all ? 2 : 1); ++n_prompts) {
         engine::Session session(model, options.session);
-        tests::check_same(cpu, tests::answer(session, tokens, 2, kRows), golden.n_vocabulary);
+        prompt.check(session);
         const engine::VramStatistics now = model->vram_statistics();
         n_expected += now.n_experts - static_cast<uint64_t>(std::ranges::count(held(*model), true));
         CHECK(now.n_streamed_passes == n_prompts);
@@ -136,15 +148,11 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "in a long prompt experts that neither the GPU nor the host's memory holds come from the disk, once, and those "
-    "that "
-    "memory holds stay there") {
+    "in a long prompt experts that neither the GPU nor the host's memory holds come from the disk, once, and "
+    "those that memory holds stay there") {
   for (const char* name : {kModel, "qwen3moe", "deepseek2-r1-ud"}) {
     CAPTURE(std::string(name));
-    const tests::Golden golden = tests::read_golden(name);
-    const std::vector<int32_t> tokens = prompt_of(golden);
-    const auto cpu = tests::answer(tests::fixture_path(name),
-                                   tests::options_for(DeviceKind::Cpu, engine::CacheType::F32), tokens, 2, kRows);
+    const Prompt prompt(name);
     engine::ModelOptions options = streaming_options();
     options.vram_bytes = vram_bytes(name);
     // As few slots as a store may have, and more.
@@ -161,7 +169,7 @@ TEST_CASE(
       for (uint64_t n_prompts = 1; n_prompts <= 2; ++n_prompts) {
         const engine::StoreStatistics before = model->store_statistics();
         const engine::VramStatistics tier_before = model->vram_statistics();
-        CHECK(session.append(tokens));
+        CHECK(session.append(prompt.tokens));
         const engine::StoreStatistics now = engine::since(before, model->store_statistics());
         const engine::VramStatistics tier = model->vram_statistics();
         const auto n_missed = tier.n_experts - static_cast<uint64_t>(std::ranges::count(held(*model), true));
@@ -176,7 +184,7 @@ TEST_CASE(
         if (n_prompts == 2 && is_one_class) CHECK(now.n_misses + n_slots / 2 <= n_missed);
       }
       engine::Session other(model, options.session);
-      tests::check_same(cpu, tests::answer(other, tokens, 2, kRows), golden.n_vocabulary);
+      prompt.check(other);
       CHECK(model->vram_statistics().n_streamed_passes == 3);
     }
   }
@@ -260,10 +268,7 @@ TEST_CASE(
 }
 
 TEST_CASE("where experts are not in memory that copies can read, or nobody wants it, GPU and CPU share a long prompt") {
-  const tests::Golden golden = tests::read_golden(kModel);
-  const std::vector<int32_t> tokens = prompt_of(golden);
-  const auto cpu = tests::answer(tests::fixture_path(kModel),
-                                 tests::options_for(DeviceKind::Cpu, engine::CacheType::F32), tokens, 2, kRows);
+  const Prompt prompt(kModel);
   const uint64_t vram = vram_bytes(kModel);
   struct Case {
     const char* name;
@@ -282,7 +287,7 @@ TEST_CASE("where experts are not in memory that copies can read, or nobody wants
     if (one.fails_to_pin) simt::inject_fault({simt::FaultPoint::HostRegister, 1, 2, 1000});
     const auto model = open(kModel, options, 0.3);
     engine::Session session(model, options.session);
-    tests::check_same(cpu, tests::answer(session, tokens, 2, kRows), golden.n_vocabulary);
+    prompt.check(session);
     CHECK(model->vram_statistics().n_streamed_passes == 0);
     CHECK(model->vram_statistics().n_streamed == 0);
   }
@@ -290,10 +295,7 @@ TEST_CASE("where experts are not in memory that copies can read, or nobody wants
 }
 
 TEST_CASE("a long prompt that is cancelled, or meets a GPU that fails, leaves a session that works") {
-  const tests::Golden golden = tests::read_golden(kModel);
-  const std::vector<int32_t> tokens = prompt_of(golden);
-  const auto cpu = tests::answer(tests::fixture_path(kModel),
-                                 tests::options_for(DeviceKind::Cpu, engine::CacheType::F32), tokens, 2, kRows);
+  const Prompt prompt(kModel);
   engine::ModelOptions options = streaming_options();
   options.vram_bytes = vram_bytes(kModel);
   tests::fresh_gpu();
@@ -302,11 +304,11 @@ TEST_CASE("a long prompt that is cancelled, or meets a GPU that fails, leaves a 
   for (int n_layers = 0; n_layers < 2; ++n_layers) {
     engine::Session::Progress progress;
     progress.cancelled = [n = n_layers]() mutable { return n-- == 0; };
-    CHECK(!session.append(tokens, progress));
+    CHECK(!session.append(prompt.tokens, progress));
     CHECK(session.tokens().empty());
   }
   CHECK(model->vram_statistics().n_streamed_passes == 0);
-  tests::check_same(cpu, tests::answer(session, tokens, 2, kRows), golden.n_vocabulary);
+  prompt.check(session);
   CHECK(model->vram_statistics().n_streamed_passes == 1);
   size_t n_errors = 0;
   for (const uint64_t nth : {1, 20}) {
@@ -314,24 +316,21 @@ TEST_CASE("a long prompt that is cancelled, or meets a GPU that fails, leaves a 
     engine::Session other(model, options.session);
     simt::inject_fault({simt::FaultPoint::Copy, nth, 999, 1});
     try {
-      other.append(tokens);
+      other.append(prompt.tokens);
     } catch (const engine::Error& error) {
       ++n_errors;
       CHECK(error.kind() == engine::Error::Kind::Device);
       CHECK(other.tokens().empty());
     }
     engine::Session next(model, options.session);
-    tests::check_same(cpu, tests::answer(next, tokens, 2, kRows), golden.n_vocabulary);
+    prompt.check(next);
   }
   CHECK(n_errors == 2);
   CHECK(simt::take_findings() == std::vector<std::string>());
 }
 
 TEST_CASE("a disk that fails under a long prompt is told of, and leaves a session that works") {
-  const tests::Golden golden = tests::read_golden(kModel);
-  const std::vector<int32_t> tokens = prompt_of(golden);
-  const auto cpu = tests::answer(tests::fixture_path(kModel),
-                                 tests::options_for(DeviceKind::Cpu, engine::CacheType::F32), tokens, 2, kRows);
+  const Prompt prompt(kModel);
   engine::ModelOptions options = streaming_options();
   options.vram_bytes = vram_bytes(kModel);
   options.store.store_bytes = least_store_bytes(kModel, options);
@@ -350,14 +349,14 @@ TEST_CASE("a disk that fails under a long prompt is told of, and leaves a sessio
     engine::Session session(model, options.session);
     *n_until_failure = n;
     try {
-      session.append(tokens);
+      session.append(prompt.tokens);
     } catch (const engine::Error& error) {
       ++n_errors;
       CHECK(error.kind() == engine::Error::Kind::BadFile);
       CHECK(session.tokens().empty());
     }
     *n_until_failure = 1 << 20;
-    tests::check_same(cpu, tests::answer(session, tokens, 2, kRows), golden.n_vocabulary);
+    prompt.check(session);
   }
   CHECK(n_errors == 3);
   CHECK(simt::take_findings() == std::vector<std::string>());
